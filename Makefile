@@ -1,0 +1,90 @@
+# Safelight. `make serve` and `make test` need Python 3.11 and nothing else: they fetch uv and everything that is pinned.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv || echo .venv-tools/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+WORKERS ?= 2
+COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.venv-tools/bin/uv:
+	@$(PYTHON) -m venv .venv-tools
+	@.venv-tools/bin/pip install -q --disable-pip-version-check uv
+
+$(VENV)/bin/python: | $(UV)
+	@$(UV) venv -q --python $(PYTHON) $(VENV)
+
+$(VENV)/.serve: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev | $(VENV)/bin/python
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@ $(VENV)/.serve
+
+.PHONY: serve
+serve: $(VENV)/.serve ## Start Safelight on http://127.0.0.1:8000 (ARGS="--port 9000 ...")
+	@exec $(BIN)/safelight serve $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## Run every test (ARGS="-k name" for some)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Style, formatting, the floors of the house, the guard of the locks
+	@$(BIN)/ruff check src tests bench
+	@$(BIN)/ruff format --check src
+	@$(BIN)/lint-imports
+	@if grep -nE 'https?://' requirements*.lock $(wildcard package-lock.json */package-lock.json */*/package-lock.json); then \
+	  echo 'A lock names an address; make it again with `make locks`.'; exit 1; fi
+
+.PHONY: types
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+.PHONY: docs
+docs: $(VENV)/.dev ## Make the generated reference pages anew
+	@$(BIN)/python docs/generate.py
+
+.PHONY: bench
+bench: $(VENV)/.bench ## Measure what the README reports (fetches photographs and sharp once; ARGS="develop --quick")
+	@$(BIN)/python bench/run.py $(ARGS)
+
+CHROMIUM := /usr/bin/chromium
+
+$(CHROMIUM):
+	@if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
+	  echo 'The browser tests need $(CHROMIUM): as root, run `apt-get install -y chromium`.'; exit 1; fi; \
+	$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium
+
+$(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-browser.lock
+	@touch $@
+
+.PHONY: test-browser
+test-browser: $(VENV)/.browser | $(CHROMIUM) ## The gallery and /docs in a real Chromium, which is installed when it is missing
+	@$(BIN)/pytest -o addopts="--strict-markers --strict-config --import-mode=importlib -ra" tests/browser $(ARGS)
+
+.PHONY: locks
+locks: | $(UV) ## Resolve the pinned, hashed requirement locks anew
+	@$(COMPILE) --all-extras --group dev -o requirements-dev.lock
+	@$(COMPILE) --extra heic -c requirements-dev.lock -o requirements.lock
+	@$(COMPILE) --all-extras --group dev --group bench -c requirements-dev.lock -o requirements-bench.lock
+	@$(COMPILE) --all-extras --group dev --group browser -c requirements-dev.lock -o requirements-browser.lock
+
+.PHONY: clean
+clean: ## Remove environments and caches (never your data)
+	@rm -rf $(VENV) .venv-tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist build

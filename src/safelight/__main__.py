@@ -1,0 +1,5 @@
+"""`python -m safelight`: the command line."""
+
+from safelight.cli import main
+
+main()

@@ -1,0 +1,468 @@
+"""MemoryCatalog: the catalog in dictionaries, for unit tests and as the slow, plain reference that SqlCatalog is held to.
+
+A writing transaction works on a copy and swaps it in at its end; readers keep the state that they began with.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+from safelight.adapters.catalog.positions import between, spread
+from safelight.adapters.catalog.rows import checked_text, handed_out, kept, sort_value
+from safelight.adapters.catalog.turns import Turns
+from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
+from safelight.domain.albums import Album
+from safelight.domain.events import ImageEvent
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId
+from safelight.domain.images import Image, Status, Visibility
+from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
+from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
+from safelight.ports.catalog import Directory, Records, Told
+
+
+@dataclass(slots=True)
+class _State:
+    tenants: dict[TenantId, Tenant] = field(default_factory=dict)
+    users: dict[UserId, User] = field(default_factory=dict)
+    keys: dict[KeyId, ApiKey] = field(default_factory=dict)
+    ring: dict[tuple[TenantId, str], SigningKey] = field(default_factory=dict)
+    images: dict[ImageId, Image] = field(default_factory=dict)
+    albums: dict[AlbumId, Album] = field(default_factory=dict)
+    places: dict[tuple[AlbumId, ImageId], int] = field(default_factory=dict)
+    told: dict[int, ImageEvent] = field(default_factory=dict)
+    last_number: int = 0
+
+    def copy(self) -> _State:
+        """Records are never changed in place, so copies of the dictionaries are enough."""
+        state = copy(self)
+        for name in ("tenants", "users", "keys", "ring", "images", "albums", "places", "told"):
+            setattr(state, name, dict(getattr(self, name)))
+        return state
+
+
+@dataclass(slots=True)
+class _Transaction:
+    state: _State
+    writes: bool
+    is_over: bool = False
+
+    def read(self) -> _State:
+        if self.is_over:
+            raise WrongState("The transaction has ended.")
+        return self.state
+
+    def write(self) -> _State:
+        if not self.writes:
+            raise WrongState("This transaction was opened for reading.")
+        return self.read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    transaction: _Transaction
+    tenant: TenantId
+
+    def _mine(self) -> list[Image]:
+        return [image for image in self.transaction.read().images.values() if image.tenant == self.tenant]
+
+    async def add(self, image: Image) -> None:
+        state = self.transaction.write()
+        _own(image.tenant, self.tenant)
+        if image.id in state.images:
+            raise AlreadyExists
+        state.images[image.id] = kept(image)
+
+    async def get(self, image_id: ImageId) -> Image:
+        return handed_out(self._found(image_id))
+
+    async def get_many(self, image_ids: Sequence[ImageId]) -> list[Image]:
+        mine = {image.id: image for image in self._mine()}
+        return [handed_out(mine[image_id]) for image_id in image_ids if image_id in mine]
+
+    async def save(self, image: Image) -> None:
+        state = self.transaction.write()
+        _own(image.tenant, self.tenant)
+        if self._found(image.id).revision != image.revision - 1:
+            raise Stale
+        state.images[image.id] = kept(image)
+
+    async def remove(self, image_id: ImageId) -> None:
+        state = self.transaction.write()
+        self._found(image_id)
+        del state.images[image_id]
+        state.places = {place: position for place, position in state.places.items() if place[1] != image_id}
+        for album in [album for album in state.albums.values() if album.cover == image_id]:
+            state.albums[album.id] = replace(album, cover=None)
+
+    async def page(self, query: ImageQuery) -> Page:
+        if query.cursor is not None and query.cursor.sort is not query.sort:
+            raise BadCursor
+        state = self.transaction.read()
+        found = [(self._value(state, image, query), image.id, image) for image in self._mine() if _matches(state, image, query)]
+        found.sort(key=lambda one: one[:2], reverse=query.sort.is_descending)
+        if query.cursor is not None:
+            last = (query.cursor.value, query.cursor.image)
+            found = [one for one in found if (one[:2] < last if query.sort.is_descending else one[:2] > last)]
+        shown = found[: query.limit]
+        images = tuple(handed_out(image) for _, _, image in shown)
+        return Page(images, Cursor(query.sort, *shown[-1][:2]) if len(found) > query.limit else None)
+
+    async def by_sha256(self, sha256: str, owner: UserId) -> Image | None:
+        same = [
+            image
+            for image in self._mine()
+            if image.sha256 == sha256
+            and image.owner == owner
+            and not image.is_trashed
+            and image.status not in (Status.REJECTED, Status.FAILED)
+        ]
+        return handed_out(min(same, key=lambda image: (image.created_at, image.id))) if same else None
+
+    async def trashed_before(self, before: datetime, limit: int = 100) -> list[Image]:
+        stamped = [(image.trashed_at, image.id, image) for image in self._mine() if image.trashed_at is not None]
+        old = sorted(one for one in stamped if micros(one[0]) < micros(before))
+        return [handed_out(image) for _, _, image in old[:limit]]
+
+    async def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
+        used = Counter(tag for image in self._mine() if not image.is_trashed for tag in set(image.tags))
+        found = [(tag, count) for tag, count in used.items() if tag.startswith(prefix.casefold())]
+        return sorted(found, key=lambda one: (-one[1], one[0]))[:limit]
+
+    def _found(self, image_id: ImageId) -> Image:
+        image = self.transaction.read().images.get(image_id)
+        if image is None or image.tenant != self.tenant:
+            raise Missing
+        return image
+
+    @staticmethod
+    def _value(state: _State, image: Image, query: ImageQuery) -> int | str:
+        if query.sort is Sort.POSITION:
+            assert query.album is not None
+            return state.places[query.album, image.id]
+        return sort_value(image, query.sort)
+
+
+def _matches(state: _State, image: Image, query: ImageQuery) -> bool:
+    dated_at = image.taken_at or image.created_at
+    is_public = image.visibility is Visibility.PUBLIC and not image.is_trashed
+    return (
+        image.is_trashed == query.is_trashed
+        and query.owner in (None, image.owner)
+        and (query.visible_to in (None, image.owner) or is_public)
+        and (query.album is None or (query.album, image.id) in state.places)
+        and set(query.tags) <= set(image.tags)
+        and query.status in (None, image.status)
+        and query.visibility in (None, image.visibility)
+        and query.media_type in (None, image.media_type)
+        and query.camera in (None, image.camera)
+        and (query.created_after is None or image.created_at >= query.created_after)
+        and (query.created_before is None or image.created_at < query.created_before)
+        and (query.taken_after is None or dated_at >= query.taken_after)
+        and (query.taken_before is None or dated_at < query.taken_before)
+        and (query.min_bytes is None or image.size_bytes >= query.min_bytes)
+        and (query.max_bytes is None or image.size_bytes <= query.max_bytes)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Albums:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add(self, album: Album) -> None:
+        state = self.transaction.write()
+        _own(album.tenant, self.tenant)
+        if album.id in state.albums:
+            raise AlreadyExists
+        checked_text(album.title, album.description)
+        state.albums[album.id] = replace(album, image_count=0)
+
+    async def get(self, album_id: AlbumId) -> Album:
+        return self._counted(self._found(album_id))
+
+    async def save(self, album: Album) -> None:
+        state = self.transaction.write()
+        _own(album.tenant, self.tenant)
+        if self._found(album.id).revision != album.revision - 1:
+            raise Stale
+        checked_text(album.title, album.description)
+        state.albums[album.id] = album
+
+    async def remove(self, album_id: AlbumId) -> None:
+        state = self.transaction.write()
+        self._found(album_id)
+        del state.albums[album_id]
+        state.places = {place: position for place, position in state.places.items() if place[0] != album_id}
+
+    async def page(self, owner: UserId | None, *, after: AlbumId | None = None, limit: int = 50) -> list[Album]:
+        mine = [album for album in self.transaction.read().albums.values() if album.tenant == self.tenant]
+        found = [album for album in mine if owner in (None, album.owner) and (after is None or album.id < after)]
+        return [self._counted(album) for album in sorted(found, key=lambda album: album.id, reverse=True)[:limit]]
+
+    async def insert(self, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None = None) -> int:
+        state = self.transaction.write()
+        self._found(album_id)
+        ids = list(dict.fromkeys(image_ids))
+        for image_id in ids:
+            if image_id not in state.images or state.images[image_id].tenant != self.tenant:
+                raise Missing
+        order = self._order(album_id)
+        if before is not None and before not in order:
+            raise Missing
+        behind = order[order.index(before) :] if before is not None else []
+        anchor = next((image_id for image_id in behind if image_id not in ids), None)
+        rest = [image_id for image_id in order if image_id not in ids]
+        at = len(rest) if anchor is None else rest.index(anchor)
+        for image_id in ids:
+            state.places.pop((album_id, image_id), None)
+        low = state.places[album_id, rest[at - 1]] if at else None
+        high = None if anchor is None else state.places[album_id, anchor]
+        positions = between(low, high, len(ids)) if ids else []
+        if positions is None:
+            whole = rest[:at] + ids + rest[at:]
+            state.places |= dict(zip([(album_id, image_id) for image_id in whole], spread(len(whole)), strict=True))
+        else:
+            state.places |= dict(zip([(album_id, image_id) for image_id in ids], positions, strict=True))
+        return len(set(ids) - set(order))
+
+    async def drop(self, album_id: AlbumId, image_ids: Sequence[ImageId]) -> int:
+        state = self.transaction.write()
+        album = self._found(album_id)
+        if album.cover in image_ids:
+            state.albums[album_id] = replace(album, cover=None)
+        return sum(state.places.pop((album_id, image_id), None) is not None for image_id in dict.fromkeys(image_ids))
+
+    async def of_image(self, image_id: ImageId) -> list[AlbumId]:
+        state = self.transaction.read()
+        held = [album for album, image in state.places if image == image_id]
+        return sorted(album for album in held if state.albums[album].tenant == self.tenant)
+
+    def _order(self, album_id: AlbumId) -> list[ImageId]:
+        placed = [(position, image) for (album, image), position in self.transaction.read().places.items() if album == album_id]
+        return [image for _, image in sorted(placed)]
+
+    def _found(self, album_id: AlbumId) -> Album:
+        album = self.transaction.read().albums.get(album_id)
+        if album is None or album.tenant != self.tenant:
+            raise Missing
+        return album
+
+    def _counted(self, album: Album) -> Album:
+        images = self.transaction.read().images
+        return replace(album, image_count=sum(not images[image_id].is_trashed for image_id in self._order(album.id)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Accounts:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add_user(self, user: User) -> None:
+        state = self.transaction.write()
+        _own(user.tenant, self.tenant)
+        if user.id in state.users:
+            raise AlreadyExists
+        self._name(user)
+        state.users[user.id] = user
+
+    async def users(self) -> list[User]:
+        mine = [user for user in self.transaction.read().users.values() if user.tenant == self.tenant]
+        return sorted(mine, key=lambda user: user.name)
+
+    async def save_user(self, user: User) -> None:
+        state = self.transaction.write()
+        _own(user.tenant, self.tenant)
+        if user.id not in state.users or state.users[user.id].tenant != self.tenant:
+            raise Missing
+        self._name(user)
+        state.users[user.id] = user
+
+    async def add_key(self, key: ApiKey) -> None:
+        state = self.transaction.write()
+        _own(key.tenant, self.tenant)
+        if key.user not in state.users or state.users[key.user].tenant != self.tenant:
+            raise Missing
+        if key.id in state.keys:
+            raise AlreadyExists
+        checked_text(key.name)
+        state.keys[key.id] = key
+
+    async def keys(self) -> list[ApiKey]:
+        mine = [key for key in self.transaction.read().keys.values() if key.tenant == self.tenant]
+        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
+
+    async def revoke_key(self, key_id: KeyId, at: datetime) -> None:
+        state = self.transaction.write()
+        key = state.keys.get(key_id)
+        if key is None or key.tenant != self.tenant:
+            raise Missing
+        state.keys[key_id] = replace(key, revoked_at=key.revoked_at or at)
+
+    async def add_signing_key(self, key: SigningKey) -> None:
+        state = self.transaction.write()
+        _own(key.tenant, self.tenant)
+        if (key.tenant, key.kid) in state.ring:
+            raise AlreadyExists
+        state.ring[key.tenant, key.kid] = key
+
+    async def signing_keys(self) -> list[SigningKey]:
+        mine = [key for key in self.transaction.read().ring.values() if key.tenant == self.tenant]
+        return sorted(mine, key=lambda key: (key.created_at, key.kid), reverse=True)
+
+    async def retire_signing_key(self, kid: str, at: datetime) -> None:
+        state = self.transaction.write()
+        key = state.ring.get((self.tenant, kid))
+        if key is None:
+            raise Missing
+        state.ring[self.tenant, kid] = replace(key, retired_at=at)
+
+    def _name(self, user: User) -> None:
+        checked_text(user.name)
+        others = [one for one in self.transaction.read().users.values() if one.tenant == self.tenant and one.id != user.id]
+        if any(one.name == user.name for one in others):
+            raise AlreadyExists
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    transaction: _Transaction
+    tenant: Tenant
+    images: _Images
+    albums: _Albums
+    accounts: _Accounts
+
+    async def emit(self, event: ImageEvent) -> None:
+        state = self.transaction.write()
+        _own(event.tenant, self.tenant.id)
+        state.last_number += 1
+        state.told[state.last_number] = event
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    transaction: _Transaction
+
+    async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
+        state = self.transaction.read()
+        if key_id not in state.keys:
+            raise Missing
+        key = state.keys[key_id]
+        return key, state.users[key.user]
+
+    async def tenant_of(self, image_id: ImageId) -> TenantId:
+        image = self.transaction.read().images.get(image_id)
+        if image is None:
+            raise Missing
+        return image.tenant
+
+    async def tenants(self) -> list[Tenant]:
+        return sorted(self.transaction.read().tenants.values(), key=lambda tenant: (tenant.created_at, tenant.id))
+
+    async def add_tenant(self, tenant: Tenant) -> None:
+        state = self.transaction.write()
+        if tenant.id in state.tenants:
+            raise AlreadyExists
+        self._name(tenant)
+        state.tenants[tenant.id] = tenant
+
+    async def save_tenant(self, tenant: Tenant) -> None:
+        state = self.transaction.write()
+        if tenant.id not in state.tenants:
+            raise Missing
+        self._name(tenant)
+        state.tenants[tenant.id] = tenant
+
+    async def untold(self, limit: int = 100) -> list[Told]:
+        return [Told(number, event) for number, event in sorted(self.transaction.read().told.items())[:limit]]
+
+    async def mark_told(self, numbers: Sequence[int]) -> None:
+        state = self.transaction.write()
+        for number in numbers:
+            state.told.pop(number, None)
+
+    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        state = self.transaction.write()
+        key = state.keys.get(key_id)
+        if key is not None and (key.last_used_at is None or key.last_used_at < at):
+            state.keys[key_id] = replace(key, last_used_at=at)
+
+    def _name(self, tenant: Tenant) -> None:
+        checked_text(tenant.name)
+        if any(one.name == tenant.name for one in self.transaction.read().tenants.values() if one.id != tenant.id):
+            raise AlreadyExists
+
+
+def _own(tenant: TenantId, mine: TenantId) -> None:
+    if tenant != mine:
+        raise Forbidden("The record belongs to another tenant.")
+
+
+class MemoryCatalog:
+    """Keeps Catalog. `open` needs no `migrate` first; what was written is gone with the object."""
+
+    def __init__(self) -> None:
+        self._state = _State()
+        self._writing: Final = Turns(1)
+        self._is_open = False
+
+    async def open(self) -> None:
+        """There is nothing to connect to."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Further calls raise BackendUnavailable, as those of a real one do."""
+        self._is_open = False
+
+    async def migrate(self) -> list[str]:
+        """There is no schema."""
+        return []
+
+    async def plan(self) -> list[str]:
+        """There is no schema."""
+        return []
+
+    async def ping(self) -> None:
+        """Whether it is open."""
+        if not self._is_open:
+            raise BackendUnavailable("The catalog is not open.")
+
+    @asynccontextmanager
+    async def tenant(self, tenant: TenantId, *, writes: bool = False) -> AsyncIterator[Records]:
+        """One transaction over one tenant's records."""
+        async with self._transaction(writes=writes) as transaction:
+            row = transaction.state.tenants.get(tenant)
+            if row is None:
+                raise Missing
+            parts: Any = (transaction, row.id)
+            yield _Records(transaction, row, _Images(*parts), _Albums(*parts), _Accounts(*parts))
+
+    @asynccontextmanager
+    async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:
+        """One transaction outside any tenant."""
+        async with self._transaction(writes=writes) as transaction:
+            yield _Directory(transaction)
+
+    @asynccontextmanager
+    async def _transaction(self, *, writes: bool) -> AsyncIterator[_Transaction]:
+        await self.ping()
+        if not writes:
+            transaction = _Transaction(self._state, writes=False)
+            try:
+                yield transaction
+            finally:
+                transaction.is_over = True
+            return
+        await self._writing.take(timeout_s=10.0)
+        transaction = _Transaction(self._state.copy(), writes=True)
+        try:
+            yield transaction
+            self._state = transaction.state
+        finally:
+            transaction.is_over = True
+            self._writing.give()

@@ -1,0 +1,187 @@
+"""The first schema: tenants, users, keys, images with their tags, albums with their order, and the outbox.
+
+There is no older code to run on it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001_first_light"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+JSON = sa.JSON(none_as_null=True)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "events",
+        sa.Column("number", COUNTER, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("payload", JSON, nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_events")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "tenants",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("name", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("trash_days", sa.Integer(), nullable=False),
+        sa.Column("duplicates", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
+        sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
+    )
+    op.create_table(
+        "albums",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("owner", WORD, nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("cover", WORD, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_albums_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_albums")),
+    )
+    op.create_index("ix_albums_cover", "albums", ["cover"], unique=False)
+    op.create_index("ix_albums_owner", "albums", ["tenant", "owner", "id"], unique=False)
+    op.create_index("ix_albums_tenant", "albums", ["tenant", "id"], unique=False)
+    op.create_table(
+        "images",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("owner", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("visibility", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("file_name", sa.Text(), nullable=False),
+        sa.Column("tags", JSON, nullable=False),
+        sa.Column("custom", JSON, nullable=False),
+        sa.Column("media_type", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("frames", sa.Integer(), nullable=False),
+        sa.Column("taken_at", sa.BigInteger(), nullable=True),
+        sa.Column("camera", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("thumbhash", sa.Text(), nullable=False),
+        sa.Column("dominant_color", sa.Text(), nullable=False),
+        sa.Column("phash", sa.Text(), nullable=False),
+        sa.Column("metadata", JSON, nullable=False),
+        sa.Column("renditions", JSON, nullable=False),
+        sa.Column("developed_version", sa.Integer(), nullable=False),
+        sa.Column("replaced_at", sa.BigInteger(), nullable=True),
+        sa.Column("earlier", JSON, nullable=False),
+        sa.Column("highest_version", sa.Integer(), nullable=False),
+        sa.Column("trashed_at", sa.BigInteger(), nullable=True),
+        sa.Column("problem", JSON, nullable=True),
+        sa.Column("is_trashed", sa.Boolean(), nullable=False),
+        sa.Column("dated_at", sa.BigInteger(), nullable=False),
+        sa.Column("title_key", WORD, nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_images_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_images")),
+    )
+    op.create_index("ix_images_created_at", "images", ["tenant", "is_trashed", "created_at", "id"], unique=False)
+    op.create_index("ix_images_dated_at", "images", ["tenant", "is_trashed", "dated_at", "id"], unique=False)
+    op.create_index("ix_images_owner", "images", ["tenant", "is_trashed", "owner", "created_at", "id"], unique=False)
+    op.create_index("ix_images_sha256", "images", ["tenant", "sha256", "owner", "created_at", "id"], unique=False)
+    op.create_index("ix_images_size_bytes", "images", ["tenant", "is_trashed", "size_bytes", "id"], unique=False)
+    op.create_index("ix_images_title_key", "images", ["tenant", "is_trashed", "title_key", "id"], unique=False)
+    op.create_index("ix_images_trashed_at", "images", ["tenant", "trashed_at", "id"], unique=False)
+    op.create_index("ix_images_visibility", "images", ["tenant", "is_trashed", "visibility", "created_at", "id"], unique=False)
+    op.create_table(
+        "signing_keys",
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("kid", WORD, nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("retired_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_signing_keys_tenant")),
+        sa.PrimaryKeyConstraint("tenant", "kid", name=op.f("pk_signing_keys")),
+    )
+    op.create_table(
+        "users",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("name", WORD, nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_users_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("tenant", "name", name=op.f("uq_users_tenant_name")),
+    )
+    op.create_table(
+        "album_images",
+        sa.Column("album", WORD, nullable=False),
+        sa.Column("image", WORD, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("is_trashed", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["album"], ["albums.id"], name=op.f("fk_album_images_album"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["image"], ["images.id"], name=op.f("fk_album_images_image"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("album", "image", name=op.f("pk_album_images")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_album_images_created_at", "album_images", ["album", "is_trashed", "created_at", "image"], unique=False)
+    op.create_index("ix_album_images_image", "album_images", ["image", "album"], unique=False)
+    op.create_index("ix_album_images_neighbours", "album_images", ["album", "position"], unique=False)
+    op.create_index("ix_album_images_position", "album_images", ["album", "is_trashed", "position", "image"], unique=False)
+    op.create_table(
+        "api_keys",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("secret_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("scopes", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_api_keys_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_api_keys_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+    )
+    op.create_index("ix_api_keys_tenant", "api_keys", ["tenant", "created_at", "id"], unique=False)
+    op.create_index("ix_api_keys_user", "api_keys", ["user"], unique=False)
+    op.create_table(
+        "image_tags",
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("is_trashed", sa.Boolean(), nullable=False),
+        sa.Column("tag", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("image", WORD, nullable=False),
+        sa.ForeignKeyConstraint(["image"], ["images.id"], name=op.f("fk_image_tags_image"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("tenant", "is_trashed", "tag", "created_at", "image", name=op.f("pk_image_tags")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_image_tags_image", "image_tags", ["image"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_table("image_tags")
+    op.drop_table("api_keys")
+    op.drop_table("album_images")
+    op.drop_table("users")
+    op.drop_table("signing_keys")
+    op.drop_table("images")
+    op.drop_table("albums")
+    op.drop_table("tenants")
+    op.drop_table("events")

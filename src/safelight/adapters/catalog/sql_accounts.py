@@ -1,0 +1,140 @@
+"""Users, API keys and signing keys of one tenant in SQL. Signing secrets are sealed before they reach a statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, func, insert, select, update
+
+from safelight.adapters.catalog.rows import (
+    key_columns,
+    key_of,
+    maybe_micros,
+    maybe_moment,
+    moment,
+    user_columns,
+    user_of,
+)
+from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.adapters.catalog.tables import api_keys, signing_keys, users
+from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
+from safelight.domain.accounts import ApiKey, SigningKey, User
+from safelight.domain.ids import KeyId, TenantId
+from safelight.domain.queries import micros
+from safelight.errors import Forbidden, Missing
+
+_USERS: Final = select(users).where(users.c.tenant == bindparam("tenant")).order_by(users.c.name)
+_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
+_SAVE_USER: Final = update(users).where(users.c.id == bindparam("old_id"), users.c.tenant == bindparam("old_tenant"))
+_KEYS: Final = (
+    select(api_keys).where(api_keys.c.tenant == bindparam("tenant")).order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
+)
+_REVOKE: Final = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("old_id"), api_keys.c.tenant == bindparam("old_tenant"))
+    .values(revoked_at=func.coalesce(api_keys.c.revoked_at, bindparam("at")))
+)
+_RING: Final = (
+    select(signing_keys)
+    .where(signing_keys.c.tenant == bindparam("tenant"))
+    .order_by(signing_keys.c.created_at.desc(), signing_keys.c.kid.desc())
+)
+_RETIRE: Final = (
+    update(signing_keys)
+    .where(signing_keys.c.kid == bindparam("old_kid"), signing_keys.c.tenant == bindparam("old_tenant"))
+    .values(retired_at=bindparam("at"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAccounts:
+    """Keeps AccountRecords."""
+
+    transaction: Transaction
+    tenant: TenantId
+    box: SecretBox
+
+    @claiming
+    def add_user(self, user: User) -> None:
+        """A new row."""
+        self._own(user.tenant)
+        self.transaction.connection.execute(insert(users), user_columns(user))
+
+    @reading
+    def users(self) -> list[User]:
+        """Along the unique index on tenant and name."""
+        return [user_of(row) for row in self._all(_USERS)]
+
+    @claiming
+    def save_user(self, user: User) -> None:
+        """Replace the row."""
+        self._own(user.tenant)
+        values = user_columns(user) | {"old_id": user.id, "old_tenant": self.tenant}
+        if self.transaction.connection.execute(_SAVE_USER, values).rowcount != 1:
+            raise Missing
+
+    @claiming
+    def add_key(self, key: ApiKey) -> None:
+        """A new row. Raises Missing for a user whom this tenant does not have."""
+        self._own(key.tenant)
+        if self.transaction.connection.execute(_USER, {"id": key.user, "tenant": self.tenant}).first() is None:
+            raise Missing
+        self.transaction.connection.execute(insert(api_keys), key_columns(key))
+
+    @reading
+    def keys(self) -> list[ApiKey]:
+        """Along ix_api_keys_tenant."""
+        return [key_of(row) for row in self._all(_KEYS)]
+
+    @writing
+    def revoke_key(self, key_id: KeyId, at: datetime) -> None:
+        """The first time stands."""
+        values = {"old_id": key_id, "old_tenant": self.tenant, "at": micros(at)}
+        if self.transaction.connection.execute(_REVOKE, values).rowcount != 1:
+            raise Missing
+
+    @claiming
+    def add_signing_key(self, key: SigningKey) -> None:
+        """A new row with a sealed secret."""
+        self._own(key.tenant)
+        values = {
+            "tenant": key.tenant,
+            "kid": key.kid,
+            "secret": self.box.seal(key.secret, context=self._context(key.kid)),
+            "created_at": micros(key.created_at),
+            "retired_at": maybe_micros(key.retired_at),
+        }
+        self.transaction.connection.execute(insert(signing_keys), values)
+
+    @reading
+    def signing_keys(self) -> list[SigningKey]:
+        """The ring, unsealed."""
+        return [
+            SigningKey(
+                kid=row["kid"],
+                tenant=row["tenant"],
+                secret=self.box.unseal(row["secret"], context=self._context(row["kid"])),
+                created_at=moment(row["created_at"]),
+                retired_at=maybe_moment(row["retired_at"]),
+            )
+            for row in self._all(_RING)
+        ]
+
+    @writing
+    def retire_signing_key(self, kid: str, at: datetime) -> None:
+        """The last time stands: a retirement that lies ahead may be moved."""
+        values = {"old_kid": kid, "old_tenant": self.tenant, "at": micros(at)}
+        if self.transaction.connection.execute(_RETIRE, values).rowcount != 1:
+            raise Missing
+
+    def _all(self, statement: Any) -> Any:  # select() of several columns has no useful type
+        return self.transaction.connection.execute(statement, {"tenant": self.tenant}).mappings()
+
+    def _context(self, kid: str) -> str:
+        return f"{self.tenant}/{kid}"
+
+    def _own(self, tenant: TenantId) -> None:
+        if tenant != self.tenant:
+            raise Forbidden("The record belongs to another tenant.")

@@ -1,0 +1,116 @@
+"""What is known before the tenant is known, and the outbox, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, insert, or_, select, update
+
+from safelight.adapters.catalog.rows import key_of, tenant_columns, tenant_of, user_of
+from safelight.adapters.catalog.sql_images import chunks
+from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users
+from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
+from safelight.domain.accounts import ApiKey, Tenant, User
+from safelight.domain.events import ImageEvent, from_json
+from safelight.domain.ids import ImageId, KeyId, TenantId
+from safelight.domain.queries import micros
+from safelight.errors import Missing
+from safelight.ports.catalog import Told
+
+_user: Final = [column.label(f"user_{column.name}") for column in users.c]
+_KEY: Final = (
+    select(*api_keys.c, *_user)
+    .join_from(api_keys, users, (users.c.id == api_keys.c.user) & (users.c.tenant == api_keys.c.tenant))
+    .where(api_keys.c.id == bindparam("id"))
+)
+_TENANT_OF: Final = select(images.c.tenant).where(images.c.id == bindparam("id"))
+_TENANTS: Final = select(tenants).order_by(tenants.c.created_at, tenants.c.id)
+_TENANT: Final = select(tenants).where(tenants.c.id == bindparam("id"))
+# Not FOR UPDATE: rows that refer to the tenant could not be added meanwhile. SQLite has no row locks and needs none.
+_LOCK_TENANT: Final = _TENANT.with_for_update(key_share=True)
+_SAVE_TENANT: Final = update(tenants).where(tenants.c.id == bindparam("old_id"))
+_EMIT: Final = insert(events)
+_UNTOLD: Final = select(events).order_by(events.c.number).limit(bindparam("limit"))
+_FORGET: Final = delete(events).where(events.c.number.in_(bindparam("numbers", expanding=True)))
+_TOUCH: Final = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("old_id"))
+    .where(or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at")))
+    .values(last_used_at=bindparam("at"))
+)
+
+
+def read_tenant(transaction: Transaction, tenant: TenantId, *, locks: bool) -> Tenant:
+    """The tenant's row; `locks` takes the right to write to the tenant until the transaction ends. Raises Missing."""
+    statement = _LOCK_TENANT if locks else _TENANT
+    row: Any = transaction.connection.execute(statement, {"id": tenant}).mappings().first()
+    if row is None:
+        raise Missing
+    return tenant_of(row)
+
+
+def write_event(transaction: Transaction, event: ImageEvent) -> None:
+    """A row in the outbox."""
+    transaction.connection.execute(_EMIT, {"tenant": event.tenant, "name": event.name, "payload": event.to_json()})
+
+
+@dataclass(frozen=True, slots=True)
+class SqlDirectory:
+    """Keeps Directory."""
+
+    transaction: Transaction
+
+    @reading
+    def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
+        """Key and user in one look-up."""
+        row = self.transaction.connection.execute(_KEY, {"id": key_id}).first()
+        if row is None:
+            raise Missing
+        names, values, keys = row._fields, tuple(row), len(api_keys.c)
+        user = {name.removeprefix("user_"): value for name, value in zip(names[keys:], values[keys:], strict=True)}
+        return key_of(dict(zip(names[:keys], values[:keys], strict=True))), user_of(user)
+
+    @reading
+    def tenant_of(self, image_id: ImageId) -> TenantId:
+        """By the image's own key."""
+        tenant = self.transaction.connection.execute(_TENANT_OF, {"id": image_id}).scalar()
+        if tenant is None:
+            raise Missing
+        return TenantId(tenant)
+
+    @reading
+    def tenants(self) -> list[Tenant]:
+        """All of them: an installation has few."""
+        rows: Any = self.transaction.connection.execute(_TENANTS).mappings()
+        return [tenant_of(row) for row in rows]
+
+    @claiming
+    def add_tenant(self, tenant: Tenant) -> None:
+        """A new row."""
+        self.transaction.connection.execute(insert(tenants), tenant_columns(tenant))
+
+    @claiming
+    def save_tenant(self, tenant: Tenant) -> None:
+        """Replace the row."""
+        if self.transaction.connection.execute(_SAVE_TENANT, tenant_columns(tenant) | {"old_id": tenant.id}).rowcount != 1:
+            raise Missing
+
+    @reading
+    def untold(self, limit: int = 100) -> list[Told]:
+        """Along the key of events."""
+        rows = self.transaction.connection.execute(_UNTOLD, {"limit": limit})
+        return [Told(row.number, from_json(row.name, row.payload)) for row in rows]
+
+    @writing
+    def mark_told(self, numbers: Sequence[int]) -> None:
+        """Told events are deleted; their numbers are not used again."""
+        for chunk in chunks(numbers):
+            self.transaction.connection.execute(_FORGET, {"numbers": chunk})
+
+    @writing
+    def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        """Never back in time: processes may report out of order."""
+        self.transaction.connection.execute(_TOUCH, {"old_id": key_id, "at": micros(at)})

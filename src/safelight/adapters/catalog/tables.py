@@ -1,0 +1,193 @@
+"""Tables: the schema of the catalog, as SQLAlchemy Core. The migrations make it; a test holds the two equal.
+
+Times are microseconds since 1970 UTC. An image is one row; tags and album places are copied out into narrow tables that
+carry what a page is sorted by, so that every page is a walk along an index. Text that is sorted or compared by range is
+ordered by code point (PostgreSQL: collation C), as Python orders it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+Word: Final = Text().with_variant(Text(collation="C"), "postgresql")
+Json: Final = JSON(none_as_null=True)
+# SQLite counts by itself only in a column of exactly this type.
+Counter: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+tenants: Final = Table(
+    "tenants",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("name", Word, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("trash_days", Integer, nullable=False),
+    Column("duplicates", Text, nullable=False),
+    UniqueConstraint("name"),
+)
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("name", Word, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
+    UniqueConstraint("tenant", "name"),
+)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("user", Word, ForeignKey("users.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    Index("ix_api_keys_tenant", "tenant", "created_at", "id"),
+    Index("ix_api_keys_user", "user"),
+)
+
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("tenant", Word, ForeignKey("tenants.id"), primary_key=True),
+    Column("kid", Word, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger),
+)
+
+images: Final = Table(
+    "images",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("owner", Word, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("visibility", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("custom", Json, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("taken_at", BigInteger),
+    Column("camera", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("thumbhash", Text, nullable=False),
+    Column("dominant_color", Text, nullable=False),
+    Column("phash", Text, nullable=False),
+    Column("metadata", Json, nullable=False),
+    Column("renditions", Json, nullable=False),
+    Column("developed_version", Integer, nullable=False),
+    Column("replaced_at", BigInteger),
+    Column("earlier", Json, nullable=False),
+    Column("highest_version", Integer, nullable=False),
+    Column("trashed_at", BigInteger),
+    Column("problem", Json),
+    Column("is_trashed", Boolean, nullable=False),
+    Column("dated_at", BigInteger, nullable=False),
+    Column("title_key", Word, nullable=False),
+    Index("ix_images_created_at", "tenant", "is_trashed", "created_at", "id"),
+    Index("ix_images_dated_at", "tenant", "is_trashed", "dated_at", "id"),
+    Index("ix_images_title_key", "tenant", "is_trashed", "title_key", "id"),
+    Index("ix_images_size_bytes", "tenant", "is_trashed", "size_bytes", "id"),
+    Index("ix_images_owner", "tenant", "is_trashed", "owner", "created_at", "id"),
+    Index("ix_images_visibility", "tenant", "is_trashed", "visibility", "created_at", "id"),
+    Index("ix_images_sha256", "tenant", "sha256", "owner", "created_at", "id"),
+    Index("ix_images_trashed_at", "tenant", "trashed_at", "id"),
+)
+
+image_tags: Final = Table(
+    "image_tags",
+    metadata,
+    Column("tenant", Word, primary_key=True),
+    Column("is_trashed", Boolean, primary_key=True),
+    Column("tag", Word, primary_key=True),
+    Column("created_at", BigInteger, primary_key=True),
+    Column("image", Word, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Index("ix_image_tags_image", "image"),
+    sqlite_with_rowid=False,
+)
+
+albums: Final = Table(
+    "albums",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("owner", Word, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("cover", Word),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Index("ix_albums_tenant", "tenant", "id"),
+    Index("ix_albums_owner", "tenant", "owner", "id"),
+    Index("ix_albums_cover", "cover"),
+)
+
+album_images: Final = Table(
+    "album_images",
+    metadata,
+    Column("album", Word, ForeignKey("albums.id", ondelete="CASCADE"), primary_key=True),
+    Column("image", Word, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("is_trashed", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_album_images_position", "album", "is_trashed", "position", "image"),
+    Index("ix_album_images_created_at", "album", "is_trashed", "created_at", "image"),
+    Index("ix_album_images_neighbours", "album", "position"),
+    Index("ix_album_images_image", "image", "album"),
+    sqlite_with_rowid=False,
+)
+
+# A number is never given twice, though told events are deleted: the relay names events by it.
+events: Final = Table(
+    "events",
+    metadata,
+    Column("number", Counter, primary_key=True),
+    Column("tenant", Word, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("payload", Json, nullable=False),
+    sqlite_autoincrement=True,
+)

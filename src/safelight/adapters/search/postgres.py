@@ -1,0 +1,631 @@
+"""PostgresSearch: the search in a PostgreSQL database, by tsvector and GIN. Wiring makes one per process; all share the index.
+
+Words are folded in Python (`words`) and become lexemes as they are: no dictionary of the server has a say, and nothing in a
+question can be an operator. Every lexeme begins with the tenant's number, so the index itself keeps tenants apart; owner,
+visibility, tags, type and year are lexemes too.
+
+Of a question that more than COUNTED documents answer, the newest COUNTED are ranked and counted; behind them come the others,
+newest first. A common word is then a short walk along the dates instead of a sort of half the index. `total` and the facets of
+such a question are of those COUNTED.
+
+Mending takes candidates that share a variant with the misspelt word (symmetric delete), not trigrams: `acb` and `cab` are one edit
+apart and have no trigram in common. It also needs no extension of the server.
+
+A generation is a set of tables; the one row of `state` says which is in use. A reader whose tables are dropped under it asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Any, Final, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from safelight.adapters import postgres
+from safelight.adapters.search.words import (
+    FACET_TAGS,
+    FIELDS,
+    Wanted,
+    distance,
+    edits_allowed,
+    fields_of,
+    is_known_word,
+    marked,
+    mended,
+    tidy,
+    tokens_of,
+    variants,
+    wanted_of,
+)
+from safelight.domain.ids import ImageId, TenantId, UserId
+from safelight.domain.queries import Document, Hit, SearchQuery, SearchResult, micros
+from safelight.errors import BackendUnavailable, Missing
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+FORMAT: Final = 1
+"""Of the tables and of the lexemes in them; an index of another format is dropped at `open` and waits to be made again."""
+
+COUNTED: Final = 1_000
+"""How many of the newest matches are ranked and counted."""
+
+_DEPTH: Final = 10_000
+"""How far a reader may page, see SearchQuery."""
+
+_CALL_S: Final = 20.0
+"""No call takes longer, the wait for a free connection included."""
+
+_LETTERS: Final = {"title": "A", "tags": "B", "description": "C", "file_name": "D", "camera": "D", "place": "D"}
+_RANK: Final = "'{0.125, 0.25, 0.5, 1}'"  # D to A: the weights of `words`, of which the largest is 1 here
+_LEXEME_BYTES: Final = 1_800
+"""Of a lexeme; PostgreSQL has 2046. Words that are the same so far count as the same."""
+_POSITIONS: Final = 16_000
+"""Words of a document that are indexed; PostgreSQL has 16383 positions."""
+_CANDIDATES: Final = 20
+"""How many known words are tried for a misspelt one; the first that the reader may see is taken."""
+
+_S: Final = "safelight_search"
+_MAKE: Final = (
+    f"""CREATE TABLE {_S}.docs_{{n}} (
+        tenant integer NOT NULL, image text COLLATE "C" NOT NULL, dated_at bigint NOT NULL, year integer NOT NULL,
+        media_type text NOT NULL, tags text[] NOT NULL, words text[] NOT NULL, lexemes tsvector NOT NULL, shown text NOT NULL,
+        PRIMARY KEY (tenant, image))""",
+    # fastupdate would leave what was written last in a list that every question reads through.
+    f"CREATE INDEX ON {_S}.docs_{{n}} USING gin (lexemes) WITH (fastupdate = off)",
+    f"CREATE INDEX ON {_S}.docs_{{n}} (tenant, dated_at DESC, image DESC)",
+    f"""CREATE TABLE {_S}.words_{{n}} (
+        tenant integer NOT NULL, word text COLLATE "C" NOT NULL, uses integer NOT NULL, variants text[] NOT NULL,
+        PRIMARY KEY (tenant, word)) WITH (fillfactor = 80)""",
+    f"CREATE INDEX ON {_S}.words_{{n}} USING gin (variants) WITH (fastupdate = off)",
+    f'CREATE TABLE {_S}.touched_{{n}} (tenant integer, image text COLLATE "C", PRIMARY KEY (tenant, image))',
+)
+_TABLES: Final = ("docs", "words", "touched")
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """What an open search holds."""
+
+    readers: Engine
+    writers: Engine
+    reading: ThreadPoolExecutor
+    writing: ThreadPoolExecutor
+
+
+class PostgresSearch:
+    """Keeps Search in the schema `safelight_search` of a database, postgresql://user:password@host:5432/database.
+
+    Args:
+        url: As libpq reads it.
+        readers: Connections for questions.
+        writers: Connections for writing.
+
+    """
+
+    def __init__(self, url: str, *, readers: int = 4, writers: int = 2) -> None:
+        self._url: Final = postgres.checked(url)
+        self._readers: Final = readers
+        self._writers: Final = writers
+        self._open: _Open | None = None
+
+    async def open(self) -> None:
+        """Schema and an empty index, where they are not there yet."""
+        if self._open is None:
+            self._open = await asyncio.to_thread(self._connect)
+
+    async def close(self) -> None:
+        """Running questions end first."""
+        opened, self._open = self._open, None
+        if opened is not None:
+            await asyncio.to_thread(_disconnect, opened)
+
+    async def ping(self) -> None:
+        """Read which generation is in use."""
+        await self._read(_state)
+
+    async def put(self, tenant: TenantId, documents: Sequence[Document], *, generation: int | None = None) -> None:
+        """In one transaction.
+
+        What is put or removed while a generation is being built goes into both and is noted there: the builder, who may
+        have read the catalog before, does not write over it.
+        """
+        latest = {document.image: document for document in documents}
+        await self._write(lambda connection: _put(connection, tenant, list(latest.values()), generation))
+
+    async def remove(self, tenant: TenantId, image_ids: Sequence[ImageId]) -> None:
+        """In one transaction."""
+        await self._write(lambda connection: _remove(connection, tenant, list(dict.fromkeys(image_ids))))
+
+    async def begin(self) -> int:
+        """New tables; those of an abandoned generation are dropped."""
+        return await self._write(_begin)
+
+    async def publish(self, generation: int) -> None:
+        """The pointer and the old tables change in one transaction; publishing what is in use changes nothing."""
+        await self._write(lambda connection: _publish(connection, generation))
+
+    async def search(self, tenant: TenantId, query: SearchQuery) -> SearchResult:
+        """One statement finds, counts and orders; only when it finds nothing are the words looked at one by one."""
+        return await self._read(lambda connection: _search(connection, tenant, query))
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        opened = self._opened()
+
+        def read() -> T:
+            for _ in range(3):
+                try:
+                    with opened.readers.begin() as connection:
+                        return work(connection)
+                except DBAPIError as error:
+                    # Undefined table: the generation was replaced between the look at `state` and the question.
+                    if getattr(error.orig, "sqlstate", None) != "42P01":
+                        raise
+            raise BackendUnavailable("The search index is gone.")
+
+        return await _in_thread(opened.reading, read)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        opened = self._opened()
+
+        def write() -> T:
+            with opened.writers.begin() as connection:
+                return work(connection)
+
+        return await _in_thread(opened.writing, write)
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise BackendUnavailable("The search is not open.")
+        return self._open
+
+    def _connect(self) -> _Open:
+        # Whatever the statistics say, no question reads the whole table.
+        settings = " SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1;"
+        read = postgres.beginning("ISOLATION LEVEL REPEATABLE READ READ ONLY", settings=settings)
+        opened = _Open(
+            postgres.engine(self._url, size=self._readers, begin=read),
+            postgres.engine(self._url, size=self._writers, begin=postgres.beginning()),
+            ThreadPoolExecutor(self._readers, thread_name_prefix="search"),
+            ThreadPoolExecutor(self._writers, thread_name_prefix="search-writer"),
+        )
+        try:
+            with _told_as_ours(), opened.writers.begin() as connection:
+                _prepare(connection)
+        except BaseException:
+            _disconnect(opened)
+            raise
+        return opened
+
+
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    def told() -> T:
+        with _told_as_ours():
+            return work()
+
+    try:
+        async with asyncio.timeout(_CALL_S):
+            return await asyncio.wrap_future(threads.submit(told))
+    except TimeoutError:
+        raise BackendUnavailable("The search index does not answer.") from None
+    except RuntimeError as error:  # the threads are gone
+        raise BackendUnavailable("The search is closed.") from error
+
+
+def _disconnect(opened: _Open) -> None:
+    opened.reading.shutdown(wait=True)
+    opened.writing.shutdown(wait=True)
+    opened.readers.dispose()
+    opened.writers.dispose()
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise BackendUnavailable("The search index does not answer.") from error
+
+
+# Generations
+
+
+def _prepare(connection: Connection) -> None:
+    if _format(connection) == FORMAT:
+        return
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({postgres.Lock.SEARCH.value}, 1)")
+    found = _format(connection)
+    if found == FORMAT:  # another process was faster
+        return
+    if found is not None:
+        log.warning("search.index_reset", found=found, needed=FORMAT)
+        tables = connection.exec_driver_sql("SELECT tablename FROM pg_tables WHERE schemaname = %s", (_S,)).scalars().all()
+        for table in tables:
+            connection.exec_driver_sql(f'DROP TABLE {_S}."{table}"')
+    # Made only where it is missing: whoever has it made for them may not be allowed to make one.
+    if connection.exec_driver_sql("SELECT 1 FROM pg_namespace WHERE nspname = %s", (_S,)).first() is None:
+        connection.exec_driver_sql(f"CREATE SCHEMA {_S}")
+    connection.exec_driver_sql(
+        f'CREATE TABLE {_S}.tenants (tenant integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" UNIQUE NOT NULL)'
+    )
+    connection.exec_driver_sql(f"CREATE TABLE {_S}.state (format integer, live integer NOT NULL, building integer, last integer)")
+    connection.exec_driver_sql(f"INSERT INTO {_S}.state VALUES ({FORMAT}, 1, NULL, 1)")  # noqa: S608
+    _make(connection, 1)
+
+
+def _format(connection: Connection) -> int | None:
+    """What format the index has; None without one."""
+    # Asked of the catalog's rows: to_regclass may answer from a cache of the session that does not know the latest yet.
+    asked = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'state'"
+    if connection.exec_driver_sql(asked, (_S,)).first() is None:
+        return None
+    found: int = connection.exec_driver_sql(f"SELECT format FROM {_S}.state").scalar_one()  # noqa: S608  constants, here and below
+    return found
+
+
+def _state(connection: Connection, lock: str = "") -> tuple[int, int | None, int]:
+    """The generation in use, the one being built, the last number given."""
+    live, building, last = connection.exec_driver_sql(f"SELECT live, building, last FROM {_S}.state {lock}").one()  # noqa: S608
+    return live, building, last
+
+
+def _make(connection: Connection, n: int) -> None:
+    for statement in _MAKE:
+        connection.exec_driver_sql(statement.format(n=n))
+
+
+def _drop(connection: Connection, n: int) -> None:
+    connection.exec_driver_sql("DROP TABLE " + ", ".join(f"{_S}.{table}_{n}" for table in _TABLES))
+
+
+def _begin(connection: Connection) -> int:
+    _, building, last = _state(connection, "FOR UPDATE")
+    if building is not None:
+        _drop(connection, building)
+    connection.exec_driver_sql(f"UPDATE {_S}.state SET building = %s, last = %s", (last + 1, last + 1))  # noqa: S608
+    _make(connection, last + 1)
+    return last + 1
+
+
+def _publish(connection: Connection, generation: int) -> None:
+    live, building, _ = _state(connection, "FOR UPDATE")
+    if generation == live:
+        return
+    if generation != building:
+        raise Missing
+    # The planner has seen nothing of it yet, and what it knows decides between a walk and a look-up.
+    connection.exec_driver_sql(f"ANALYZE {_S}.docs_{int(generation)}")
+    connection.exec_driver_sql(f"UPDATE {_S}.state SET live = %s, building = NULL", (generation,))  # noqa: S608
+    connection.exec_driver_sql(f"DELETE FROM {_S}.touched_{int(generation)}")  # noqa: S608
+    _drop(connection, live)
+
+
+# Writing. Table names end with the number of a generation, which came out of `state`: nothing else is formatted into SQL.
+
+
+def _put(connection: Connection, tenant: TenantId, documents: list[Document], generation: int | None) -> None:
+    live, building, _ = _state(connection, "FOR SHARE")
+    if generation not in (None, live, building):
+        raise Missing
+    number = _tenant(connection, tenant)
+    prepared = [_Prepared.of(number, document) for document in documents]
+    if generation is not None and generation == building:
+        images = [document.image for document in prepared]
+        rows = connection.exec_driver_sql(
+            f"SELECT image FROM {_S}.touched_{building} WHERE tenant = %s AND image = ANY(%s)",  # noqa: S608
+            (number, images),
+        )
+        newer = set(rows.scalars())
+        _replace(connection, generation, number, [document for document in prepared if document.image not in newer])
+        return
+    _replace(connection, live, number, prepared)
+    if building is not None:
+        _touch(connection, building, number, [document.image for document in prepared])
+        _replace(connection, building, number, prepared)
+
+
+def _remove(connection: Connection, tenant: TenantId, image_ids: Sequence[ImageId]) -> None:
+    live, building, _ = _state(connection, "FOR SHARE")
+    number = _tenant(connection, tenant)
+    _count(connection, live, number, _forget(connection, live, number, image_ids))
+    if building is not None:
+        _touch(connection, building, number, image_ids)
+        _count(connection, building, number, _forget(connection, building, number, image_ids))
+
+
+def _tenant(connection: Connection, tenant: TenantId) -> int:
+    """The tenant's number, locked: its writers take turns, so that no two count the same words at once."""
+    found = f"SELECT tenant FROM {_S}.tenants WHERE name = %s FOR UPDATE"  # noqa: S608
+    number: int | None = connection.exec_driver_sql(found, (tenant,)).scalar()
+    if number is None:
+        connection.exec_driver_sql(f"INSERT INTO {_S}.tenants (name) VALUES (%s) ON CONFLICT DO NOTHING", (tenant,))  # noqa: S608
+        number = connection.exec_driver_sql(found, (tenant,)).scalar_one()
+    return number
+
+
+def _touch(connection: Connection, n: int, tenant: int, images: Sequence[str]) -> None:
+    connection.exec_driver_sql(
+        f"INSERT INTO {_S}.touched_{n} SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
+        (tenant, list(images)),
+    )
+
+
+def _replace(connection: Connection, n: int, tenant: int, documents: Sequence[_Prepared]) -> None:
+    if not documents:
+        return
+    change = _forget(connection, n, tenant, [document.image for document in documents])
+    for document in documents:
+        change.update(document.words)
+    connection.exec_driver_sql(
+        f"INSERT INTO {_S}.docs_{n} (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown)"  # noqa: S608
+        " VALUES (%(tenant)s, %(image)s, %(dated_at)s, %(year)s, %(media_type)s, %(tags)s, %(words)s, %(lexemes)s, %(shown)s)",
+        [{name: getattr(document, name) for name in _Prepared.__slots__} for document in documents],
+    )
+    _count(connection, n, tenant, change)
+
+
+def _forget(connection: Connection, n: int, tenant: int, images: Sequence[str]) -> Counter[str]:
+    """The rows gone; how their words' uses change."""
+    rows = connection.exec_driver_sql(
+        f"DELETE FROM {_S}.docs_{n} WHERE tenant = %s AND image = ANY(%s) RETURNING words",  # noqa: S608
+        (tenant, list(images)),
+    )
+    change: Counter[str] = Counter()
+    for (words,) in rows:
+        change.subtract(words)
+    return change
+
+
+def _count(connection: Connection, n: int, tenant: int, change: Mapping[str, int]) -> None:
+    more = {word: by for word, by in change.items() if by > 0}
+    fewer = {word: by for word, by in change.items() if by < 0}
+    if more:
+        connection.exec_driver_sql(
+            f"INSERT INTO {_S}.words_{n} AS known (tenant, word, uses, variants)"  # noqa: S608
+            " VALUES (%(tenant)s, %(word)s, %(by)s, %(variants)s)"
+            " ON CONFLICT (tenant, word) DO UPDATE SET uses = known.uses + excluded.uses",
+            [
+                {"tenant": tenant, "word": word, "by": by, "variants": [f"{tenant}:{one}" for one in variants(word, 2)]}
+                for word, by in more.items()
+            ],
+        )
+    if fewer:
+        values = (tenant, list(fewer), list(fewer.values()))
+        connection.exec_driver_sql(
+            f"UPDATE {_S}.words_{n} known SET uses = known.uses + change.by"  # noqa: S608
+            " FROM (SELECT %s::integer AS tenant, unnest(%s::text[]) AS word, unnest(%s::integer[]) AS by) change"
+            " WHERE known.tenant = change.tenant AND known.word = change.word",
+            values,
+        )
+        connection.exec_driver_sql(
+            f"DELETE FROM {_S}.words_{n} WHERE tenant = %s AND word = ANY(%s) AND uses <= 0",  # noqa: S608
+            values[:2],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A document as it is written: the columns of its row."""
+
+    tenant: int
+    image: str
+    dated_at: int
+    year: int
+    media_type: str
+    tags: list[str]
+    words: list[str]
+    lexemes: str
+    shown: str
+
+    @classmethod
+    def of(cls, tenant: int, document: Document) -> _Prepared:
+        texts = fields_of(document)
+        tokens = {name: [token.text for token in tokens_of(texts[name])] for name in FIELDS}
+        year = document.dated_at.astimezone(UTC).year
+        scope = [("o", document.owner), ("m", document.media_type), ("y", str(year)), *(("g", tag) for tag in document.tags)]
+        scope += [("p", "")] * document.is_public
+        places: defaultdict[str, list[str]] = defaultdict(list)
+        at = 0
+        for name in FIELDS:
+            for token in tokens[name][: _POSITIONS - at]:
+                at += 1
+                places[_lexeme(tenant, "w", token)].append(f"{at}{_LETTERS[name]}")
+            at = min(at + 1, _POSITIONS)  # a gap, so that no phrase goes from one field to the next
+        parts = [_quoted(_lexeme(tenant, kind, value)) for kind, value in scope]
+        parts += [f"{_quoted(lexeme)}:{','.join(where[:255])}" for lexeme, where in places.items()]
+        return cls(
+            tenant=tenant,
+            image=document.image,
+            dated_at=micros(document.dated_at),
+            year=year,
+            media_type=_storable(document.media_type),
+            tags=list(dict.fromkeys(map(_storable, document.tags))),
+            words=sorted({word for name in FIELDS for word in tokens[name] if is_known_word(word)}),
+            lexemes=" ".join(parts),
+            shown=json.dumps(texts),
+        )
+
+
+def _storable(text: str) -> str:
+    """As it is, but for what has no place in PostgreSQL's text: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
+def _lexeme(tenant: int, kind: str, value: str) -> str:
+    return f"{tenant}{kind}" + _storable(value).encode()[:_LEXEME_BYTES].decode("utf-8", "ignore")
+
+
+def _quoted(lexeme: str) -> str:
+    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+# Reading
+
+
+def _search(connection: Connection, tenant: TenantId, query: SearchQuery) -> SearchResult:
+    live, _, _ = _state(connection)
+    text, corrected = tidy(query.text), None
+    wanted = wanted_of(text)
+    number = connection.exec_driver_sql(f"SELECT tenant FROM {_S}.tenants WHERE name = %s", (tenant,)).scalar()  # noqa: S608
+    if number is None:
+        return SearchResult(hits=(), total=0, facets={"tag": {}, "type": {}, "year": {}})
+    found = _find(connection, live, number, query, wanted)
+    if not found.total and wanted and (better := _mend(connection, live, number, query.visible_to, text, wanted)) is not None:
+        corrected, wanted = better, wanted_of(better)
+        found = _find(connection, live, number, query, wanted)
+    behind = query.offset + len(found.page)
+    has_more = behind < found.total or (found.total == COUNTED and len(found.page) == query.limit)
+    return SearchResult(
+        hits=tuple(_hit(row, wanted) for row in found.page),
+        total=found.total,
+        facets={"tag": found.tags, "type": found.types, "year": found.years},
+        corrected=corrected,
+        next_offset=behind if found.page and has_more and behind <= _DEPTH else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    page: list[tuple[ImageId, float, str]]
+    total: int
+    tags: dict[str, int]
+    types: dict[str, int]
+    years: dict[str, int]
+
+
+def _find(connection: Connection, n: int, tenant: int, query: SearchQuery, wanted: Sequence[Wanted]) -> _Found:
+    scope = _visible(tenant, query.visible_to) + [[_lexeme(tenant, "g", tag)] for tag in dict.fromkeys(query.tags)]
+    if query.media_type is not None:
+        scope.append([_lexeme(tenant, "m", query.media_type)])
+    if query.year is not None:
+        scope.append([_lexeme(tenant, "y", str(query.year))])
+    question = _question(tenant, scope, wanted)
+    values = {
+        "tenant": tenant,
+        "question": question,
+        "words": _question(tenant, [], wanted),
+        "offset": query.offset,
+        "limit": query.limit,
+    }
+    matches = f"FROM {_S}.docs_{n} WHERE tenant = %(tenant)s" + (" AND lexemes @@ %(question)s::tsquery" if question else "")
+    newest = f"{matches} ORDER BY dated_at DESC, image DESC"
+    rank = f"round(ts_rank({_RANK}, lexemes, %(words)s::tsquery)::numeric, 6)::float8" if wanted else "0::float8"
+    rows = connection.exec_driver_sql(
+        f"""
+        WITH hits AS MATERIALIZED (
+            SELECT image, dated_at, year, media_type, tags, {rank} AS rank {newest} LIMIT {COUNTED})
+        SELECT 'page', image, rank, 0::bigint FROM (
+            SELECT image, rank FROM hits ORDER BY rank DESC, dated_at DESC, image DESC LIMIT %(limit)s OFFSET %(offset)s) page
+        UNION ALL
+        SELECT 'type', media_type, 0, count(*) FROM hits GROUP BY media_type
+        UNION ALL
+        SELECT 'year', year::text, 0, count(*) FROM hits GROUP BY year
+        UNION ALL
+        SELECT 'tag', tag, 0, uses FROM (
+            SELECT tag COLLATE "C" AS tag, count(*) AS uses FROM hits, unnest(tags) tag
+            GROUP BY 1 ORDER BY uses DESC, 1 LIMIT {FACET_TAGS}) tags
+        """,  # noqa: S608
+        values,
+    ).all()
+    page: list[tuple[str, float]] = [(what, score) for kind, what, score, _ in rows if kind == "page"]
+    counted: dict[str, dict[str, int]] = {"type": {}, "year": {}, "tag": {}}
+    for kind, what, _, uses in rows:
+        if kind != "page":
+            counted[kind][what] = uses
+    total = sum(counted["year"].values())
+    missing = query.limit - len(page)
+    if total == COUNTED and missing:  # behind those that were ranked
+        skipped = max(query.offset, COUNTED)
+        page += [
+            (image, 0.0)
+            for (image,) in connection.exec_driver_sql(
+                f"SELECT image {newest} LIMIT %(missing)s OFFSET %(skipped)s",
+                values | {"missing": missing, "skipped": skipped},
+            )
+        ]
+    counted["type"].pop("", None)
+    return _Found(_shown(connection, n, tenant, page, wanted), total, counted["tag"], counted["type"], counted["year"])
+
+
+def _shown(
+    connection: Connection, n: int, tenant: int, page: list[tuple[str, float]], wanted: Sequence[Wanted]
+) -> list[tuple[ImageId, float, str]]:
+    texts: dict[str, str] = {}
+    if wanted and page:
+        rows = connection.exec_driver_sql(
+            f"SELECT image, shown FROM {_S}.docs_{n} WHERE tenant = %s AND image = ANY(%s)",  # noqa: S608
+            (tenant, [image for image, _ in page]),
+        )
+        texts = {row.image: row.shown for row in rows}
+    return [(ImageId(image), float(score), texts.get(image, "{}")) for image, score in page]
+
+
+def _hit(row: tuple[ImageId, float, str], wanted: Sequence[Wanted]) -> Hit:
+    image, score, shown = row
+    marks = {name: text for name, raw in json.loads(shown).items() if (text := marked(raw, wanted)) is not None}
+    return Hit(image, score, marks)
+
+
+def _visible(tenant: int, reader: UserId | None) -> list[list[str]]:
+    """Lexemes that a document must have: of each list, one."""
+    return [] if reader is None else [[_lexeme(tenant, "p", ""), _lexeme(tenant, "o", reader)]]
+
+
+def _question(tenant: int, scope: Iterable[Sequence[str]], wanted: Sequence[Wanted], *, is_whole: bool = False) -> str:
+    """A tsquery of quoted lexemes of our own making; `is_whole` asks for whole words instead of their beginnings."""
+    parts = ["(" + " | ".join(map(_quoted, some)) + ")" for some in scope]
+    for one in wanted:
+        phrase = " <-> ".join(_quoted(_lexeme(tenant, "w", token)) for token in one.tokens)
+        parts.append(f"({phrase})" if one.is_phrase or is_whole else f"{phrase}:*")
+    return " & ".join(parts)
+
+
+def _mend(connection: Connection, n: int, tenant: int, reader: UserId | None, text: str, wanted: Sequence[Wanted]) -> str | None:
+    """The text with known words for those that match nothing; None when no word is replaced, or one cannot be.
+
+    A word is only known to whom may see a document that has it: nobody learns from a correction what others have written.
+    """
+    scope = _visible(tenant, reader)
+
+    def is_there(question: str) -> bool:
+        # Without an order there is nothing to walk along: the answer comes from the index of words, whether there is one or not.
+        row = connection.exec_driver_sql(
+            f"SELECT 1 FROM {_S}.docs_{n} WHERE lexemes @@ %s::tsquery LIMIT 1",  # noqa: S608
+            (question,),
+        )
+        return row.first() is not None
+
+    replaced: list[tuple[Wanted, str]] = []
+    for one in wanted:
+        if is_there(_question(tenant, scope, [one])):
+            continue
+        if not one.can_be_mended:
+            return None
+        for word in _near(connection, n, tenant, one.tokens[0]):
+            if is_there(_question(tenant, scope, [replace(one, tokens=(word,))], is_whole=True)):
+                replaced.append((one, word))
+                break
+        else:
+            return None
+    return mended(text, replaced) if replaced else None
+
+
+def _near(connection: Connection, n: int, tenant: int, word: str) -> list[str]:
+    """The tenant's words within the edits allowed: nearest, then most used, then by letter."""
+    limit = edits_allowed(word)
+    shared = [f"{tenant}:{one}" for one in variants(word, limit)]
+    rows: Iterable[Any] = connection.exec_driver_sql(
+        f"SELECT word, uses FROM {_S}.words_{n} WHERE variants && %s::text[]",  # noqa: S608
+        (shared,),
+    )
+    near = sorted((away, -uses, known) for known, uses in rows if (away := distance(word, known, limit)) <= limit)
+    return [known for _, _, known in near[:_CANDIDATES]]

@@ -1,0 +1,1 @@
+"""The HTTP door: validate, one service call, present. No rule lives here."""

@@ -1,0 +1,85 @@
+"""The application: delivery in front, the API behind it, the gallery beside it. A plain ASGI callable that any server can run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from safelight import __version__, worker
+from safelight.api import problems
+from safelight.api.auth import documented
+from safelight.api.delivery import PREFIX, DeliveryDoor
+from safelight.api.edge import Edge
+from safelight.api.routes import admin, albums, health, images
+from safelight.api.schemas import ProblemOut
+from safelight.wiring import Safelight
+
+DESCRIPTION: Final = """
+Takes pictures in, checks and develops them into renditions, keeps originals encrypted and versioned, makes them findable and
+delivers them fast by signed URL. Every refusal is `application/problem+json` with a stable `code`.
+"""
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"description": "Refused.", "content": {problems.MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}},
+    503: {"description": "Come back in a moment.", "content": {problems.MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}},
+}
+
+
+def _spoken(route: APIRoute) -> str:
+    """An operation's id, as generated clients show it: `albums_add`."""
+    return f"{route.tags[0]}_{route.name}"
+
+
+def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> FastAPI:
+    """The FastAPI application; it opens and closes the services, and relays and keeps the clock unless told not to."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await safelight.open()
+        try:
+            if works:
+                async with worker.working(safelight, is_alone=safelight.settings.is_alone):
+                    yield
+            else:
+                yield
+        finally:
+            await safelight.close()
+
+    api = FastAPI(
+        title="Safelight",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=REFUSALS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    api.state.safelight = safelight
+    api.state.public_url = safelight.settings.server.public_url
+    problems.install(api)
+    for router in (images.router, albums.router, admin.router):
+        api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
+    api.include_router(health.router, generate_unique_id_function=_spoken)
+    if console is not None:
+        api.include_router(console)
+    return api
+
+
+class Front:
+    """Sends `/i/…` to delivery and everything else through the edge to the API."""
+
+    def __init__(self, safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> None:
+        self.api = create_api(safelight, works=works, console=console)
+        self._delivery = DeliveryDoor(safelight)
+        self._edge = Edge(self.api, safelight.instruments)
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """ASGI 3."""
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            await self._delivery(scope, receive, send)
+        else:
+            await self._edge(scope, receive, send)

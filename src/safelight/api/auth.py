@@ -1,0 +1,45 @@
+"""From a request's credentials to an actor: `Authorization: Bearer <API key>`, or `X-API-Key` for tools that cannot."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from safelight.domain.accounts import Actor
+from safelight.errors import Unauthenticated
+from safelight.wiring import Safelight
+
+bearer = HTTPBearer(auto_error=False, scheme_name="api_key", description="An API key: `sl_…`.")
+MAX_TOKEN: Final = 512
+
+
+def services_of(request: Request) -> Safelight:
+    """The services behind this app."""
+    services: Safelight = request.app.state.safelight
+    return services
+
+
+async def hall(request: Request) -> Safelight:
+    """The same as a dependency: a coroutine, since the framework sends plain functions through a thread."""
+    return services_of(request)
+
+
+Hall = Annotated[Safelight, Depends(hall)]
+
+
+async def actor(request: Request) -> Actor:
+    """Who asks. Raises Unauthenticated."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.casefold() != "bearer":
+        token = request.headers.get("x-api-key", "")
+    token = token.strip()
+    if not token or len(token) > MAX_TOKEN:
+        raise Unauthenticated
+    return await services_of(request).accounts.authenticate(token)
+
+
+# The scheme is declared for the OpenAPI document only; `actor` reads the header itself and answers with a problem document.
+Asking = Annotated[Actor, Depends(actor)]
+documented = Depends(bearer)

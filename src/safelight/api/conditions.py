@@ -1,0 +1,53 @@
+"""Small readings of headers and ids that several routes share."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import Request
+
+from safelight.domain.ids import AlbumId, ImageId, is_id
+from safelight.errors import BadField, Missing
+
+
+def image_id(text: str) -> ImageId:
+    """The id, if it has the shape of one. Raises Missing: nothing can be there."""
+    if not is_id(text):
+        raise Missing
+    return ImageId(text)
+
+
+def album_id(text: str) -> AlbumId:
+    """The id, if it has the shape of one. Raises Missing."""
+    if not is_id(text):
+        raise Missing
+    return AlbumId(text)
+
+
+def if_match(request: Request) -> int | None:
+    """The revision that If-Match asks for; None for no condition or `*`. Raises BadField."""
+    header = request.headers.get("if-match", "*").strip()
+    if header == "*":
+        return None
+    digits = header.strip('"')
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+        raise BadField("If-Match takes the etag of the record.", field="If-Match")
+    return int(digits)
+
+
+def base_url(request: Request) -> str:
+    """What delivery URLs begin with: the setting, or the address that this request was sent to."""
+    configured: str = request.app.state.public_url
+    if configured:
+        return configured
+    host = request.headers.get("host", "")
+    # A Host header ends up in answers: only what a host may look like gets there.
+    if not host or not all(c.isalnum() or c in ".-:[]" for c in host) or len(host) > 255:
+        return ""
+    return f"{request.url.scheme}://{host}"
+
+
+def disposition(name: str) -> str:
+    """RFC 6266, with the file's own name."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,0 +1,158 @@
+"""The hot door: `/i/{id}/{preset or options}.{ext}` as a plain ASGI callable in front of the API, without framework objects or middleware.
+
+It answers GET and HEAD, checks the signature, and speaks RFC 9110's conditions and ranges. Anything odd is a 4xx, never a 5xx.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import structlog
+
+from safelight.api.conditions import disposition
+from safelight.api.problems import body_of, headers_of, status_of
+from safelight.api.ranges import condition, http_date, spans
+from safelight.errors import BadOption, BadSignature, Missing, SafelightError
+from safelight.services.delivery import Asked, Delivered, Signature
+from safelight.wiring import Safelight
+
+log = structlog.get_logger()
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+PREFIX: Final = "/i/"
+_ALLOWED: Final = (b"allow", b"GET, HEAD")
+_ALWAYS: Final = (
+    (b"accept-ranges", b"bytes"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"content-security-policy", b"default-src 'none'"),
+)
+_KNOWN_QUERY: Final = frozenset({"v", "kid", "exp", "sig"})
+
+
+class DeliveryDoor:
+    """One per app."""
+
+    def __init__(self, safelight: Safelight) -> None:
+        self._delivery = safelight.delivery
+        instruments = safelight.instruments
+        self._refused = instruments.refused
+        self._seconds = {
+            status: instruments.requests.labels("GET", "/i/{id}/{preset}.{ext}", f"{status}xx") for status in (2, 3, 4, 5)
+        }
+
+    async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        status, headers, body = await self._answer(scope)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
+        self._seconds[status // 100].observe(time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        if scope["method"] not in ("GET", "HEAD"):
+            body = body_of(405, "method_not_allowed", "Delivery answers GET and HEAD.")
+            return 405, [(b"content-type", b"application/problem+json"), _ALLOWED, _length(body)], body
+        try:
+            delivered = await self._delivered(scope["path"], scope["query_string"], scope["headers"])
+        except SafelightError as error:
+            self._refused.labels(error.code).inc()
+            return _refusal(error)
+        except Exception:
+            log.exception("delivery.failed")
+            return _refusal(SafelightError("The image could not be delivered."))
+        return _response(delivered, {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+
+    async def _delivered(self, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Delivered:
+        image_id, slash, file = path[len(PREFIX) :].partition("/")
+        if not slash or "." not in file or "/" in file:
+            raise Missing
+        version, signature = _query(query_string)
+        accept = ""
+        if file.endswith(".auto"):
+            accept = ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
+        return await self._delivery.deliver(Asked(image_id, file, version, accept), signature=signature, path=path)
+
+
+def _query(query_string: bytes) -> tuple[str | None, Signature | None]:
+    if not query_string:
+        return None, None
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=8)
+    except (ValueError, UnicodeDecodeError):
+        raise BadOption("The query cannot be read.", option="query") from None
+    query = dict(pairs)
+    if len(query) != len(pairs) or not query.keys() <= _KNOWN_QUERY:
+        raise BadOption("The query has v, kid, exp and sig, each once.", option="query")
+    given = query.keys() & {"kid", "exp", "sig"}
+    if not given:
+        return query.get("v"), None
+    exp = query.get("exp", "")
+    if len(given) != 3 or not (exp.isascii() and exp.isdigit() and len(exp) <= 12):
+        raise BadSignature
+    return query.get("v"), Signature(query["kid"], int(exp), query["sig"])
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return (b"content-length", str(len(body)).encode())
+
+
+def _refusal(error: SafelightError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    status = status_of(error)
+    body = body_of(status, error.code, error.detail, **error.extra)
+    headers = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
+    return status, [*headers, _length(body)], body
+
+
+def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    etag = f'"{found.etag}"'
+    headers = [
+        (b"etag", etag.encode()),
+        (b"last-modified", http_date(found.modified_at).encode()),
+        (b"cache-control", _cache_control(found)),
+        *_ALWAYS,
+    ]
+    if found.varies:
+        headers.append((b"vary", b"Accept"))
+    if found.download:
+        headers.append((b"content-disposition", disposition(found.download).encode()))
+    match condition(asked, etag, found.modified_at):
+        case 304:
+            return 304, headers, b""
+        case 412:
+            body = body_of(412, "precondition_failed", "A condition of the request does not hold.")
+            return 412, [(b"content-type", b"application/problem+json"), _length(body)], body
+    media_type = found.media_type.encode()
+    body, size = found.body, len(found.body)
+    wanted = spans(asked, size, etag, found.modified_at) if "range" in asked else None
+    if wanted == 416:
+        unsatisfied = body_of(416, "range_not_satisfiable", f"The rendition has {size} bytes.")
+        range_headers = [(b"content-type", b"application/problem+json"), (b"content-range", b"bytes */%d" % size)]
+        return 416, [*range_headers, _length(unsatisfied)], unsatisfied
+    if not wanted:
+        return 200, [*headers, (b"content-type", media_type), _length(body)], body
+    if len(wanted) == 1:
+        start, end = wanted[0]
+        part = body[start:end]
+        content_range = b"bytes %d-%d/%d" % (start, end - 1, size)
+        return 206, [*headers, (b"content-type", media_type), (b"content-range", content_range), _length(part)], part
+    boundary = found.etag[:32].encode()
+    pieces = [
+        b"--%s\r\nContent-Type: %s\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%s\r\n"
+        % (boundary, media_type, start, end - 1, size, body[start:end])
+        for start, end in wanted
+    ]
+    multipart = b"".join(pieces) + b"--" + boundary + b"--\r\n"
+    return 206, [*headers, (b"content-type", b"multipart/byteranges; boundary=" + boundary), _length(multipart)], multipart
+
+
+def _cache_control(found: Delivered) -> bytes:
+    reach = b"public" if found.is_public else b"private"
+    if found.max_age_s is None:
+        return reach + b", max-age=60"
+    return reach + b", max-age=%d, immutable" % found.max_age_s

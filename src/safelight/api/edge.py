@@ -1,0 +1,80 @@
+"""Round every API request, as one plain ASGI callable: correlation id, one canonical log line, figures, security headers."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import structlog
+
+from safelight.api.problems import body_of
+from safelight.domain.ids import new_id
+from safelight.observability import Instruments
+
+log = structlog.get_logger("safelight.access")
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Any, Any], Awaitable[None]]
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+
+
+class Edge:
+    """Wraps the API; delivery has its own door and does without."""
+
+    def __init__(self, app: App, instruments: Instruments) -> None:
+        self._app = app
+        self._requests = instruments.requests
+        self._in_flight = instruments.in_flight
+        self._refused = instruments.refused
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer one request, or pass on what is not HTTP."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given if _REQUEST_ID.fullmatch(given) else new_id().encode()
+        status = 0
+
+        async def send_marked(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                present = {name for name, _ in message["headers"]}
+                extra = [pair for pair in _SECURITY if pair[0] not in present]
+                message["headers"] = [*message["headers"], *extra, (b"x-request-id", request_id)]
+            await send(message)
+
+        self._in_flight.inc()
+        state = scope.setdefault("state", {})
+        with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
+            try:
+                await self._app(scope, receive, send_marked)
+            except Exception:
+                log.exception("request.crashed", method=scope["method"], path=scope["path"])
+                if status == 0:
+                    body = body_of(500, "internal", "Something went wrong.", request_id=request_id.decode())
+                    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
+                    await send_marked({"type": "http.response.start", "status": 500, "headers": headers})
+                    await send_marked({"type": "http.response.body", "body": body})
+            finally:
+                self._in_flight.dec()
+                took = time.perf_counter() - started
+                route = getattr(scope.get("route"), "path", "unmatched")
+                self._requests.labels(scope["method"], route, f"{status // 100}xx").observe(took)
+                code = state.get("problem_code")
+                if code:
+                    self._refused.labels(code).inc()
+                if not route.startswith("/health"):
+                    log.info(
+                        "request", method=scope["method"], route=route, status=status, took_ms=round(took * 1000, 1), code=code
+                    )

@@ -1,0 +1,92 @@
+"""Refusals on the wire: RFC 9457 `application/problem+json`. The only place that turns a kind of error into a status code."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from safelight.errors import BadField, BadRequest, Kind, Missing, SafelightError
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+STATUS: Final[dict[Kind, int]] = {
+    Kind.BAD_REQUEST: 400,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.MISSING: 404,
+    Kind.CONFLICT: 409,
+    Kind.PRECONDITION_FAILED: 412,
+    Kind.TOO_LARGE: 413,
+    Kind.UNSUPPORTED: 415,
+    Kind.UNPROCESSABLE: 422,
+    Kind.TOO_MANY: 429,
+    Kind.UNAVAILABLE: 503,
+}
+
+
+def status_of(error: SafelightError) -> int:
+    """The status code of an error; 500 for one that has no kind of its own."""
+    return 500 if error.code == "internal" else STATUS[error.kind]
+
+
+def body_of(status: int, code: str, detail: str, **extra: Any) -> bytes:
+    """The problem document; `type` names the code, `title` the status (RFC 9457 section 3.1)."""
+    title = HTTPStatus(status).phrase
+    return orjson.dumps(
+        {"type": f"urn:safelight:problem:{code}", "title": title, "status": status, "code": code, "detail": detail, **extra}
+    )
+
+
+def headers_of(error: SafelightError) -> dict[str, str]:
+    """What the status obliges us to say beside the document."""
+    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
+    if error.kind is Kind.UNAUTHENTICATED:
+        headers["www-authenticate"] = 'Bearer realm="safelight"'
+    if error.kind in (Kind.UNAVAILABLE, Kind.TOO_MANY):
+        headers["retry-after"] = str(error.extra.get("retry_after_s", 1))
+    return headers
+
+
+def problem(error: SafelightError) -> Response:
+    """The answer to an error."""
+    status = status_of(error)
+    return Response(body_of(status, error.code, error.detail, **error.extra), status, headers=headers_of(error))
+
+
+def install(app: FastAPI) -> None:
+    """Make every refusal of the app a problem document, the framework's own ones too."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, SafelightError)
+        request.state.problem_code = error.code
+        if status_of(error) >= 500:
+            log.warning("request.failed", code=error.code, exc_info=error)
+        return problem(error)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = [str(part) for part in first["loc"]]
+        request.state.problem_code = BadField.code
+        name = ".".join(where[1:]) or where[0]
+        return problem(BadField(f"{name}: {first['msg']}", field=name))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return problem(Missing())
+        code = {405: "method_not_allowed", 413: "too_large"}.get(error.status_code, BadRequest.code)
+        request.state.problem_code = code
+        headers = {"content-type": MEDIA_TYPE, **(error.headers or {})}
+        return Response(body_of(error.status_code, code, str(error.detail)), error.status_code, headers=headers)
+
+    app.add_exception_handler(SafelightError, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)

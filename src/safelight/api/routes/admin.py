@@ -1,0 +1,126 @@
+"""/admin: users, API keys, signing keys, dead letters and the search index; for admins and operators."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from safelight.api.auth import Asking, Hall
+from safelight.api.schemas import (
+    ApiKeyIn,
+    ApiKeyOut,
+    FailureOut,
+    FailurePage,
+    RetireIn,
+    SigningKeyOut,
+    UserIn,
+    UserOut,
+    api_key_out,
+    failure_out,
+    signing_key_out,
+    user_out,
+)
+from safelight.domain import access
+from safelight.domain.ids import KeyId, UserId, is_id
+from safelight.errors import Missing
+
+router = APIRouter(prefix="/admin", tags=["admin"])
+
+
+@router.get("/users", response_model=list[UserOut])
+async def users(hall: Hall, actor: Asking) -> list[UserOut]:
+    """Everybody of the tenant."""
+    return [user_out(user) for user in await hall.accounts.users(actor)]
+
+
+@router.post("/users", status_code=201, response_model=UserOut)
+async def add_user(hall: Hall, actor: Asking, body: UserIn) -> UserOut:
+    """A new user."""
+    return user_out(await hall.accounts.add_user(actor, name=body.name, role=body.role))
+
+
+@router.get("/api-keys", response_model=list[ApiKeyOut])
+async def api_keys(hall: Hall, actor: Asking) -> list[ApiKeyOut]:
+    """Every API key of the tenant, without its token."""
+    return [api_key_out(key) for key in await hall.accounts.keys(actor)]
+
+
+@router.post("/api-keys", status_code=201, response_model=ApiKeyOut)
+async def add_api_key(hall: Hall, actor: Asking, body: ApiKeyIn) -> ApiKeyOut:
+    """A new API key; the token is in this answer and never again."""
+    if not is_id(body.user):
+        raise Missing
+    scopes = frozenset(body.scopes)
+    token, key = await hall.accounts.add_key(actor, UserId(body.user), name=body.name, scopes=scopes, expires_at=body.expires_at)
+    return api_key_out(key, token)
+
+
+@router.delete("/api-keys/{id}", status_code=204)
+async def revoke_api_key(hall: Hall, actor: Asking, id: str) -> Response:
+    """End an API key now."""
+    if not is_id(id):
+        raise Missing
+    await hall.accounts.revoke_key(actor, KeyId(id))
+    return Response(status_code=204)
+
+
+@router.get("/signing-keys", response_model=list[SigningKeyOut])
+async def signing_keys(hall: Hall, actor: Asking) -> list[SigningKeyOut]:
+    """The ring, newest first, without secrets."""
+    return [signing_key_out(key) for key in await hall.accounts.signing_keys(actor)]
+
+
+@router.post("/signing-keys", status_code=201, response_model=SigningKeyOut)
+async def add_signing_key(hall: Hall, actor: Asking) -> SigningKeyOut:
+    """A new key: it signs from now on, the others still verify. The secret is in this answer and never again."""
+    key = await hall.accounts.add_signing_key(actor)
+    hall.delivery.forget_rings()
+    return signing_key_out(key, with_secret=True)
+
+
+@router.post("/signing-keys/{kid}/retire", status_code=204)
+async def retire_signing_key(hall: Hall, actor: Asking, kid: str, body: RetireIn | None = None) -> Response:
+    """Stop believing its signatures, now or in `after_s` seconds."""
+    after = timedelta(seconds=body.after_s if body else 0)
+    await hall.accounts.retire_signing_key(actor, kid, after=after)
+    hall.delivery.forget_rings()
+    return Response(status_code=204)
+
+
+@router.get("/failures", response_model=FailurePage)
+async def failures(hall: Hall, actor: Asking, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> FailurePage:
+    """Dead letters: work that was given up, with its cause."""
+    access.require(actor, "failures.read")
+    return FailurePage(failures=[failure_out(run) for run in await hall.workflows.dead(limit=limit)])
+
+
+@router.get("/failures/{id}", response_model=FailureOut)
+async def failure(hall: Hall, actor: Asking, id: str) -> FailureOut:
+    """One dead letter with the steps that it got through."""
+    access.require(actor, "failures.read")
+    return failure_out(await hall.workflows.get(id), await hall.workflows.steps(id))
+
+
+@router.post("/failures/{id}/retry", status_code=202)
+async def retry(hall: Hall, actor: Asking, id: str) -> Response:
+    """Try again from the step that failed."""
+    access.require(actor, "failures.manage")
+    await hall.workflows.retry(id)
+    return Response(status_code=202)
+
+
+@router.delete("/failures/{id}", status_code=204)
+async def discard(hall: Hall, actor: Asking, id: str) -> Response:
+    """Forget a dead letter."""
+    access.require(actor, "failures.manage")
+    await hall.workflows.discard(id)
+    return Response(status_code=204)
+
+
+@router.post("/reindex", status_code=202)
+async def reindex(hall: Hall, actor: Asking) -> dict[str, int]:
+    """Build the search index anew from the catalog, then switch to it."""
+    access.require(actor, "failures.manage")
+    return {"documents": await hall.library.reindex()}

@@ -1,0 +1,49 @@
+"""/health and /metrics: live asks nobody, ready asks every part within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from safelight.api.auth import Hall
+from safelight.api.schemas import ReadyOut
+
+log = structlog.get_logger()
+router = APIRouter(tags=["health"])
+PING_S = 2.0
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/health/ready", response_model=ReadyOut, responses={503: {"model": ReadyOut}})
+async def ready(hall: Hall, response: Response) -> ReadyOut:
+    """Every part answers; 503 with the names of those that do not."""
+
+    async def ask(name: str) -> tuple[str, str]:
+        try:
+            async with asyncio.timeout(PING_S):
+                await hall.pings[name]()
+        except Exception as error:
+            log.warning("ready.part_failed", part=name, exc_info=error)
+            return name, "failed"
+        return name, "ok"
+
+    parts = dict(await asyncio.gather(*map(ask, hall.pings)))
+    is_ready = set(parts.values()) == {"ok"} and not hall.is_draining
+    response.status_code = 200 if is_ready else 503
+    response.headers["cache-control"] = "no-store"
+    return ReadyOut(status="ok" if is_ready else "failed", parts=parts)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request, hall: Hall) -> Response:
+    """OpenMetrics text."""
+    text: bytes = generate_latest(hall.instruments.registry)  # type: ignore[no-untyped-call]
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

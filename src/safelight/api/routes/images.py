@@ -1,0 +1,477 @@
+"""/images: take in, get, list, search, edit, trash, restore, purge, and the original's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+
+from safelight.api.auth import Asking, Hall
+from safelight.api.conditions import album_id, base_url, disposition, if_match, image_id
+from safelight.api.problems import body_of
+from safelight.api.ranges import condition, http_date, spans
+from safelight.api.schemas import (
+    ImageOut,
+    ImagePage,
+    ImagePatch,
+    SearchPage,
+    TagOut,
+    UrlsIn,
+    UrlsOut,
+    VersionOut,
+    etag_of,
+    image_json,
+    search_json,
+    small_json,
+    version_out,
+)
+from safelight.api.uploads import Received, received
+from safelight.domain.accounts import Actor
+from safelight.domain.ids import UserId, is_id
+from safelight.domain.images import Image, Status, Visibility, normal_tag
+from safelight.domain.queries import Cursor, ImageQuery, SearchQuery, Sort
+from safelight.errors import BadCursor, BadField, PreconditionFailed, Unsupported, by_code
+from safelight.services.ingest import Arrival
+from safelight.wiring import Safelight
+
+router = APIRouter(tags=["images"])
+
+FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "title": {"type": "string", "maxLength": 200},
+                        "description": {"type": "string", "maxLength": 5000},
+                        "tags": {"type": "string", "description": "Comma separated; may be repeated."},
+                        "album_id": {"type": "string"},
+                        "visibility": {"type": "string", "enum": [v.value for v in Visibility]},
+                        "custom": {"type": "string", "description": "A JSON object."},
+                    },
+                },
+            },
+        },
+    },
+}
+
+FILE_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                },
+            },
+        },
+    },
+}
+PATCH_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/merge-patch+json": {"schema": ImagePatch.model_json_schema()}},
+    },
+}
+
+
+@router.post(
+    "/images",
+    status_code=201,
+    response_model=ImageOut,
+    responses={
+        200: {"model": ImageOut, "description": "You already have these bytes, and your tenant reuses them."},
+        202: {"model": ImageOut, "description": "Accepted; `Location` tells when it is ready."},
+    },
+    openapi_extra=FORM,
+)
+async def create(request: Request, hall: Hall, actor: Asking) -> Response:
+    """Take in one image; the answer is its record, with URLs, as soon as its renditions are ready."""
+    async with _form(request, hall) as form:
+        accepted = await hall.ingest.accept(actor, _arrival(form))
+    image, status = accepted.image, 201 if accepted.is_new else 200
+    if accepted.is_new:
+        image = await hall.library.settled(actor, image.id, _patience(request, hall.settings.ingest.wait_s))
+        image = await hall.ingest.outcome(actor.tenant, image.id)
+        status = 201 if image.status is Status.READY else 202
+        hall.instruments.accepted.labels(image.media_type).inc()
+        hall.instruments.accepted_bytes.inc(image.size_bytes)
+    signer = await hall.delivery.signer(actor.tenant)
+    record = image_json(image, signer, base_url(request), duplicate_of=accepted.duplicate_of)
+    return answer(record, status, location=f"/images/{image.id}", etag=etag_of(image))
+
+
+def _form(request: Request, hall: Safelight) -> AbstractAsyncContextManager[Received]:
+    """The upload of this request, within the limits of the settings."""
+    limits, server = hall.settings.limits, hall.settings.server
+    return received(request, folder=hall.settings.spool_path, max_bytes=limits.max_bytes, idle_s=server.body_idle_s)
+
+
+def _patience(request: Request, limit_s: float) -> float:
+    """How long this upload waits: `Prefer: respond-async` or `wait=seconds` (RFC 7240), at most the setting."""
+    prefer = request.headers.get("prefer", "").casefold()
+    preferences = [part.strip() for part in prefer.split(",")]
+    if "respond-async" in preferences:
+        return 0.0
+    for preference in preferences:
+        name, _, value = preference.partition("=")
+        if name == "wait" and value.isascii() and value.isdigit() and len(value) < 6:
+            return min(limit_s, float(value))
+    return limit_s
+
+
+def _arrival(form: Received) -> Arrival:
+    words: dict[str, Any] = {"tags": ()}
+    for name, value in form.fields:
+        match name:
+            case "tags":
+                words["tags"] += tuple(tag for tag in value.split(",") if tag.strip())
+            case "title" | "description" | "album_id" | "visibility" | "custom" if name not in words:
+                words[name] = value
+            case _:
+                raise BadField(f"{name[:100]!r} is not a field of this form, or is there twice.", field=name[:100])
+    if (visibility := words.get("visibility", "private")) not in list(Visibility):
+        raise BadField(f"visibility is one of {', '.join(Visibility)}.", field="visibility")
+    album = words.get("album_id")
+    return Arrival(
+        fd=form.fd,
+        size_bytes=form.size_bytes,
+        sha256=form.sha256,
+        file_name=form.file_name,
+        title=words.get("title", "").strip(),
+        description=words.get("description", "").strip(),
+        tags=words["tags"],
+        album=album_id(album) if album else None,
+        visibility=Visibility(visibility),
+        custom=_custom(words.get("custom", "")),
+    )
+
+
+def _custom(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        value = orjson.loads(text)
+        if not isinstance(value, dict):
+            raise BadField("custom is a JSON object.", field="custom")
+        return dict(small_json(value))
+    except ValueError as error:
+        raise BadField(f"custom: {error}", field="custom") from error
+
+
+@router.get("/images", response_model=ImagePage)
+async def list_images(
+    request: Request,
+    hall: Hall,
+    actor: Asking,
+    album: str | None = None,
+    tag: Annotated[list[str] | None, Query(max_length=10)] = None,
+    owner: str | None = None,
+    status: Status | None = None,
+    visibility: Visibility | None = None,
+    type: Annotated[str | None, Query(description="Media type of the original.", max_length=100)] = None,
+    camera: Annotated[str | None, Query(max_length=200)] = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    taken_after: datetime | None = None,
+    taken_before: datetime | None = None,
+    min_bytes: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
+    max_bytes: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
+    sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Exactly these bytes; goes alone.")] = None,
+    trashed: bool = False,
+    sort: Sort = Sort.CREATED_DESC,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Response:
+    """A page of your images, newest first unless `sort` says otherwise. Follow `next`, or the Link header, for more."""
+    known = {"album", "tag", "owner", "status", "visibility", "type", "camera", "created_after", "created_before", "taken_after"}
+    known |= {"taken_before", "min_bytes", "max_bytes", "trashed", "sort", "limit", "cursor"}
+    refuse_unknown(request, known | {"sha256"})
+    if sha256 is not None:
+        if len(request.query_params) > 1:
+            raise BadField("sha256 goes alone.", field="sha256")
+        page = await hall.library.with_bytes(actor, sha256)
+        return answer({"images": await presented(request, hall, page.images), "next": None})
+    query = ImageQuery(
+        owner=_user_id(owner),
+        album=album_id(album) if album else None,
+        tags=tuple(normal_tag(each) for each in tag or ()),
+        status=status,
+        visibility=visibility,
+        media_type=type,
+        camera=camera,
+        created_after=_zoned(created_after),
+        created_before=_zoned(created_before),
+        taken_after=_zoned(taken_after),
+        taken_before=_zoned(taken_before),
+        min_bytes=min_bytes,
+        max_bytes=max_bytes,
+        is_trashed=trashed,
+        sort=sort,
+        limit=limit,
+        cursor=Cursor.decode(cursor, sort) if cursor else None,
+    )
+    page = await hall.library.page(actor, query)
+    following = page.next.encode() if page.next else None
+    images = await presented(request, hall, page.images)
+    return answer({"images": images, "next": following}, 200, **link(request, following))
+
+
+@router.get("/images/search", response_model=SearchPage)
+async def search(
+    request: Request,
+    hall: Hall,
+    actor: Asking,
+    q: str = "",
+    tag: Annotated[list[str] | None, Query(max_length=10)] = None,
+    type: Annotated[str | None, Query(max_length=100)] = None,
+    year: Annotated[int | None, Query(ge=1, le=9999)] = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Response:
+    """Full text over title, description, tags, file name, camera and place; forgiving of typing errors."""
+    refuse_unknown(request, {"q", "tag", "type", "year", "limit", "cursor"})
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 6):
+        raise BadCursor
+    query = SearchQuery(
+        text=q,
+        tags=tuple(normal_tag(each) for each in tag or ()),
+        media_type=type,
+        year=year,
+        limit=limit,
+        offset=int(cursor or 0),
+    )
+    result, found = await hall.library.search(actor, query)
+    page = search_json(result, await presented(request, hall, found))
+    return answer(page, 200, **link(request, page["next"]))
+
+
+@router.get("/tags", response_model=list[TagOut])
+async def tags(
+    hall: Hall,
+    actor: Asking,
+    prefix: Annotated[str, Query(max_length=64)] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[TagOut]:
+    """Tags in use, most used first."""
+    return [TagOut(tag=tag, count=count) for tag, count in await hall.library.tags(actor, prefix, limit)]
+
+
+@router.get("/images/{id}", response_model=ImageOut)
+async def get(
+    request: Request, hall: Hall, actor: Asking, id: str, include: Annotated[str, Query(max_length=100)] = ""
+) -> Response:
+    """One image. `include=location` adds where it was taken, for its owner."""
+    if include not in ("", "location"):
+        raise BadField("include takes location.", field="include")
+    image = await hall.library.get(actor, image_id(id))
+    mine = image.owner == actor.user
+    signer = await hall.delivery.signer(actor.tenant)
+    record = image_json(image, signer, base_url(request), with_location=mine and include == "location")
+    return answer(record, etag=etag_of(image), cache_control="private, no-cache")
+
+
+@router.patch("/images/{id}", response_model=ImageOut, openapi_extra=PATCH_BODY)
+async def patch(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+    """Change words, tags, visibility or custom values by an RFC 7396 merge patch, under If-Match if you like."""
+    changes = await merge_patch(request)
+    image = image_id(id)
+    if changes.get("custom"):
+        current = await hall.library.get(actor, image)
+        try:
+            changes["custom"] = small_json(merged(current.custom, changes["custom"]))
+        except ValueError as error:
+            raise BadField(f"custom: {error}", field="custom") from error
+    edited = await hall.library.edit(actor, image, changes, if_revision=if_match(request))
+    return answer((await presented(request, hall, [edited]))[0], etag=etag_of(edited))
+
+
+EMPTY: Final[dict[str, Any]] = {"title": "", "description": "", "tags": (), "visibility": Visibility.PRIVATE, "custom": {}}
+
+
+async def merge_patch(request: Request) -> dict[str, Any]:
+    """The patch as changes of the record. Raises Unsupported, BadField."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
+    if kind not in ("application/merge-patch+json", "application/json"):
+        raise Unsupported("Send application/merge-patch+json.")
+    try:
+        patch = ImagePatch.model_validate_json(await small_body(request))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "body"
+        raise BadField(f"{name}: {first['msg']}", field=name) from error
+    given = patch.model_dump(exclude_unset=True)
+    changes = {name: EMPTY[name] if value is None else value for name, value in given.items()}
+    return changes | ({"visibility": Visibility(changes["visibility"])} if "visibility" in changes else {})
+
+
+async def small_body(request: Request, limit: int = 64 * 1024) -> bytes:
+    """The body of a JSON request. Raises BadField when it is larger than any record could be."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise BadField(f"The body has at most {limit} bytes.", field="body")
+    return bytes(body)
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """RFC 7396 section 2."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
+    return result
+
+
+@router.delete("/images/{id}", status_code=204)
+async def trash(request: Request, hall: Hall, actor: Asking, id: str, purge: bool = False) -> Response:
+    """Move it to the trash; `?purge=true` removes one that is there for good."""
+    if purge:
+        await hall.library.purge(actor, image_id(id))
+    else:
+        await hall.library.trash(actor, image_id(id), if_revision=if_match(request))
+    return Response(status_code=204)
+
+
+@router.post("/images/{id}/restore", response_model=ImageOut)
+async def restore(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+    """Bring it back from the trash."""
+    restored = await hall.library.restore(actor, image_id(id))
+    return answer((await presented(request, hall, [restored]))[0], etag=etag_of(restored))
+
+
+@router.post("/images/{id}/urls", response_model=UrlsOut)
+async def urls(request: Request, hall: Hall, actor: Asking, id: str, body: UrlsIn) -> UrlsOut:
+    """Signed delivery URLs of any transforms, like `w=300,h=200,fit=cover.webp`; see the reference of transforms."""
+    image = await hall.library.get(actor, image_id(id))
+    signer = await hall.delivery.signer(actor.tenant)
+    base = base_url(request)
+    made = [base + signer.transform_url(image, text) for text in body.transforms]
+    return UrlsOut(urls=made, expires_at=datetime.fromtimestamp(signer.exp, UTC))
+
+
+@router.get("/images/{id}/versions", response_model=list[VersionOut])
+async def versions(hall: Hall, actor: Asking, id: str) -> list[VersionOut]:
+    """Every version of the original, newest first."""
+    image, _ = await hall.library.version(actor, image_id(id), None)
+    return [version_out(image, version) for version in image.versions]
+
+
+@router.post("/images/{id}/versions/{n}/restore", response_model=ImageOut)
+async def restore_version(request: Request, hall: Hall, actor: Asking, id: str, n: int) -> Response:
+    """Make an earlier version the next one; the answer comes when it is developed."""
+    replaced = await hall.ingest.restore_version(actor, image_id(id), n)
+    return await _settled(request, hall, actor, replaced)
+
+
+@router.put("/images/{id}/original", response_model=ImageOut, openapi_extra=FILE_FORM)
+async def replace(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+    """Give the image other bytes, under If-Match if you like; the old ones stay as an earlier version."""
+    image, revision = image_id(id), if_match(request)
+    async with _form(request, hall) as form:
+        if form.fields:
+            raise BadField("This form has the field file only; change the rest by PATCH.", field=form.fields[0][0][:100])
+        replaced = await hall.ingest.replace(actor, image, _arrival(form), if_revision=revision)
+    return await _settled(request, hall, actor, replaced)
+
+
+async def _settled(request: Request, hall: Safelight, actor: Actor, replaced: Image) -> Response:
+    """The record when its new version is ready, refused when it cannot be, 202 when that takes longer than the client waits."""
+    image = await hall.library.settled(actor, replaced.id, _patience(request, hall.settings.ingest.wait_s))
+    if image.version < replaced.version and image.problem is not None:
+        raise by_code(image.problem.code, image.problem.detail)
+    record = (await presented(request, hall, [image]))[0]
+    return answer(record, 200 if image.status is Status.READY else 202, etag=etag_of(image))
+
+
+@router.get("/images/{id}/original", response_class=Response)
+async def original(
+    request: Request, hall: Hall, actor: Asking, id: str, version: Annotated[int | None, Query(ge=1, lt=2**31)] = None
+) -> Response:
+    """The bytes that came in, as they came; answers conditions and a range."""
+    image, wanted = await hall.library.version(actor, image_id(id), version)
+    etag, size = f'"{wanted.sha256}"', wanted.size_bytes
+    headers = {
+        "etag": etag,
+        "last-modified": http_date(wanted.created_at),
+        "cache-control": "private, no-cache",
+        "accept-ranges": "bytes",
+        "content-disposition": disposition(wanted.file_name or image.id),
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox; default-src 'none'",  # an SVG must not run as a page of ours
+    }
+    asked = dict(request.headers)
+    match condition(asked, etag, wanted.created_at):
+        case 304:
+            return Response(status_code=304, headers=headers)
+        case 412:
+            raise PreconditionFailed
+    parts = spans(asked, size, etag, wanted.created_at)
+    if parts == 416:
+        body = body_of(416, "range_not_satisfiable", f"The original has {size} bytes.")
+        return Response(body, 416, media_type="application/problem+json", headers={"content-range": f"bytes */{size}"})
+    start, end, status = 0, size, 200
+    if parts and len(parts) == 1:
+        (start, end), status = parts[0], 206
+        headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["content-length"] = str(end - start)
+    opened = await hall.library.original(image, wanted, start=start, end=end)
+    return StreamingResponse(opened.chunks, status, media_type=wanted.media_type, headers=headers)
+
+
+def answer(body: dict[str, Any], status: int = 200, **headers: str) -> Response:
+    """JSON as it is; the models of the signature are what the document promises, and a test holds the two together."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(orjson.dumps(body), status, media_type="application/json", headers=named)
+
+
+def link(request: Request, cursor: str | None) -> dict[str, str]:
+    """The Link header (RFC 8288) to the next page, where there is one."""
+    return {"link": f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'} if cursor else {}
+
+
+async def presented(request: Request, hall: Safelight, images: Sequence[Image]) -> list[dict[str, Any]]:
+    """Records with their URLs, signed by each one's tenant."""
+    if not images:
+        return []
+    signer = await hall.delivery.signer(images[0].tenant)
+    base = base_url(request)
+    return [image_json(image, signer, base) for image in images]
+
+
+def refuse_unknown(request: Request, known: set[str]) -> None:
+    """A parameter that means nothing here is a mistake that would otherwise go unseen. Raises BadField."""
+    for name in request.query_params:
+        if name not in known:
+            raise BadField(f"{name[:100]!r} is not a parameter here.", field=name[:100])
+
+
+def _user_id(text: str | None) -> UserId | None:
+    if text is None:
+        return None
+    if not is_id(text):
+        raise BadField("owner is the id of a user.", field="owner")
+    return UserId(text)
+
+
+def _zoned(at: datetime | None) -> datetime | None:
+    if at is None or at.tzinfo is not None:
+        return at
+    return at.replace(tzinfo=UTC)

@@ -1,0 +1,120 @@
+"""The command line: `safelight --help`. A command is a few lines over wiring (serve, worker, migrate, doctor) or over the client.
+
+Commands are imported when they are called, so that `--help` and completion stay quick: `COMMANDS` says where each one is and
+what it does, in the words of its own docstring (held by a test). Exit codes: 0 done, 1 refused, 2 wrong usage, 3 the server
+cannot be reached, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from safelight import __version__
+from safelight.errors import BadField, SafelightError, Unavailable
+
+EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNREACHABLE: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+SUMMARY: Final = "The image backend that a team owns."
+COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Run a server": {
+        "serve": ("safelight.cli.server:serve", "Serve the API, delivery and the work behind them, until interrupted."),
+        "worker": ("safelight.cli.server:worker", "Take part in the work of a server: run flows, relay events, keep the clock."),
+        "migrate": ("safelight.cli.server:migrate", "Bring the catalog's schema up to date."),
+        "doctor": ("safelight.cli.doctor:doctor", "Look whether this machine and a data directory can serve. Changes nothing."),
+    },
+    "Use a server": {
+        "upload": ("safelight.cli.remote:upload", "Send image files, and print their records with the URLs of their renditions."),
+        "import": ("safelight.cli.importing:import_", "Send every image of a folder that is not there yet."),
+        "search": ("safelight.cli.remote:search", "Find images by their words."),
+        "url": ("safelight.cli.remote:url", "Signed delivery URLs of any transforms of an image."),
+        "export": ("safelight.cli.exporting:export", "Write every original into a folder, by year and month, and verify each."),
+    },
+    "Operate a server": {
+        "bucket": (
+            "safelight.cli.bucket:bucket",
+            "Buckets on S3: set versioning, encryption, policy and lifecycle, and find drift.",
+        ),
+        "failures": ("safelight.cli.admin:failures", "Work that was given up: look, try again, forget."),
+        "keys": ("safelight.cli.admin:keys", "Keys that sign delivery URLs."),
+        "user": ("safelight.cli.admin:user", "Users and their API keys."),
+        "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
+    },
+}
+
+
+class WrongUsage(BadField):
+    """The command does not make sense as it is written."""
+
+
+def _worth_telling(default: Any) -> str | None:
+    """A default as help shows it; none for what everybody assumes."""
+    if default in ("", (), False, None):
+        return None
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+app = App(
+    name="safelight",
+    help=SUMMARY,
+    version=__version__,
+    help_on_error=False,
+    help_format="plaintext",  # the other formats load a Markdown parser for the sake of a backtick, 80 ms of every --help
+    default_parameter=Parameter(negative=(), show_default=_worth_telling),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+for _number, (_group, _commands) in enumerate(COMMANDS.items()):
+    for _name, (_where, _) in _commands.items():
+        app.command(_where, name=_name)
+app.register_install_completion_command()
+
+
+def overview() -> str:
+    """What `safelight --help` prints, made without importing any command."""
+    width = max(len(name) for commands in COMMANDS.values() for name in commands)
+    lines = [SUMMARY, "", "Usage: safelight COMMAND [OPTIONS]"]
+    for title, commands in COMMANDS.items():
+        lines += ["", f"{title}:", *(f"  {name:<{width}}  {summary}" for name, (_, summary) in commands.items())]
+    lines += [
+        "",
+        "`safelight COMMAND --help` tells the rest; --version prints the version, --install-completion completes",
+        "commands and options in your shell. Commands that use or operate a server ask the one that --url or",
+        "SAFELIGHT_URL names, with the key in SAFELIGHT_API_KEY; without either, the one on this machine.",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit code; a refusal is one line on standard error, never a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given in ([], ["--help"], ["-h"]):
+        print(overview())
+        sys.exit(0)
+    try:
+        result = app(given, exit_on_error=False)
+        sys.stdout.flush()
+    except CycloptsError:
+        sys.exit(EXIT_USAGE)  # it has been printed
+    except SafelightError as error:
+        print(f"safelight: {error.detail} [{error.code}]", file=sys.stderr)
+        sys.exit(_exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`| head`). The interpreter flushes once more at exit, into nothing then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_REFUSED)
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _exit_code(error: SafelightError) -> int:
+    if isinstance(error, WrongUsage):
+        return EXIT_USAGE
+    return EXIT_UNREACHABLE if isinstance(error, Unavailable) else EXIT_REFUSED

@@ -1,0 +1,337 @@
+"""`failures`, `keys` and `user`: what operators and admins do with a running server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from safelight.cli import WrongUsage, output
+from safelight.cli.connection import HERE, Json, Server
+from safelight.errors import Conflict, Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from safelight.client import Client, Failure, User
+
+failures = App(name="failures", help="Work that was given up: look, try again, forget.")
+keys = App(name="keys", help="Keys that sign delivery URLs.")
+user = App(name="user", help="Users and their API keys.")
+user_key = App(name="key", help="API keys of users.")
+user.command(user_key)
+
+
+@failures.command(name="list")
+def list_failures(
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 100,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """List work that was given up, newest first.
+
+    Parameters
+    ----------
+    limit
+        How many, at most.
+
+    """
+    with server.connect() as client:
+        found = client.failures(limit=limit)
+    if json:
+        output.say_json({"failures": found})
+        return 0
+    rows = output.table("id", "flow", "image", "given up", "tries", "cause", right=("tries",))
+    for each in found:
+        image, cause = str(each["payload"].get("image", "")), _first_line(each["error"])
+        given_up = output.minute(each["updated_at"])
+        rows.add_row(
+            output.text(each["id"]), output.text(each["flow"]), output.text(image), given_up, str(each["attempts"]), cause
+        )
+    output.listing(found, rows, "Nothing was given up.")
+    return 0
+
+
+@failures.command(name="show")
+def show_failure(failure: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Show one with the steps it got through, and the whole cause.
+
+    Parameters
+    ----------
+    failure
+        Its id.
+
+    """
+    with server.connect() as client:
+        found = client.failure(failure)
+    if json:
+        output.say_json(found)
+        return 0
+    console = output.out()
+    console.print(
+        output.text(f"{found['flow']} {found['id']}: {found['state']} after {output.many(found['attempts'], 'try', 'tries')}")
+    )
+    for name, value in found["payload"].items():
+        console.print(output.text(f"  {name}: {value}"))
+    rows = output.table("step", "began", "ended", "error")
+    for step in found["steps"]:
+        ended = output.minute(step["ended_at"])
+        rows.add_row(output.text(step["name"]), output.minute(step["started_at"]), ended, output.text(step["error"]))
+    if found["steps"]:
+        console.print(rows)
+    for line in (found["error"] or "No cause is known.").splitlines():
+        console.print(output.text(line))
+    return 0
+
+
+@failures.command
+def retry(*failure: str, all: bool = False, server: Server = HERE, json: Json = False) -> int:
+    """Try again from the step that failed.
+
+    Parameters
+    ----------
+    failure
+        Ids.
+    all
+        Every one there is.
+
+    """
+    return _each_failure(failure, all, server, json, lambda client: client.retry_failure, "Tried again")
+
+
+@failures.command
+def discard(*failure: str, all: bool = False, server: Server = HERE, json: Json = False) -> int:
+    """Forget work that was given up. The image stays as it is.
+
+    Parameters
+    ----------
+    failure
+        Ids.
+    all
+        Every one there is.
+
+    """
+    return _each_failure(failure, all, server, json, lambda client: client.discard_failure, "Forgotten")
+
+
+def _each_failure(
+    named: tuple[str, ...],
+    is_all: bool,  # noqa: FBT001 (handed on from two commands)
+    server: Server,
+    as_json: bool,  # noqa: FBT001
+    action: Callable[[Client], Callable[[str], None]],
+    verb: str,
+) -> int:
+    if bool(named) == is_all:
+        raise WrongUsage("Name ids, or say --all.")
+    with server.connect() as client:
+        ids = list(named) or [each["id"] for each in _every_failure(client)]
+        for each in ids:
+            action(client)(each)
+    if as_json:
+        output.say_json({"failures": ids})
+    else:
+        output.out().print(f"{verb}: {len(ids)}.")
+    return 0
+
+
+def _every_failure(client: Client) -> list[Failure]:
+    return list(client.failures(limit=1000))
+
+
+def _first_line(error: str | None) -> Any:
+    lines = [line for line in (error or "").splitlines() if line.strip()]
+    return output.text(lines[-1] if lines else "")  # of a traceback the last line says what it was
+
+
+@keys.command(name="list")
+def list_keys(*, server: Server = HERE, json: Json = False) -> int:
+    """List the keys, newest first. The newest live one signs, every live one verifies."""
+    with server.connect() as client:
+        ring = client.signing_keys()
+    if json:
+        output.say_json({"keys": ring})
+        return 0
+    rows = output.table("key", "made", "state")
+    for key in ring:
+        rows.add_row(output.text(key["kid"]), output.minute(key["created_at"]), _life(key["retired_at"], "retires", "retired"))
+    output.listing(ring, rows, "There is no signing key.")
+    return 0
+
+
+@keys.command(name="add")
+def add_key(*, server: Server = HERE, json: Json = False) -> int:
+    """Add a key; it signs from now on, and URLs signed before stay good. Its secret is shown only now."""
+    with server.connect() as client:
+        key = client.add_signing_key()
+    if json:
+        output.say_json(key)
+        return 0
+    console = output.out()
+    console.print(
+        output.text(f"Key {key['kid']} signs from now on. Its secret, shown only now, for services that sign themselves:")
+    )
+    console.print(output.text(key["secret"]))
+    return 0
+
+
+@keys.command(name="retire")
+def retire_key(
+    key: str, /, *, after: Annotated[int, Parameter(validator=Number(gte=0))] = 0, server: Server = HERE, json: Json = False
+) -> int:
+    """Stop believing URLs that a key has signed. Add another one first, and give clients time with --after.
+
+    Parameters
+    ----------
+    key
+        Its id, as `keys list` shows.
+    after
+        Seconds from now.
+
+    """
+    with server.connect() as client:
+        client.retire_signing_key(key, after_s=after)
+    if json:
+        output.say_json({"kid": key, "after_s": after})
+    else:
+        output.out().print(output.text(f"Key {key} is retired." if after == 0 else f"Key {key} retires in {after} s."))
+    return 0
+
+
+@user.command(name="list")
+def list_users(*, server: Server = HERE, json: Json = False) -> int:
+    """List users."""
+    with server.connect() as client:
+        people = client.users()
+    if json:
+        output.say_json({"users": people})
+        return 0
+    rows = output.table("name", "role", "since", "id")
+    for each in people:
+        rows.add_row(output.text(each["name"]), each["role"], output.date(each["created_at"]), output.text(each["id"]))
+    output.listing(people, rows, "There is no user.")
+    return 0
+
+
+@user.command(name="add")
+def add_user(
+    name: str, /, *, role: Literal["user", "admin", "operator"] = "user", server: Server = HERE, json: Json = False
+) -> int:
+    """Add a user. Give them a key with `user key add`.
+
+    Parameters
+    ----------
+    name
+        What to call them.
+    role
+        user: own images; admin: everything of the tenant; operator: the installation.
+
+    """
+    with server.connect() as client:
+        made = client.add_user(name, role=role)
+    if json:
+        output.say_json(made)
+    else:
+        output.out().print(output.text(f"{made['name']} is {made['role']} {made['id']}."))
+    return 0
+
+
+@user_key.command(name="list")
+def list_api_keys(*, server: Server = HERE, json: Json = False) -> int:
+    """List API keys, newest first, without their tokens."""
+    with server.connect() as client:
+        found = client.api_keys()
+        people = {each["id"]: each["name"] for each in client.users()}
+    if json:
+        output.say_json({"keys": found})
+        return 0
+    rows = output.table("id", "user", "name", "scopes", "made", "last used", "state")
+    for key in found:
+        rows.add_row(
+            output.text(key["id"]),
+            output.text(people.get(key["user"], key["user"])),
+            output.text(key["name"]),
+            ", ".join(key["scopes"]),
+            output.date(key["created_at"]),
+            output.minute(key["last_used_at"]),
+            "revoked" if key["revoked_at"] else _life(key["expires_at"], "expires", "expired"),
+        )
+    output.listing(found, rows, "There is no API key.")
+    return 0
+
+
+@user_key.command(name="add")
+def add_api_key(
+    user: str,
+    /,
+    *,
+    name: str = "",
+    scope: tuple[Literal["read", "write", "admin"], ...] = ("read", "write"),
+    days: Annotated[int | None, Parameter(validator=Number(gte=1, lte=36_500))] = None,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Make an API key for a user. Its token is shown only now.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+    name
+        What the key is for.
+    scope
+        What it may be used for. May be repeated.
+    days
+        Days until it expires. Default: never.
+
+    """
+    expires_at = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
+    with server.connect() as client:
+        whose = _user(client, user)
+        key = client.add_api_key(whose["id"], name=name, scopes=scope, expires_at=expires_at)
+    if json:
+        output.say_json(key)
+        return 0
+    console = output.out()
+    console.print(output.text(f"Key {key['id']} of {whose['name']} ({', '.join(key['scopes'])}). Its token, shown only now:"))
+    console.print(output.text(key["token"]))
+    return 0
+
+
+@user_key.command(name="revoke")
+def revoke_api_key(key: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """End an API key now.
+
+    Parameters
+    ----------
+    key
+        Its id, as `user key list` shows.
+
+    """
+    with server.connect() as client:
+        client.revoke_api_key(key)
+    if json:
+        output.say_json({"id": key})
+    else:
+        output.out().print(output.text(f"Key {key} is revoked."))
+    return 0
+
+
+def _user(client: Client, name: str) -> User:
+    found = [each for each in client.users() if name in (each["id"], each["name"])]
+    if not found:
+        raise Missing(f"There is no user called {name!r}.")
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} users are called {name!r}; give the id of one: {', '.join(each['id'] for each in found)}.")
+    return found[0]
+
+
+def _life(end: str | None, future: str, past: str) -> str:
+    """What a time of expiry or retirement means now."""
+    moment = output.when(end)
+    if moment is None:
+        return "live"
+    return past if moment <= datetime.now(UTC) else f"{future} {output.minute(end)}"

@@ -1,0 +1,270 @@
+"""`serve`, `worker` and `migrate`: the commands that are Safelight, rather than talk to one."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from safelight.errors import BadField, Conflict
+from safelight.settings import Settings, unknown_names
+
+DataDir = Annotated[Path | None, Parameter(help="Folder for everything that is kept. Default: ./safelight-data.")]
+
+
+def settings(**given: Any) -> Settings:
+    """The settings from the environment, with what the command line says instead. Raises BadField that names the culprit."""
+    strangers = unknown_names(os.environ)
+    if strangers:
+        lines = [f"{name} is not a setting" + (f"; did you mean {near}?" if near else ".") for name, near in strangers.items()]
+        raise BadField(" ".join(lines))
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    try:
+        return Settings(**_nested(changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "SAFELIGHT_" + "__".join(str(part).upper() for part in first["loc"])
+        raise BadField(f"{name}: {first['msg']} (got {first.get('input')!r}).") from None
+
+
+def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`server__port=1` as `server={"port": 1}`; the rest of the section still comes from the environment."""
+    nested: dict[str, Any] = {}
+    for name, value in changes.items():
+        section, _, inner = name.partition("__")
+        if inner:
+            nested.setdefault(section, {})[inner] = value
+        else:
+            nested[section] = value
+    return nested
+
+
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    data_dir: DataDir = None,
+    workers: int | None = None,
+    json: bool = False,
+) -> int:
+    """Serve the API, delivery and the work behind them, until interrupted.
+
+    Parameters
+    ----------
+    host
+        Address to listen on. Default: 127.0.0.1.
+    port
+        Port to listen on. Default: 8000.
+    workers
+        API processes. Default: 1.
+    json
+        Print what the first start made as JSON.
+
+    """
+    gc.disable()  # until everything is imported: nothing of it is garbage, and looking costs a tenth of the start
+    from safelight.observability import configure_logging
+    from safelight.wiring import claimed
+
+    chosen = settings(data_dir=data_dir, server__host=host, server__port=port, server__workers=workers)
+    configure_logging(level=chosen.log.level, is_json=chosen.log.format == "json")
+    with claimed(chosen.data_dir):
+        _check_port(chosen)
+        token = asyncio.run(_prepare(chosen))
+        _greet(chosen, token, as_json=json)
+        _listen(chosen)
+    return 0
+
+
+def _check_port(chosen: Settings) -> None:
+    """Refuse a port that another server listens on: the workers share theirs with whoever asks (SO_REUSEPORT)."""
+    host, port = chosen.server.host, chosen.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
+
+
+async def _prepare(chosen: Settings) -> str | None:
+    """Folders, schema and, on an empty installation, the first tenant; before any process is forked."""
+    from safelight.wiring import build
+
+    chosen.spool_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    safelight = build(chosen)
+    await safelight.catalog.migrate()
+    await safelight.catalog.open()
+    key_file = chosen.data_dir / "admin.key"
+    kept: list[str] = []
+
+    def keep(token: str) -> None:
+        kept.append(token)
+        _keep(key_file, token)
+
+    try:
+        token = await safelight.accounts.bootstrap(keep)
+    finally:
+        await safelight.catalog.close()
+    if kept and token is None:
+        key_file.unlink()  # it opens nothing: another server made the installation
+    return token
+
+
+def _keep(path: Path, token: str) -> None:
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _greet(chosen: Settings, token: str | None, *, as_json: bool) -> None:
+    url = chosen.server.public_url or f"http://{chosen.server.host}:{chosen.server.port}"
+    if as_json:
+        import orjson
+
+        print(orjson.dumps({"url": url, "api_key": token, "data_dir": str(chosen.data_dir.resolve())}).decode(), flush=True)
+        return
+    lines = [f"Safelight serves {url} from {chosen.data_dir.resolve()}"]
+    if token is not None:
+        lines += [
+            "",
+            f"This installation is new. Its operator's API key, shown only now and kept in {chosen.data_dir / 'admin.key'}:",
+            "",
+            f"    {token}",
+            "",
+            "Send a photograph:",
+            "",
+            f"    curl -H 'Authorization: Bearer {token}' -F file=@photo.jpg {url}/images",
+            "",
+            f"Or drop some into the gallery: {url}/#key={token}",
+        ]
+    print("\n".join(lines), flush=True)
+
+
+def _listen(chosen: Settings) -> None:
+    """Run granian; its parent process watches over the workers and starts a dead one anew."""
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
+
+    import safelight.adapters.workflows.dbos
+    import safelight.api.app
+    import safelight.console.routes  # noqa: F401 (all imported before the fork: a respawned worker is there at once)
+
+    server = Granian(
+        "safelight",
+        address=chosen.server.host,
+        port=chosen.server.port,
+        interface=Interfaces.ASGI,
+        workers=chosen.server.workers,
+        factory=True,
+        log_access=False,
+        log_dictconfig={"loggers": {"_granian": {"handlers": [], "propagate": True}}, "handlers": {}, "formatters": {}},
+        respawn_failed_workers=True,
+        respawn_interval=2.0,
+        workers_kill_timeout=chosen.server.drain_s,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        websockets=False,
+    )
+    gc.freeze()  # what is here now is shared with every worker and never garbage
+    server.serve(target_loader=partial(_served, chosen))
+
+
+def _served(chosen: Settings, target: str) -> Any:
+    """Inside a worker: the application, over services of its own."""
+    from safelight.api.app import Front
+    from safelight.console.routes import router
+    from safelight.wiring import build
+
+    die_with_parent()
+    few_arenas()
+    gc.enable()
+    return Front(build(chosen), console=router)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies, however it does: nobody is left holding the port and the data directory."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # linux/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def few_arenas() -> None:
+    """Let the C library keep two heaps instead of one per thread: freed buffers of uploads are then used again, not hoarded."""
+    if sys.platform == "linux":
+        m_arena_max = -8  # malloc.h
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not in musl
+        if mallopt is not None:
+            mallopt(m_arena_max, 2)
+
+
+def worker(*, data_dir: DataDir = None, json: bool = False) -> int:
+    """Take part in the work of a server: run flows, relay events, keep the clock. Any number may.
+
+    Parameters
+    ----------
+    json
+        Print a line of JSON when it takes part, and one when it has stopped.
+
+    """
+    from safelight.observability import configure_logging
+    from safelight.wiring import build
+    from safelight.worker import work
+
+    chosen = settings(data_dir=data_dir)
+    if not (chosen.data_dir / "catalog.db").exists() and not chosen.catalog.url:
+        raise BadField(f"{chosen.data_dir} holds no installation; start `safelight serve` first, or name it by --data-dir.")
+    configure_logging(level=chosen.log.level, is_json=chosen.log.format == "json")
+
+    def tell(state: str) -> None:
+        if json:
+            print(f'{{"worker":"{state}","pid":{os.getpid()}}}', flush=True)
+
+    asyncio.run(work(build(chosen), tell))
+    return 0
+
+
+def migrate(*, data_dir: DataDir = None, check: bool = False, plan: bool = False, json: bool = False) -> int:
+    """Bring the catalog's schema up to date.
+
+    Parameters
+    ----------
+    check
+        Change nothing; leave with 1 when there is something to do.
+    plan
+        Change nothing; tell which revisions would be applied.
+    json
+        Print the result as JSON.
+
+    """
+    import orjson
+
+    from safelight.wiring import build
+
+    catalog = build(settings(data_dir=data_dir)).catalog
+    pending = asyncio.run(catalog.plan())
+    applied = [] if check or plan else asyncio.run(catalog.migrate())
+    is_current = check is False or not pending
+    if json:
+        print(orjson.dumps({"is_current": not pending or bool(applied), "pending": pending, "applied": applied}).decode())
+    elif applied:
+        print(f"Applied {', '.join(applied)}.")
+    elif pending:
+        print(f"To be applied: {', '.join(pending)}. Run `safelight migrate`.")
+    else:
+        print("Up to date.")
+    return 0 if is_current else 1

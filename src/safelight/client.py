@@ -1,0 +1,571 @@
+"""A Safelight server from Python: small, typed, synchronous. Called by the command line and by whoever likes.
+
+    with Client("http://127.0.0.1:8000", api_key) as safelight:
+        image = safelight.upload(Path("rose.jpg"), tags=["garden"])
+
+Answers are the server's own documents, typed here as it writes them; times stay RFC 3339 text. What the server refuses is
+raised as the error of `safelight.errors` that its `code` names, a server that does not answer as BackendUnavailable. Threads
+may share a client. It holds no rule and knows no file but those it is told to send or write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self, TypedDict, cast
+from urllib.parse import quote
+
+import httpx
+import orjson
+
+from safelight import __version__
+from safelight.errors import (
+    BackendUnavailable,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Missing,
+    PreconditionFailed,
+    SafelightError,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+    Unsupported,
+    by_code,
+)
+
+PAGE: Final = 200
+"""Records asked for at once; the most that the server gives."""
+TRIES: Final = 5
+"""How often a request that may be repeated is sent, when the answer is 503 or the connection breaks."""
+LONGEST_WAIT_S: Final = 10.0
+CONNECT_S: Final = 5.0
+CHUNK: Final = 256 * 1024
+
+Told = Callable[[int], object]
+"""Called with the number of bytes that have just been sent or written."""
+
+
+class Rendition(TypedDict):
+    """One developed file and where it is delivered."""
+
+    preset: str
+    format: str
+    type: str
+    width: int
+    height: int
+    bytes: int
+    url: str
+
+
+class Problem(TypedDict):
+    """Why developing ended badly."""
+
+    code: str
+    detail: str
+
+
+class Image(TypedDict):
+    """One image, as `GET /images/{id}` answers."""
+
+    id: str
+    owner: str
+    status: str
+    visibility: str
+    version: int
+    title: str
+    description: str
+    tags: list[str]
+    custom: dict[str, Any]
+    file_name: str
+    type: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+    frames: int
+    taken_at: str | None
+    camera: str
+    place: str
+    thumbhash: str
+    dominant_color: str
+    phash: str
+    metadata: dict[str, Any]
+    location: dict[str, Any] | None
+    created_at: str
+    updated_at: str
+    trashed_at: str | None
+    problem: Problem | None
+    duplicate_of: str | None
+    renditions: list[Rendition]
+    original_url: str
+    etag: str
+
+
+class FoundImage(TypedDict):
+    """One search result; highlights are HTML-escaped, with <mark> round what matched."""
+
+    image: Image
+    score: float
+    highlights: dict[str, str]
+
+
+class SearchPage(TypedDict):
+    """Results, best first."""
+
+    results: list[FoundImage]
+    total: int
+    facets: dict[str, dict[str, int]]
+    corrected: str | None
+    next: str | None
+
+
+class Album(TypedDict):
+    """An album, without its images."""
+
+    id: str
+    owner: str
+    title: str
+    description: str
+    cover: str | None
+    image_count: int
+    created_at: str
+    updated_at: str
+    etag: str
+
+
+class Step(TypedDict):
+    """One finished step of a run."""
+
+    name: str
+    started_at: str | None
+    ended_at: str | None
+    error: str | None
+
+
+class Failure(TypedDict):
+    """A dead letter."""
+
+    id: str
+    flow: str
+    payload: dict[str, Any]
+    state: str
+    attempts: int
+    error: str | None
+    created_at: str
+    updated_at: str
+    steps: list[Step]
+
+
+class Urls(TypedDict):
+    """Signed delivery URLs, and until when they are good."""
+
+    urls: list[str]
+    expires_at: str
+
+
+class SigningKey(TypedDict):
+    """A key for delivery URLs; `secret` only in the answer that makes it."""
+
+    kid: str
+    created_at: str
+    retired_at: str | None
+    secret: str | None
+
+
+class User(TypedDict):
+    """A user of the tenant."""
+
+    id: str
+    name: str
+    role: str
+    created_at: str
+    disabled_at: str | None
+
+
+class ApiKey(TypedDict):
+    """An API key; `token` only in the answer that makes it."""
+
+    id: str
+    user: str
+    name: str
+    scopes: list[str]
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+    token: str | None
+
+
+class Ready(TypedDict):
+    """Which part answers."""
+
+    status: str
+    parts: dict[str, str]
+
+
+# For an answer whose code this version does not know: the status still says what sort of refusal it is.
+_BY_STATUS: Final[dict[int, type[SafelightError]]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    404: Missing,
+    409: Conflict,
+    412: PreconditionFailed,
+    413: TooLarge,
+    415: Unsupported,
+    422: Unprocessable,
+    429: TooMany,
+    502: BackendUnavailable,
+    503: Unavailable,
+    504: BackendUnavailable,
+}
+
+
+class Unreachable(BackendUnavailable):
+    """There is not even a connection; waiting for an answer is of no use."""
+
+
+_SAFE_TO_REPEAT: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+class Client:
+    """A connection to one server with one API key. Close it, or use it as a context manager.
+
+    Every method raises the server's refusal, BackendUnavailable when the answer stays away or breaks off, and Unreachable when
+    there is no server; `advice` is added to the words of the latter.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        timeout_s: float = 60.0,
+        advice: str = "",
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._advice = advice
+        self._sleep = sleep
+        headers = {
+            "authorization": f"Bearer {api_key}",
+            "user-agent": f"safelight/{__version__}",
+            "accept-encoding": "identity",  # originals are compressed already, and are hashed as they come
+        }
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers=headers,
+                timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s)),
+                limits=httpx.Limits(max_connections=64, max_keepalive_connections=64, keepalive_expiry=5.0),
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise BadRequest(f"{self.url} is not the address of a server, or the API key holds odd characters.") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    # Images
+
+    def upload(
+        self,
+        path: Path,
+        *,
+        title: str = "",
+        description: str = "",
+        tags: Sequence[str] = (),
+        album: str = "",
+        visibility: str = "",
+        custom: Mapping[str, Any] | None = None,
+        wait_s: int | None = None,
+        told: Told = lambda _: None,
+    ) -> Image:
+        """Send one file, read as it goes; the record, with URLs. `status` is "developing" when it takes longer than `wait_s`.
+
+        Is not repeated: a connection that breaks may have been too late, so ask `by_sha256` before another try.
+        """
+        fields: dict[str, Any] = {
+            "title": title,
+            "description": description,
+            "album_id": album,
+            "visibility": visibility,
+            "custom": orjson.dumps(custom).decode() if custom else "",
+        }
+        form = {name: value for name, value in fields.items() if value} | ({"tags": list(tags)} if tags else {})
+        headers = {} if wait_s is None else {"prefer": f"wait={wait_s}"}
+        name = os.fsencode(path.name).decode("utf-8", "replace")
+        with _Counted(io.FileIO(path), told) as file:
+            files = {"file": (name, cast("BinaryIO", file), "application/octet-stream")}
+            return cast("Image", self._ask("POST", "/images", data=form, files=files, headers=headers))
+
+    def get(self, image_id: str, *, with_location: bool = False) -> Image:
+        """One image. Raises Missing."""
+        params = {"include": "location"} if with_location else {}
+        return cast("Image", self._ask("GET", f"/images/{_segment(image_id)}", params=params))
+
+    def list(self, **filters: Any) -> Iterator[Image]:
+        """Every image that passes the filters of `GET /images` (`tag=["a", "b"]`, `sort="created_at"`, …), page by page."""
+        limit = filters.pop("limit", PAGE)
+        cursor: str | None = None
+        while True:
+            page = self._ask("GET", "/images", params=_params(filters | {"limit": limit, "cursor": cursor}))
+            yield from page["images"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def by_sha256(self, sha256: str) -> Image | None:
+        """Your image with exactly these bytes, if there is one outside of the trash."""
+        images = self._ask("GET", "/images", params={"sha256": sha256})["images"]
+        return cast("Image", images[0]) if images else None
+
+    def search(
+        self,
+        text: str,
+        *,
+        tags: Sequence[str] = (),
+        type: str = "",
+        year: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> SearchPage:
+        """One page of results; `next` goes into `cursor` for the one behind it."""
+        params = {"q": text, "tag": [*tags], "type": type or None, "year": year, "limit": limit, "cursor": cursor}
+        return cast("SearchPage", self._ask("GET", "/images/search", params=_params(params)))
+
+    def patch(self, image_id: str, changes: Mapping[str, Any], *, etag: str = "") -> Image:
+        """Change the record by a merge patch; with an etag only if it is still that one. Raises Missing, Stale, BadField."""
+        headers = {"content-type": "application/merge-patch+json"} | ({"if-match": etag} if etag else {})
+        return cast("Image", self._ask("PATCH", f"/images/{_segment(image_id)}", content=orjson.dumps(changes), headers=headers))
+
+    def delete(self, image_id: str, *, purge: bool = False) -> None:
+        """Move it to the trash; with `purge`, remove one that is there for good."""
+        self._ask("DELETE", f"/images/{_segment(image_id)}", params={"purge": "true"} if purge else {})
+
+    def restore(self, image_id: str) -> Image:
+        """Bring it back from the trash."""
+        return cast("Image", self._ask("POST", f"/images/{_segment(image_id)}/restore"))
+
+    def original(self, image_id: str, file: BinaryIO, *, told: Told = lambda _: None) -> str:
+        """Write the bytes that came in to `file`, from where it stands; the SHA-256 of what was written, in hex.
+
+        A connection that breaks is taken up where it broke off, as long as the object is the same one.
+        """
+        digest, written, etag = hashlib.sha256(), 0, ""
+        for attempt in range(1, TRIES + 1):
+            headers = {"range": f"bytes={written}-", "if-match": etag} if written else {}
+            try:
+                with self._http.stream("GET", f"/images/{_segment(image_id)}/original", headers=headers) as response:
+                    if response.status_code != (206 if written else 200):
+                        response.read()
+                        raise _refusal(response)
+                    etag = response.headers.get("etag", "")
+                    for chunk in response.iter_raw(CHUNK):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        written += len(chunk)
+                        told(len(chunk))
+                return digest.hexdigest()
+            except httpx.TransportError as error:
+                failure = self._unreachable(error)
+                if attempt == TRIES or isinstance(failure, Unreachable):
+                    raise failure from error
+                self._sleep(_wait_s(failure, attempt))
+            except Unavailable as error:
+                if attempt == TRIES:
+                    raise
+                self._sleep(_wait_s(error, attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    # Albums
+
+    def albums(self) -> Iterator[Album]:
+        """Your albums, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self._ask("GET", "/albums", params=_params({"limit": PAGE, "cursor": cursor}))
+            yield from page["albums"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def add_album(self, title: str, *, description: str = "") -> Album:
+        """A new, empty album."""
+        return cast("Album", self._ask("POST", "/albums", json={"title": title, "description": description}))
+
+    # The operator's desk
+
+    def failures(self, *, limit: int = 100) -> Sequence[Failure]:
+        """Dead letters, newest first."""
+        return cast("Sequence[Failure]", self._ask("GET", "/admin/failures", params={"limit": limit})["failures"])
+
+    def failure(self, failure_id: str) -> Failure:
+        """One dead letter with its steps. Raises Missing."""
+        return cast("Failure", self._ask("GET", f"/admin/failures/{_segment(failure_id)}"))
+
+    def retry_failure(self, failure_id: str) -> None:
+        """Try it again from the step that failed. Raises Missing, WrongState."""
+        self._ask("POST", f"/admin/failures/{_segment(failure_id)}/retry")
+
+    def discard_failure(self, failure_id: str) -> None:
+        """Forget it. Raises Missing, WrongState."""
+        self._ask("DELETE", f"/admin/failures/{_segment(failure_id)}")
+
+    def signing_keys(self) -> Sequence[SigningKey]:
+        """The ring of keys for delivery URLs, newest first, without secrets."""
+        return cast("Sequence[SigningKey]", self._ask("GET", "/admin/signing-keys"))
+
+    def add_signing_key(self) -> SigningKey:
+        """A new one, which signs from now on; with its secret."""
+        return cast("SigningKey", self._ask("POST", "/admin/signing-keys"))
+
+    def retire_signing_key(self, kid: str, *, after_s: int = 0) -> None:
+        """Stop believing its signatures, now or later. Raises Missing, WrongState for the last live one."""
+        self._ask("POST", f"/admin/signing-keys/{_segment(kid)}/retire", json={"after_s": after_s})
+
+    def users(self) -> Sequence[User]:
+        """Everybody of the tenant."""
+        return cast("Sequence[User]", self._ask("GET", "/admin/users"))
+
+    def add_user(self, name: str, *, role: str = "user") -> User:
+        """A new user. Raises Forbidden, BadField, AlreadyExists."""
+        return cast("User", self._ask("POST", "/admin/users", json={"name": name, "role": role}))
+
+    def api_keys(self) -> Sequence[ApiKey]:
+        """Every API key of the tenant, without its token."""
+        return cast("Sequence[ApiKey]", self._ask("GET", "/admin/api-keys"))
+
+    def add_api_key(
+        self, user_id: str, *, name: str = "", scopes: Sequence[str] = ("read", "write"), expires_at: str | None = None
+    ) -> ApiKey:
+        """A new one for a user, with its token: this is the only time that it is known."""
+        body = {"user": user_id, "name": name, "scopes": [*scopes], "expires_at": expires_at}
+        return cast("ApiKey", self._ask("POST", "/admin/api-keys", json=body))
+
+    def revoke_api_key(self, key_id: str) -> None:
+        """End it now. Raises Missing."""
+        self._ask("DELETE", f"/admin/api-keys/{_segment(key_id)}")
+
+    def urls(self, image_id: str, transforms: Sequence[str]) -> Urls:
+        """Signed delivery URLs of these transforms, in their order."""
+        return cast("Urls", self._ask("POST", f"/images/{_segment(image_id)}/urls", json={"transforms": list(transforms)}))
+
+    def reindex(self) -> int:
+        """Build the search index anew, and wait for it; how many documents."""
+        return int(self._ask("POST", "/admin/reindex", timeout=httpx.Timeout(None, connect=CONNECT_S))["documents"])
+
+    def ready(self) -> Ready:
+        """Which part answers; a part that does not is told, not raised."""
+        response = self._sent("GET", "/health/ready")
+        if response.status_code not in (200, 503):
+            raise _refusal(response)
+        document = _json(response)
+        if "parts" not in document:
+            raise _refusal(response)
+        return cast("Ready", document)
+
+    # Wire
+
+    def _ask(self, method: str, path: str, **request: Any) -> Any:
+        """The JSON of the answer, None for an empty one; requests that may be repeated are, while the server says 503."""
+        tries = TRIES if method in _SAFE_TO_REPEAT else 1
+        for attempt in range(1, tries + 1):
+            try:
+                response = self._sent(method, path, **request)
+                if response.is_success:
+                    return _json(response) if response.content else None
+                raise _refusal(response)
+            except (Unavailable, TooMany) as error:
+                if attempt == tries or isinstance(error, Unreachable):
+                    raise
+                self._sleep(_wait_s(error, attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _sent(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.LocalProtocolError as error:
+            raise BadRequest(
+                "The request could not be sent as announced; the file changed meanwhile, or the key is odd."
+            ) from error
+        except httpx.UnsupportedProtocol as error:
+            raise BadRequest(f"{self.url} is not the address of a server; write http://… or https://…") from error
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> BackendUnavailable:
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return Unreachable(" ".join(filter(None, (f"No Safelight server answers at {self.url}.", self._advice))))
+        if isinstance(error, httpx.TimeoutException):
+            return BackendUnavailable(f"The server at {self.url} did not answer in time.")
+        return BackendUnavailable(f"The server at {self.url} broke the connection off.")
+
+
+class _Counted(io.BufferedReader):
+    """A file that tells how much of it has been read."""
+
+    def __init__(self, raw: io.FileIO, told: Told) -> None:
+        super().__init__(raw, CHUNK)
+        self._told = told
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._told(len(data))
+        return data
+
+
+def _segment(text: str) -> str:
+    """One segment of a path, whatever the caller gave for an id; dots alone would be taken for a way up (RFC 3986, 5.2.4)."""
+    return quote(text, safe="").replace(".", "%2E") or "-"
+
+
+def _params(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return orjson.loads(response.content)
+    except orjson.JSONDecodeError as error:
+        raise BackendUnavailable(f"{response.url.host} answers, but not as a Safelight server does.") from error
+
+
+def _refusal(response: httpx.Response) -> SafelightError:
+    """The error that a problem document names (RFC 9457); for other answers, the one nearest to the status."""
+    status = response.status_code
+    try:
+        document = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict) or "code" not in document:
+        document = {"detail": f"The answer was {status} {response.reason_phrase}, and not from a Safelight server."}
+    extra = {name: value for name, value in document.items() if name not in ("type", "title", "status", "code", "detail")}
+    after = response.headers.get("retry-after", "")
+    if after.isascii() and after.isdigit() and len(after) < 6:
+        extra["retry_after_s"] = int(after)
+    detail = str(document.get("detail") or "")
+    error = by_code(str(document.get("code")), detail, **extra)
+    if type(error) is SafelightError and document.get("code") != SafelightError.code:
+        nearest = _BY_STATUS.get(status, BadRequest if status < 500 else BackendUnavailable)
+        return nearest(detail, **extra)
+    return error
+
+
+def _wait_s(error: SafelightError, attempt: int) -> float:
+    """How long until the next try: what the server asked for, else half a second and twice as long each time."""
+    asked = error.extra.get("retry_after_s")
+    return min(LONGEST_WAIT_S, float(asked) if asked is not None else 0.5 * 2 ** (attempt - 1))

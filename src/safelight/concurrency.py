@@ -1,0 +1,185 @@
+"""Small tools for doing things once and not all at once. They know nothing of images; services and adapters use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from safelight.errors import Busy
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class SingleFlight(Generic[K, V]):
+    """Many callers, one maker per key: whoever comes while the value is being made gets the same one, or the same error."""
+
+    def __init__(self) -> None:
+        self._flights: dict[K, asyncio.Task[V]] = {}
+
+    async def do(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
+        """The value of `make` for this key. A caller that goes away does not stop the making for the others."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.ensure_future(_awaited(make))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        return await asyncio.shield(flight)
+
+
+async def _awaited(make: Callable[[], Awaitable[V]]) -> V:
+    return await make()
+
+
+class Gate:
+    """Admits work by weight: at most `capacity` and `most` pieces at once, at most `queue` waiting, the rest is turned away."""
+
+    def __init__(self, *, capacity: int, queue: int, most: int = 1_000_000) -> None:
+        self._capacity = capacity
+        self._most = most
+        self._inside = 0
+        self._queue = queue
+        self._used = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def admit(self, weight: int) -> AsyncIterator[None]:
+        """Hold `weight` of the capacity for the block; a heavier one than the whole capacity goes in alone. Raises Busy."""
+        weight = min(weight, self._capacity)
+        if self._waiting or not self._fits(weight):
+            if len(self._waiting) >= self._queue:
+                raise Busy(retry_after_s=1)
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((weight, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._leave(weight)
+                else:
+                    self._waiting.remove((weight, turn))
+                    self._let_in()
+                raise
+        else:
+            self._enter(weight)
+        try:
+            yield
+        finally:
+            self._leave(weight)
+
+    def _fits(self, weight: int) -> bool:
+        return self._inside < self._most and self._used + weight <= self._capacity
+
+    def _enter(self, weight: int) -> None:
+        self._inside += 1
+        self._used += weight
+
+    def _leave(self, weight: int) -> None:
+        self._inside -= 1
+        self._used -= weight
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._fits(self._waiting[0][0]):
+            weight, turn = self._waiting.pop(0)
+            self._enter(weight)
+            turn.set_result(None)
+
+
+class Bell(Generic[K]):
+    """Wakes those of this process who wait for a key; who waits for another process's work polls beside it."""
+
+    def __init__(self, also: Callable[[K], None] = lambda _: None) -> None:
+        self._also = also
+        self._waiters: dict[K, set[asyncio.Event]] = {}
+
+    def ring(self, key: K) -> None:
+        """Tell `also`, then wake everybody who waits for the key."""
+        self._also(key)
+        for event in self._waiters.get(key, ()):
+            event.set()
+
+    @asynccontextmanager
+    async def listen(self, key: K) -> AsyncIterator[asyncio.Event]:
+        """An event that is set by every ring from now on; clear it before looking again."""
+        event = asyncio.Event()
+        self._waiters.setdefault(key, set()).add(event)
+        try:
+            yield event
+        finally:
+            listeners = self._waiters[key]
+            listeners.discard(event)
+            if not listeners:
+                del self._waiters[key]
+
+
+class ByteLru(Generic[K]):
+    """The most recently used byte strings, together at most `capacity_bytes`."""
+
+    def __init__(self, capacity_bytes: int, *, largest_bytes: int) -> None:
+        self._capacity = capacity_bytes
+        self._largest = largest_bytes
+        self._size = 0
+        self._items: OrderedDict[K, bytes] = OrderedDict()
+
+    def get(self, key: K) -> bytes | None:
+        """The bytes, now the most recent; None when they are not here."""
+        found = self._items.get(key)
+        if found is not None:
+            self._items.move_to_end(key)
+        return found
+
+    def put(self, key: K, value: bytes) -> None:
+        """Keep it, and let go of the oldest; what is larger than `largest_bytes` is not kept at all."""
+        if len(value) > min(self._largest, self._capacity):
+            return
+        self.drop(key)
+        self._items[key] = value
+        self._size += len(value)
+        while self._size > self._capacity:
+            _, oldest = self._items.popitem(last=False)
+            self._size -= len(oldest)
+
+    def drop(self, key: K) -> None:
+        """Let go of this one, if it is here."""
+        dropped = self._items.pop(key, None)
+        if dropped is not None:
+            self._size -= len(dropped)
+
+
+class Expiring(Generic[K, V]):
+    """Values that are believed for `ttl_s` seconds, at most `size` of them; `drop` ends the belief at once."""
+
+    def __init__(self, *, ttl_s: float, size: int, now: Callable[[], float]) -> None:
+        self._ttl = ttl_s
+        self._size = size
+        self._now = now
+        self._items: OrderedDict[K, tuple[float, V]] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        """The value while it is believed."""
+        found = self._items.get(key)
+        if found is None:
+            return None
+        if found[0] < self._now():
+            del self._items[key]
+            return None
+        return found[1]
+
+    def put(self, key: K, value: V) -> None:
+        """Believe this from now on."""
+        self._items[key] = (self._now() + self._ttl, value)
+        self._items.move_to_end(key)
+        if len(self._items) > self._size:
+            self._items.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        """Believe it no more."""
+        self._items.pop(key, None)
+
+    def clear(self) -> None:
+        """Believe nothing any more."""
+        self._items.clear()

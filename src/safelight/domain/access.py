@@ -1,0 +1,82 @@
+"""Who may do what, on one page. Services call `require` on their first line; no other place decides.
+
+A refusal about a thing that the actor may not even see is told as Missing, so that nobody learns what exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from safelight.domain.accounts import Actor, Role, Scope
+from safelight.domain.albums import Album
+from safelight.domain.images import Image, Visibility
+from safelight.errors import Forbidden, Missing
+
+Permission = Literal[
+    "image.list", "image.create", "image.read", "image.original", "image.edit", "image.trash", "image.purge",
+    "album.list", "album.create", "album.read", "album.edit", "album.delete",
+    "signing.read", "signing.manage",
+    "failures.read", "failures.manage",
+    "users.manage",
+]  # fmt: skip
+Thing = Image | Album | None
+Rule = Callable[[Actor, Thing], bool]
+
+
+def _anyone(actor: Actor, thing: Thing) -> bool:
+    return True
+
+
+def _sees(actor: Actor, thing: Thing) -> bool:
+    if _owns(actor, thing):
+        return True
+    return isinstance(thing, Image) and thing.visibility is not Visibility.PRIVATE and not thing.is_trashed
+
+
+def _owns(actor: Actor, thing: Thing) -> bool:
+    return thing is not None and thing.tenant == actor.tenant and (thing.owner == actor.user or _administers(actor, thing))
+
+
+def _administers(actor: Actor, thing: Thing) -> bool:
+    return actor.role in (Role.ADMIN, Role.OPERATOR)
+
+
+def _operates(actor: Actor, thing: Thing) -> bool:
+    return actor.role is Role.OPERATOR
+
+
+RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
+    "image.list": (Scope.READ, _anyone),
+    "image.create": (Scope.WRITE, _anyone),
+    "image.read": (Scope.READ, _sees),
+    "image.original": (Scope.READ, _owns),
+    "image.edit": (Scope.WRITE, _owns),
+    "image.trash": (Scope.WRITE, _owns),
+    "image.purge": (Scope.WRITE, _owns),
+    "album.list": (Scope.READ, _anyone),
+    "album.create": (Scope.WRITE, _anyone),
+    "album.read": (Scope.READ, _owns),
+    "album.edit": (Scope.WRITE, _owns),
+    "album.delete": (Scope.WRITE, _owns),
+    "signing.read": (Scope.ADMIN, _administers),
+    "signing.manage": (Scope.ADMIN, _administers),
+    "failures.read": (Scope.ADMIN, _operates),
+    "failures.manage": (Scope.ADMIN, _operates),
+    "users.manage": (Scope.ADMIN, _administers),
+}
+
+
+def may(actor: Actor, permission: Permission, thing: Thing = None) -> bool:
+    """Whether the actor's scopes and role allow this, on this thing where one is given."""
+    scope, rule = RULES[permission]
+    return scope in actor.scopes and rule(actor, thing)
+
+
+def require(actor: Actor, permission: Permission, thing: Thing = None) -> None:
+    """Return, or refuse. Raises Missing for a thing that the actor may not see, else Forbidden."""
+    if may(actor, permission, thing):
+        return
+    if thing is not None and not _sees(actor, thing):
+        raise Missing
+    raise Forbidden

@@ -1,0 +1,98 @@
+"""Who exists: tenants, users, API keys, and the actor that a request turns into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from safelight.domain.ids import KeyId, TenantId, UserId
+
+
+class Role(StrEnum):
+    """user: own things; admin: everything of the tenant; operator: the installation."""
+
+    USER = "user"
+    ADMIN = "admin"
+    OPERATOR = "operator"
+
+
+class Scope(StrEnum):
+    """What an API key may be used for; a key never does more than its user's role allows."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+class DuplicatePolicy(StrEnum):
+    """What an upload of bytes that the tenant already has leads to."""
+
+    TELL = "tell"
+    REFUSE = "refuse"
+    REUSE = "reuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """An isolated customer of the installation."""
+
+    id: TenantId
+    name: str
+    created_at: datetime
+    trash_days: int = 30
+    duplicates: DuplicatePolicy = DuplicatePolicy.TELL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person or a program that owns things."""
+
+    id: UserId
+    tenant: TenantId
+    name: str
+    role: Role
+    created_at: datetime
+    disabled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """`sl_<id>_<secret>`; only the SHA-256 of the secret (256 random bits) is kept."""
+
+    id: KeyId
+    tenant: TenantId
+    user: UserId
+    name: str
+    secret_hash: bytes
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+    def is_live(self, now: datetime) -> bool:
+        """Neither revoked nor past its expiry."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key of a tenant's ring for delivery URLs. The newest live one signs, every live one verifies."""
+
+    kid: str
+    tenant: TenantId
+    secret: bytes = field(repr=False)
+    created_at: datetime
+    retired_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who asks: the user behind the credentials, with what those credentials allow."""
+
+    tenant: TenantId
+    user: UserId
+    role: Role
+    scopes: frozenset[Scope]
+    key: KeyId | None = None

@@ -1,0 +1,278 @@
+"""The ground: every error that Safelight raises on purpose. No imports from above, no status codes.
+
+SafelightError
+├── BadRequest          400  BadOption BadCursor BadField
+├── Unauthenticated     401
+├── Forbidden           403  BadSignature ExpiredSignature
+├── Missing             404
+├── Conflict            409  Duplicate WrongState AlreadyExists DataDirInUse
+├── PreconditionFailed  412  Stale
+├── TooLarge            413  TooManyBytes TooManyPixels TooManyFrames
+├── Unsupported         415  UnsupportedFormat
+├── Unprocessable       422  CorruptImage EmptyFile DecodeBudgetExceeded
+├── TooMany             429
+├── Unavailable         503  Busy SandboxLost BackendUnavailable
+└── DamagedObject       503  never worth another try
+
+A class's docstring is the default message; `code` is the contract with clients and never changes; `kind` is one of eleven,
+and only `api/problems.py` turns a kind into a status, only `cli.py` into an exit code. What a stranger must not read goes
+to the log with the cause, never into `detail`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Kind(StrEnum):
+    """What sort of refusal this is; the doors translate it."""
+
+    BAD_REQUEST = "bad_request"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+    CONFLICT = "conflict"
+    PRECONDITION_FAILED = "precondition_failed"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    UNPROCESSABLE = "unprocessable"
+    TOO_MANY = "too_many"
+    UNAVAILABLE = "unavailable"
+
+
+class SafelightError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal"
+    kind: ClassVar[Kind] = Kind.UNAVAILABLE
+    is_transient: ClassVar[bool] = False
+    """Worth another try as it is: a flow retries these and gives up at once on the others."""
+
+    def __init__(self, detail: str | None = None, **extra: Any) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.extra = extra
+        super().__init__(self.detail)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.detail, self.extra))
+
+
+def _rebuild(cls: type[SafelightError], detail: str, extra: dict[str, Any]) -> SafelightError:
+    return cls(detail, **extra)
+
+
+def by_code(code: str, detail: str, **extra: Any) -> SafelightError:
+    """The error with this code, rebuilt on the other side of a process or a database row."""
+    todo: list[type[SafelightError]] = [SafelightError]
+    while todo:
+        cls = todo.pop()
+        if cls.__dict__.get("code") == code:
+            return cls(detail, **extra)
+        todo += cls.__subclasses__()
+    return SafelightError(detail, **extra)
+
+
+class BadRequest(SafelightError):
+    """The request cannot be understood."""
+
+    code = "bad_request"
+    kind = Kind.BAD_REQUEST
+
+
+class BadField(BadRequest):
+    """A field of the request is unknown or out of range."""
+
+    code = "bad_field"
+
+
+class BadOption(BadRequest):
+    """An option of the URL is unknown or out of range."""
+
+    code = "bad_option"
+
+
+class BadCursor(BadRequest):
+    """The cursor is not one of ours, or belongs to another sort order."""
+
+    code = "bad_cursor"
+
+
+class Unauthenticated(SafelightError):
+    """Credentials are missing or not valid."""
+
+    code = "unauthenticated"
+    kind = Kind.UNAUTHENTICATED
+
+
+class Forbidden(SafelightError):
+    """These credentials do not allow that."""
+
+    code = "forbidden"
+    kind = Kind.FORBIDDEN
+
+
+class BadSignature(Forbidden):
+    """The signature of the URL does not match."""
+
+    code = "bad_signature"
+
+
+class ExpiredSignature(Forbidden):
+    """The signed URL has expired."""
+
+    code = "expired_signature"
+
+
+class Missing(SafelightError):
+    """There is nothing here."""
+
+    code = "not_found"
+    kind = Kind.MISSING
+
+
+class Conflict(SafelightError):
+    """The request conflicts with what is already there."""
+
+    code = "conflict"
+    kind = Kind.CONFLICT
+
+
+class AlreadyExists(Conflict):
+    """Something with this name or key already exists."""
+
+    code = "already_exists"
+
+
+class Duplicate(Conflict):
+    """The same bytes are already here."""
+
+    code = "duplicate"
+
+
+class WrongState(Conflict):
+    """The resource is not in a state that allows this."""
+
+    code = "wrong_state"
+
+
+class DataDirInUse(Conflict):
+    """Another Safelight server is using this data directory."""
+
+    code = "data_dir_in_use"
+
+
+class PreconditionFailed(SafelightError):
+    """A condition of the request does not hold."""
+
+    code = "precondition_failed"
+    kind = Kind.PRECONDITION_FAILED
+
+
+class Stale(PreconditionFailed):
+    """The resource has changed since it was read."""
+
+    code = "stale"
+
+
+class TooLarge(SafelightError):
+    """The request is larger than allowed."""
+
+    code = "too_large"
+    kind = Kind.TOO_LARGE
+
+
+class TooManyBytes(TooLarge):
+    """The file has more bytes than allowed."""
+
+    code = "too_many_bytes"
+
+
+class TooManyPixels(TooLarge):
+    """The image has more pixels than allowed."""
+
+    code = "too_many_pixels"
+
+
+class TooManyFrames(TooLarge):
+    """The animation has more frames than allowed."""
+
+    code = "too_many_frames"
+
+
+class Unsupported(SafelightError):
+    """The media type is not supported."""
+
+    code = "unsupported_media_type"
+    kind = Kind.UNSUPPORTED
+
+
+class UnsupportedFormat(Unsupported):
+    """The file is not an image in a format that Safelight takes."""
+
+    code = "unsupported_format"
+
+
+class Unprocessable(SafelightError):
+    """The content cannot be processed."""
+
+    code = "unprocessable"
+    kind = Kind.UNPROCESSABLE
+
+
+class EmptyFile(Unprocessable):
+    """The file is empty."""
+
+    code = "empty_file"
+
+
+class CorruptImage(Unprocessable):
+    """The image is damaged or incomplete and cannot be decoded."""
+
+    code = "corrupt_image"
+
+
+class DecodeBudgetExceeded(Unprocessable):
+    """Decoding the image takes more time or memory than allowed."""
+
+    code = "decode_budget_exceeded"
+
+
+class TooMany(SafelightError):
+    """Too many requests."""
+
+    code = "rate_limited"
+    kind = Kind.TOO_MANY
+
+
+class Unavailable(SafelightError):
+    """A part of the service is not available at the moment."""
+
+    code = "unavailable"
+    kind = Kind.UNAVAILABLE
+    is_transient = True
+
+
+class Busy(Unavailable):
+    """All places are taken; try again in a moment."""
+
+    code = "busy"
+
+
+class SandboxLost(Unavailable):
+    """The decoding process ended unexpectedly."""
+
+    code = "sandbox_lost"
+
+
+class BackendUnavailable(Unavailable):
+    """A backend does not answer."""
+
+    code = "backend_unavailable"
+
+
+class DamagedObject(SafelightError):
+    """The stored bytes of this object are damaged."""
+
+    code = "damaged_object"
+    kind = Kind.UNAVAILABLE

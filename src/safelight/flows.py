@@ -1,0 +1,93 @@
+"""STARTS: which event starts which flow; CLOCK: what runs when. A flow is a tuple of steps, each takes the event's payload and may run twice.
+
+What the steps do is in the services; how often they are tried is here; who runs them is behind the Workflows port.
+Step functions are bound by `wiring`, so this floor names them and the services do not know that they are steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from safelight.domain.events import (
+    ImageAccepted,
+    ImageEdited,
+    ImageEvent,
+    ImagePurged,
+    ImageReady,
+    ImageReplaced,
+    ImageRestored,
+    ImageTrashed,
+)
+
+StepFunction = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Takes the payload, tells nothing back: what a step found is in the catalog or the storage, keyed by the payload's ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often a step is tried, and how long it rests between: first_wait_s * backoff ** n, when the error is transient."""
+
+    attempts: int = 5
+    first_wait_s: float = 0.5
+    backoff: float = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step: a name (part of the run's history, never renamed) and its patience."""
+
+    name: str
+    retry: Retry = Retry()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """Steps in order."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+DEVELOP: Final = Flow(name="develop", steps=(Step(name="develop"), Step(name="index")))
+REINDEX_ONE: Final = Flow(name="index", steps=(Step(name="index"),))
+HIDE: Final = Flow(name="hide", steps=(Step(name="index"), Step(name="mark")))
+PURGE: Final = Flow(name="purge", steps=(Step(name="forget"), Step(name="erase")))
+
+FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE)}
+
+STARTS: Final[dict[type[ImageEvent], Flow]] = {
+    ImageAccepted: DEVELOP,
+    ImageReplaced: DEVELOP,
+    ImageEdited: REINDEX_ONE,
+    ImageTrashed: HIDE,
+    ImageRestored: HIDE,
+    ImagePurged: PURGE,
+}
+
+QUIET: Final[frozenset[type[ImageEvent]]] = frozenset({ImageReady})
+"""Events that start nothing yet; every event is here or in STARTS, a test sees to it."""
+
+CLOCK: Final[dict[str, float]] = {
+    "purge_trash": 3600.0,
+    "sweep_objects": 6 * 3600.0,
+    "sweep_orphans": 6 * 3600.0,
+    "prune_runs": 3600.0,
+}
+"""Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The flows with the functions that do their steps: what an engine needs to run them."""
+
+    flows: Mapping[str, Flow]
+    functions: Mapping[str, StepFunction]
+    on_dead: Callable[[str, Mapping[str, Any], BaseException], Awaitable[None]]
+    """(flow, payload, error): called when a run becomes a dead letter; must not raise for a repeated call."""
+
+    def __post_init__(self) -> None:
+        wanted = {f"{flow.name}.{step.name}" for flow in self.flows.values() for step in flow.steps}
+        if wanted != set(self.functions):
+            raise ValueError(f"Step functions do not match the flows: {sorted(wanted ^ set(self.functions))}")

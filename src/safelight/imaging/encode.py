@@ -1,0 +1,63 @@
+"""Encode: pixels to the bytes of one file, free of everything that is not the picture. Called by the pipeline.
+
+`keep='none'` leaves out EXIF with its GPS and its thumbnail of the uncropped original, XMP, IPTC and the profile (the pixels
+are sRGB by then); frame delays and loop counts of animations are not metadata to the encoder and stay.
+"""
+
+from __future__ import annotations
+
+from safelight.errors import UnsupportedFormat
+from safelight.imaging.formats import Format
+from safelight.imaging.libvips import Pixels
+
+WHITE = (255, 255, 255)
+
+
+def on_white(image: Pixels) -> Pixels:
+    """Without alpha: laid on white, the usual paper."""
+    return image.flatten(background=list(WHITE)) if image.hasalpha() else image
+
+
+def jpeg(image: Pixels, *, quality: int, is_progressive: bool = True) -> bytes:
+    """Progressive with optimised tables for delivery; plain for the master, which costs a quarter of the time."""
+    data: bytes = on_white(image).jpegsave_buffer(
+        Q=quality, interlace=is_progressive, optimize_coding=is_progressive, keep="none"
+    )
+    return data
+
+
+def webp(image: Pixels, *, quality: int, effort: int) -> bytes:
+    """Lossy, alpha and animation kept. WebP holds at most 16383 pixels a side; no preset comes near."""
+    data: bytes = image.webpsave_buffer(Q=quality, effort=effort, keep="none")
+    return data
+
+
+def avif(image: Pixels, *, quality: int, effort: int) -> bytes:
+    """AV1, 8 bit, alpha kept."""
+    data: bytes = image.heifsave_buffer(compression="av1", Q=quality, effort=effort, bitdepth=8, keep="none")
+    return data
+
+
+def png(image: Pixels) -> bytes:
+    """Lossless, alpha kept."""
+    data: bytes = image.pngsave_buffer(compression=6, keep="none")
+    return data
+
+
+def gif(image: Pixels) -> bytes:
+    """256 colours of the picture's own, dithered; a pixel is clear or it is not."""
+    data: bytes = image.gifsave_buffer(effort=1, keep="none")
+    return data
+
+
+def encode(image: Pixels, format: Format, *, quality: int, effort: int) -> bytes:
+    """As this format. Raises UnsupportedFormat for those that only come in."""
+    match format:
+        case Format.JPEG:
+            return jpeg(image, quality=quality)
+        case Format.WEBP:
+            return webp(image, quality=quality, effort=effort)
+        case Format.AVIF:
+            return avif(image, quality=quality, effort=effort)
+        case _:
+            raise UnsupportedFormat(f"Safelight does not deliver {format.value}.")

@@ -1,0 +1,130 @@
+"""libvips: set up once, with only the loaders that we mean to use, and opened by the format that the magic number told.
+
+Importing this module changes the process: no operation cache (useless for a server, and a double free under threads was
+once found in its trimming), one thread per pipeline (workers scale better than threads within one), no loader but six.
+Never fork a process in which a pipeline has run: its thread pool does not survive and the child hangs for ever.
+Called by the probe and the pipeline; nothing outside of `imaging` needs it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Final
+
+import numpy as np
+import pyvips
+
+from safelight.errors import CorruptImage, DecodeBudgetExceeded, UnsupportedFormat
+from safelight.imaging.formats import Format
+
+Pixels = Any
+"""A pyvips.Image (pyvips has no types): (height, width, bands), a pipeline rather than memory until it is copied there."""
+
+# libvips chooses loaders by content and offers some that read other files or raw memory; a strict list closes that
+# class of hole (CVE-2026-66066 was an untrusted loader left on). UltraHDR is out too: its SDR picture is enough.
+_ALLOWED: Final = ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff")
+
+logging.getLogger("pyvips").setLevel(logging.WARNING)
+pyvips.cache_set_max(0)
+pyvips.concurrency_set(1)
+pyvips.operation_block_set("VipsForeignLoad", True)
+for _name in _ALLOWED:
+    pyvips.operation_block_set(f"VipsForeignLoad{_name}", False)
+
+HAS_HEIC: Final = find_spec("pi_heif") is not None
+"""HEVC is decoded by the extra `safelight[heic]`; without it HEIC is refused."""
+if HAS_HEIC:
+    import pi_heif
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Driver errors become ours. Raises CorruptImage, DecodeBudgetExceeded."""
+    try:
+        yield
+    except pyvips.Error as error:
+        if "out of memory" in str(error):
+            raise DecodeBudgetExceeded from error
+        raise CorruptImage from error
+    except MemoryError as error:
+        raise DecodeBudgetExceeded from error
+
+
+def open_header(data: bytes, format: Format) -> Pixels:
+    """The picture's first frame with its fields, nothing decoded. Raises CorruptImage, UnsupportedFormat."""
+    if format is Format.HEIC and not HAS_HEIC:
+        raise UnsupportedFormat("HEIC is not enabled on this server.")
+    with decoding():
+        return _open(data, format)
+
+
+def open_pixels(data: bytes, format: Format, *, shrink: int = 1, scale: float = 1.0, frames: int = 1) -> Pixels:
+    """The picture, to be read once from top to bottom; several frames stand below each other in one tall strip.
+
+    `shrink` (1, 2, 4, 8) is for JPEG and `scale` for SVG only. Damage shows when the pixels are asked for, as pyvips.Error.
+    Raises CorruptImage, UnsupportedFormat.
+    """
+    with decoding():
+        if format is Format.HEIC:
+            return _open_heic(data)
+        if format is Format.JPEG:
+            return _open(data, format, shrink=shrink)
+        if format is Format.SVG:
+            return _open(data, format, scale=scale)
+        if frames > 1:
+            return _open(data, format, n=frames)
+        return _open(data, format)
+
+
+def _open(data: bytes, format: Format, **options: Any) -> Pixels:
+    # fail_on must go through the loader: thumbnail_buffer ignores it (libvips #5195). 'warning' would refuse
+    # sound pictures of some Samsung phones (libvips #2309).
+    options |= {"access": "sequential", "fail_on": "error"}
+    match format:
+        case Format.JPEG:
+            return pyvips.Image.jpegload_buffer(data, **options)
+        case Format.PNG:
+            return pyvips.Image.pngload_buffer(data, **options)
+        case Format.GIF:
+            return pyvips.Image.gifload_buffer(data, **options)
+        case Format.WEBP:
+            return pyvips.Image.webpload_buffer(data, **options)
+        case Format.AVIF | Format.HEIC:
+            return pyvips.Image.heifload_buffer(data, **options)
+        case Format.TIFF:
+            return pyvips.Image.tiffload_buffer(data, **options)
+        case Format.SVG:
+            return _open_svg(data, options)
+
+
+def _open_svg(data: bytes, options: dict[str, Any]) -> Pixels:
+    # Only while this call builds its loader, and only from a buffer: from a file librsvg would include its neighbours.
+    pyvips.operation_block_set("VipsForeignLoadSvg", False)
+    try:
+        return pyvips.Image.svgload_buffer(data, **options)
+    finally:
+        pyvips.operation_block_set("VipsForeignLoadSvg", True)
+
+
+def _open_heic(data: bytes) -> Pixels:
+    header = _open(data, Format.HEIC)  # what the guards have seen must be what is decoded
+    # The file object must outlive the array, and the array be copied: in pi-heif 1.4 the array does not own its pixels.
+    try:
+        file = pi_heif.open_heif(bytes(data), convert_hdr_to_8bit=True)
+        if file.size != (header.width, header.height):
+            raise CorruptImage("The file describes two different pictures.")
+        pixels = np.array(file, copy=True)
+    except (CorruptImage, MemoryError):
+        raise
+    except Exception as error:
+        # The driver raises whatever libheif said, by many types (ValueError, RuntimeError, EOFError, SyntaxError...).
+        raise CorruptImage from error
+    image = pyvips.Image.new_from_memory(pixels, pixels.shape[1], pixels.shape[0], pixels.shape[2], "uchar")
+    image = image.copy(interpretation="srgb")
+    profile = file.info.get("icc_profile")
+    if profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", bytes(profile))
+    return image

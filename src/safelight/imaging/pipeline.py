@@ -1,0 +1,167 @@
+"""Pipeline: one decode, and everything that is made of it. Bytes in, bytes out.
+
+`develop` takes a stranger's bytes and therefore runs in the sandbox; `render` takes only our own master and may run in a
+thread of the server. Both let the interpreter go while they work.
+
+One decode at the largest size needed (JPEG shrinks while decoding), copied to memory, all else derived from that: asking
+libvips for a thumbnail per size decodes per size and costs twice as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safelight.errors import UnsupportedFormat
+from safelight.imaging import encode, geometry, libvips, light, placeholders
+from safelight.imaging.animation import Animation
+from safelight.imaging.colour import is_reducible, to_srgb
+from safelight.imaging.formats import SNIFF_BYTES, Format, sniff
+from safelight.imaging.libvips import Pixels
+from safelight.imaging.metadata.facts import MAX_BLOCK, read_facts
+from safelight.imaging.probe import probe
+from safelight.imaging.spec import MASTER, RENDER_EFFORT, RENDER_QUALITY, Developed, Facts, File, Header, Limits, Recipe
+from safelight.imaging.stills import Size, Stills
+
+
+def develop(data: bytes, recipe: Recipe | None = None, limits: Limits | None = None) -> Developed:
+    """Everything that the recipe asks for, and what was learnt on the way. `data` may be any buffer.
+
+    Raises EmptyFile, TooManyBytes, UnsupportedFormat, CorruptImage, TooManyPixels, TooManyFrames, DecodeBudgetExceeded.
+    """
+    recipe, limits = recipe or Recipe(), limits or Limits()
+    header = probe(data, limits)
+    with libvips.decoding():
+        facts = _facts(data, header)
+        pictures: Stills | _Moving
+        if header.is_animated:
+            pictures = _Moving(_frames(data, header, recipe))
+        else:
+            sides = {recipe.master_side, *(preset.side for preset in recipe.presets)}
+            large = [geometry.fit_inside(header.width, header.height, side) for side in sides if side > recipe.linear_side]
+            pictures = Stills(_still(data, header, recipe), large)
+        files = tuple(_files(pictures, header, recipe))
+        small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
+        rgba = _rgba(small)
+        return Developed(
+            header=header,
+            files=files,
+            facts=facts,
+            thumbhash=placeholders.thumbhash(rgba),
+            dominant_color=placeholders.dominant_color(rgba),
+            phash=placeholders.phash(_luma(pictures.still(geometry.fit_inside(header.width, header.height, 300)))),
+        )
+
+
+def render(master: bytes, *, side: int, format: Format, quality: int | None = None, effort: int | None = None) -> File:
+    """Our own master, fitted inside side x side and encoded. Never give it a stranger's bytes.
+
+    Raises UnsupportedFormat (for what is no JPEG, and formats that only come in), CorruptImage.
+    """
+    if sniff(master[:SNIFF_BYTES]) is not Format.JPEG:
+        raise UnsupportedFormat("A master is a JPEG.")
+    if format not in RENDER_QUALITY:
+        raise UnsupportedFormat(f"Safelight does not deliver {format.value}.")
+    with libvips.decoding():
+        whole = libvips.open_header(master, Format.JPEG)
+        width, height = geometry.fit_inside(whole.width, whole.height, side)
+        is_linear = side <= Recipe().linear_side
+        # The decoder's own shrinking averages gamma light, so leave more than half of the way to the linear kernel.
+        shrink = geometry.shrink_on_load(max(whole.width, whole.height), side, margin=1.6 if is_linear else 1.1)
+        image = libvips.open_pixels(master, Format.JPEG, shrink=shrink)
+        if (image.width, image.height) == (width, height) or not is_linear:
+            image = light.reduced(image, width, height).copy_memory()
+        else:
+            image = light.from_linear(light.resampled(light.to_linear(image), width, height)).copy_memory()
+        data = encode.encode(
+            image,
+            format,
+            quality=RENDER_QUALITY[format] if quality is None else quality,
+            effort=RENDER_EFFORT[format] if effort is None else effort,
+        )
+    return File(preset="", format=format, width=width, height=height, data=data)
+
+
+def _facts(data: bytes, header: Header) -> Facts:
+    image = libvips.open_header(data, header.format)
+
+    def block(name: str) -> bytes:
+        if name == "exif-data" and header.format is Format.TIFF and len(data) <= MAX_BLOCK:
+            return bytes(data)  # a TIFF file is its own EXIF block
+        return bytes(image.get(name)) if image.get_typeof(name) else b""
+
+    return read_facts(block)
+
+
+def _still(data: bytes, header: Header, recipe: Recipe) -> Pixels:
+    """The picture upright in memory, uint8 sRGB, no larger than anything asked for; alpha only if some of it shows."""
+    # As stored: on its side if the orientation says so. Fitting into a square is the same either way.
+    stored = geometry.upright(header.width, header.height, header.orientation)
+    target = geometry.fit_inside(*stored, recipe.side)
+    if header.format is Format.SVG:
+        natural = libvips.open_header(data, Format.SVG)
+        scale = max(stored) / max(natural.width, natural.height)
+        image = libvips.open_pixels(data, Format.SVG, scale=scale)
+    else:
+        shrink = geometry.shrink_on_load(max(stored), recipe.side) if header.format is Format.JPEG else 1
+        image = libvips.open_pixels(data, header.format, shrink=shrink)
+    image = to_srgb(light.reduced(image, *target)) if is_reducible(image) else light.reduced(to_srgb(image), *target)
+    image = image.copy_memory()
+    if header.orientation != 1:
+        image = image.autorot().copy_memory()
+    if image.bands == 4 and image.extract_band(3).min() == 255:
+        image = image.extract_band(0, n=3).copy_memory()
+    return image
+
+
+def _frames(data: bytes, header: Header, recipe: Recipe) -> Animation:
+    strip = to_srgb(libvips.open_pixels(data, header.format, frames=header.frames))
+    frames = Animation.of(strip, header.frames)
+    return frames.reduced(*geometry.fit_inside(header.width, header.height, recipe.side))
+
+
+class _Moving:
+    """All sizes of an animation; its stills are the first frame."""
+
+    def __init__(self, frames: Animation) -> None:
+        self._frames = frames
+        self._first = Animation(frames.pixels[:1], (), 0)
+
+    def still(self, size: Size) -> Pixels:
+        return self._first.reduced(*size).still()
+
+    def strip(self, size: Size) -> Pixels:
+        return self._frames.reduced(*size).strip()
+
+
+def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe) -> Iterator[File]:
+    """Every preset as WebP and JPEG, then the master; equal sizes are encoded once and share their bytes."""
+    encoded: dict[Size, tuple[bytes, bytes]] = {}
+    for preset in sorted(recipe.presets, key=lambda preset: -preset.side):
+        size = geometry.fit_inside(header.width, header.height, preset.side)
+        if size not in encoded:
+            still = pictures.still(size)
+            played = pictures.strip(size) if isinstance(pictures, _Moving) else still
+            webp = encode.webp(played, quality=recipe.webp_quality, effort=recipe.webp_effort)
+            encoded[size] = webp, encode.jpeg(still, quality=recipe.jpeg_quality)
+        for format, data in zip((Format.WEBP, Format.JPEG), encoded[size], strict=True):
+            yield File(preset=preset.name, format=format, width=size[0], height=size[1], data=data)
+    width, height = geometry.fit_inside(header.width, header.height, recipe.master_side)
+    master = encode.jpeg(pictures.still((width, height)), quality=recipe.master_quality, is_progressive=False)
+    yield File(preset=MASTER, format=Format.JPEG, width=width, height=height, data=master)
+
+
+def _rgba(image: Pixels) -> NDArray[np.uint8]:
+    if image.bands == 1:
+        image = image.colourspace("srgb")
+    return np.asarray((image if image.bands == 4 else image.bandjoin(255)).numpy())
+
+
+def _luma(image: Pixels) -> NDArray[Any]:
+    square = encode.on_white(image).thumbnail_image(placeholders.PHASH_SIDE, height=placeholders.PHASH_SIDE, size="force")
+    if square.bands > 1:
+        square = square.colourspace("b-w")
+    return np.asarray(square.numpy()).reshape(placeholders.PHASH_SIDE, placeholders.PHASH_SIDE)

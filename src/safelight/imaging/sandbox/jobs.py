@@ -1,0 +1,30 @@
+"""Jobs: what a child of the zygote does with the file that it was given. Imported by the zygote, named to it as text.
+
+A job is a function of (data, argument, limits): the file as a read-only buffer, what the caller sent, the limits. It gives a
+Reply or raises one of our errors. Whatever it imports must be imported by now: a child can open no file.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from typing import Any
+
+from safelight.imaging import pipeline, probe
+from safelight.imaging.sandbox import wire
+from safelight.imaging.spec import Limits, Preset, Recipe
+
+# Codecs are modules found by name on first use: those of metadata and of common SVG declarations, loaded while we may.
+for _name in ("ascii", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "iso8859-15"):
+    codecs.lookup(_name)
+
+
+def probe_file(data: bytes, _argument: Any, limits: Limits) -> wire.Reply:
+    """The header."""
+    return wire.Reply(wire.header_value(probe.probe(data, limits)))
+
+
+def develop_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:
+    """Everything that the recipe asks for."""
+    presets = tuple(Preset(**preset) for preset in argument["presets"])
+    return wire.developed_reply(pipeline.develop(data, Recipe(**{**argument, "presets": presets}), limits))

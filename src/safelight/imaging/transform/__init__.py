@@ -1,0 +1,35 @@
+"""Transform: any size, cut, colour and format of a picture, as one URL asks for it. Called by delivery.
+
+`Spec` is the value, `parse` reads the native spelling, `plan` and `estimate` tell size and memory before anything is fetched.
+What moves pixels (`safelight.imaging.transform.apply.transform`) is imported by name: it brings libvips.
+"""
+
+from __future__ import annotations
+
+from safelight.imaging.transform.cost import estimate
+from safelight.imaging.transform.grammar import Request, is_transform, parse, parse_request
+from safelight.imaging.transform.negotiation import best_format
+from safelight.imaging.transform.plan import Plan, Size, Source, plan
+from safelight.imaging.transform.spec import Spec
+from safelight.imaging.transform.values import Fit, Flip, Focal, Gravity, Padding, Region, Rgba
+
+__all__ = [
+    "Fit",
+    "Flip",
+    "Focal",
+    "Gravity",
+    "Padding",
+    "Plan",
+    "Region",
+    "Request",
+    "Rgba",
+    "Size",
+    "Source",
+    "Spec",
+    "best_format",
+    "estimate",
+    "is_transform",
+    "parse",
+    "parse_request",
+    "plan",
+]

@@ -1,0 +1,307 @@
+"""Options: the native grammar's table. One row per option: its names, what may stand behind it, and how that is read.
+
+Parser, reference page and tests go by this table. Readers know shapes only; ranges are the Spec's, which checks them again
+for every other grammar.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from safelight.imaging.formats import Format
+from safelight.imaging.transform.spec import AUTO, FORMATS, MAX_RADIUS
+from safelight.imaging.transform.values import Fit, Flip, Focal, Gravity, Padding, Region, Rgba
+
+# ASCII digits only, no sign, no exponent, no leading zero: int() and float() take far more than should stand in a URL.
+_WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,6}")
+_DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,4})?")
+_HEX: Final = re.compile(r"#?(?:[0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
+_MAX_NAME: Final = 100
+
+EXTENSIONS: Final = {AUTO: None, "jpeg": Format.JPEG} | {format.extension: format for format in FORMATS}
+"""What may stand behind the last dot, and the format it means; None = the Accept header decides."""
+_ALIASES: Final = {
+    "centre": Gravity.CENTER,
+    "top": Gravity.NORTH,
+    "right": Gravity.EAST,
+    "bottom": Gravity.SOUTH,
+    "left": Gravity.WEST,
+}
+
+
+def whole(text: str) -> int:
+    """Raises ValueError."""
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("a whole number")
+    return int(text)
+
+
+def decimal(text: str, places: int = 2) -> float:
+    """Raises ValueError."""
+    if not _DECIMAL.fullmatch(text) or len(text.partition(".")[2]) > places:
+        raise ValueError(f"a number with at most {places} decimals")
+    return float(text)
+
+
+def colour(text: str) -> Rgba:
+    """Raises ValueError."""
+    if text == "transparent":
+        return Rgba(0, 0, 0, 0)
+    if not _HEX.fullmatch(text):
+        raise ValueError("a hex colour (rgb, rgba, rrggbb, rrggbbaa) or transparent")
+    digits = text.removeprefix("#")
+    if len(digits) < 6:
+        digits = "".join(digit * 2 for digit in digits)
+    return Rgba(*bytes.fromhex(digits))
+
+
+def _duotone(text: str) -> tuple[Rgba, Rgba]:
+    dark, colon, bright = text.partition(":")
+    if not colon or "transparent" in text:
+        raise ValueError("two hex colours with a colon between them")
+    return colour(dark), colour(bright)
+
+
+def _switch(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _one_of(values: dict[str, Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if text not in values:
+            raise ValueError(f"one of {', '.join(values)}")
+        return values[text]
+
+    return read
+
+
+def _gravity(text: str) -> Gravity | Focal:
+    if text in _ALIASES:
+        return _ALIASES[text]
+    if text in list(Gravity):
+        return Gravity(text)
+    x, cross, y = text.partition("x")
+    if not cross:
+        raise ValueError(f"one of {', '.join(Gravity)}, or a point such as 0.3x0.7")
+    return Focal(decimal(x, 4), decimal(y, 4))
+
+
+def _region(text: str) -> Region:
+    parts = text.split(":")
+    is_percent = all(part.endswith("p") for part in parts)
+    if len(parts) != 4:
+        raise ValueError("left:top:width:height, in pixels or all in per cent (10p:20p:50p:50p)")
+    left, top, width, height = (decimal(part[:-1], 3) if is_percent else whole(part) for part in parts)
+    return Region(left, top, width, height, is_percent)
+
+
+def _padding(text: str) -> Padding:
+    sides = [whole(part) for part in text.split(":", 4)]
+    if len(sides) not in {1, 2, 4}:
+        raise ValueError("all, vertical:horizontal or top:right:bottom:left")
+    return Padding(*(sides * (4 // len(sides))))
+
+
+def _radius(text: str) -> int:
+    return MAX_RADIUS if text == "max" else whole(text)
+
+
+def _name(text: str) -> str:
+    if len(text) > _MAX_NAME or not text.isprintable() or set(text) & set('/\\"<>:|?*') or text.startswith("."):
+        raise ValueError(f"a file name of at most {_MAX_NAME} printable characters, without its extension")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row. `read` turns text into the value of the Spec's field of this name, or raises ValueError with what is expected."""
+
+    name: str
+    short: str
+    values: str
+    default: str
+    meaning: str
+    example: str
+    read: Callable[[str], Any]
+
+
+OPTIONS: Final = (
+    Option("width", "w", "1 to 8192", "free", "Width of the box in pixels, after `rotate` and after `dpr`.", "w=300", whole),
+    Option("height", "h", "1 to 8192", "free", "Height of the box, likewise.", "h=200", whole),
+    Option(
+        "fit",
+        "",
+        ", ".join(f"`{fit}`" for fit in Fit),
+        "`scale-down`",
+        "How the picture meets the box; see [below](#fitting).",
+        "fit=cover,h=200,w=300",
+        _one_of({fit.value: fit for fit in Fit}),
+    ),
+    Option(
+        "gravity",
+        "g",
+        ", ".join(f"`{gravity}`" for gravity in Gravity) + ", or a point `0.3x0.7`",
+        "`center`",
+        "What stays when `fit` cuts: a side or corner of the picture as it stands before `rotate` and `flip`, a point as fractions of "
+        "the whole original (four decimals), or what catches the eye (`auto`). `top`, `right`, `bottom`, `left` and `centre` are "
+        "understood.",
+        "fit=cover,g=0.3x0.7,h=200,w=300",
+        _gravity,
+    ),
+    Option(
+        "crop",
+        "c",
+        "`left:top:width:height`",
+        "everything",
+        "Only this part of the original, in its upright pixels or all in per cent with three decimals (`10p:0p:50p:50p`); behind `trim`, "
+        "of what that left. What reaches outside is cut off; wholly outside is an error.",
+        "c=10p:0p:50p:50p,w=300",
+        _region,
+    ),
+    Option(
+        "trim",
+        "t",
+        "0 to 100",
+        "0",
+        "Cuts away a border of one colour, that of the upper left pixel; levels up to this far from it belong to it. 10 suits photographs "
+        "of paper. 0 = off.",
+        "t=10",
+        whole,
+    ),
+    Option(
+        "rotate", "r", "0, 90, 180, 270", "0", "Degrees clockwise. The box is that of the rotated picture.", "r=90,w=300", whole
+    ),
+    Option(
+        "flip",
+        "fl",
+        "`h`, `v`, `hv`",
+        "none",
+        "Mirrors left to right, top to bottom, or both, after `rotate`.",
+        "fl=h",
+        _one_of({flip.value: flip for flip in Flip if flip}),
+    ),
+    Option(
+        "background",
+        "bg",
+        "hex colour, `transparent`",
+        "`transparent`; white in JPEG",
+        "What shows beside the picture: bars of `fit=pad`, `pad`, corners of `radius`. `rgb`, `rgba`, `rrggbb` or `rrggbbaa`; a JPEG lies "
+        "on white.",
+        "bg=336699,fit=pad,h=300,w=300",
+        colour,
+    ),
+    Option(
+        "pad",
+        "p",
+        "0 to 1024",
+        "0",
+        "Pixels added around the box: `all`, `vertical:horizontal` or `top:right:bottom:left`.",
+        "bg=fff,p=10:20,w=300",
+        _padding,
+    ),
+    Option(
+        "blur",
+        "bl",
+        "0, 0.3 to 100",
+        "0",
+        "Gaussian blur; the standard deviation in pixels of the output.",
+        "bl=5,w=300",
+        decimal,
+    ),
+    Option(
+        "sharpen",
+        "sh",
+        "0 to 10",
+        "0",
+        "Unsharp mask of one pixel: how much of the difference to its blurred self is added. 1 suits thumbnails.",
+        "sh=1,w=300",
+        decimal,
+    ),
+    Option(
+        "brightness", "br", "0 to 4", "1", "Factor on the stored values; 0.5 is half, 2 is twice as bright.", "br=1.2", decimal
+    ),
+    Option("contrast", "co", "0 to 4", "1", "Factor on the distance from middle grey.", "co=1.3", decimal),
+    Option("saturation", "sa", "0 to 4", "1", "Factor on the distance from grey; 0 is grey.", "sa=1.5", decimal),
+    Option("gamma", "ga", "0.1 to 5", "1", "Exponent 1/gamma; above 1 lifts the shadows, below 1 sinks them.", "ga=1.4", decimal),
+    Option("grayscale", "gr", "`true`, `false`", "`false`", "Without colour (ITU-R BT.709 luma).", "gr=true", _switch),
+    Option(
+        "duotone",
+        "du",
+        "`dark:bright`, hex colours",
+        "off",
+        "Black becomes the first colour, white the second, what lies between a mixture.",
+        "du=112244:ffeecc",
+        _duotone,
+    ),
+    Option(
+        "radius",
+        "ra",
+        "0 to 4096, `max`",
+        "0",
+        "Rounds the picture's corners; never by more than half of its shorter side, which `max` asks for.",
+        "fit=cover,h=200,ra=max,w=200",
+        _radius,
+    ),
+    Option(
+        "dpr",
+        "",
+        "1 to 4",
+        "1",
+        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius` and `blur`; two decimals.",
+        "dpr=1.5,w=300",
+        decimal,
+    ),
+    Option(
+        "format",
+        "f",
+        "as the extension",
+        "the extension",
+        "The extension decides; clients that also write it here may, if both say the same.",
+        "f=webp",
+        _one_of(EXTENSIONS),
+    ),
+    Option(
+        "quality",
+        "q",
+        "1 to 100",
+        "80; AVIF 60",
+        "Of the encoder. PNG and GIF do not have one and leave it unheeded.",
+        "q=60",
+        whole,
+    ),
+    Option(
+        "animation",
+        "an",
+        "`first`",
+        "`first`",
+        "Transforms show an animation's first frame; presets play. `keep` is refused rather than unheeded.",
+        "an=first",
+        _one_of({"first": True}),
+    ),
+    Option(
+        "progressive",
+        "pr",
+        "`true`, `false`",
+        "`true`",
+        "Whether a JPEG is built up in passes; other formats leave it unheeded.",
+        "pr=false",
+        _switch,
+    ),
+    Option(
+        "download",
+        "dl",
+        "file name",
+        "shown in place",
+        "Offers the file for download under this name; the extension is added. The pixels stay the same.",
+        "dl=cat",
+        _name,
+    ),
+)
+
+NAMES: Final = {name: option for option in OPTIONS for name in (option.name, option.short) if name}
+"""Long and short names to their rows."""

@@ -1,0 +1,85 @@
+"""Logs and figures: one structlog chain for our own and everybody else's records, correlation ids, Prometheus instruments.
+
+Set up once by a door; everybody logs through `structlog.get_logger()`. An event and keys, never a sentence with values; never
+a key, a token or a signed URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECRET_KEYS: Final = frozenset({"authorization", "token", "secret", "sig", "signature", "password", "api_key", "cookie"})
+
+
+def _redact(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    for key in event.keys() & _SECRET_KEYS:
+        event[key] = "[redacted]"
+    return event
+
+
+def configure_logging(*, level: str = "info", is_json: bool = True) -> None:
+    """Send every record of the process to standard error, one JSON object or one coloured line each."""
+    chain: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+        structlog.processors.format_exc_info if is_json else structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: Any = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=chain,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        ),
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for loud in ("dbos", "httpx", "httpcore", "alembic", "asyncio", "pyvips"):
+        logging.getLogger(loud).setLevel(logging.WARNING)
+
+
+class Instruments:
+    """Every figure that Safelight tells, in one registry of its own so that tests and processes do not share state."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        seconds = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+        self.requests = Histogram(
+            "safelight_http_request_seconds",
+            "Time from the request's first byte to the response's last, by route and status class.",
+            ("method", "route", "status"),
+            buckets=seconds,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge("safelight_http_requests_in_flight", "Requests being answered.", registry=self.registry)
+        self.deliveries = Counter(
+            "safelight_deliveries",
+            "Renditions delivered, by where they were found.",
+            ("source",),
+            registry=self.registry,
+        )
+        self.accepted = Counter("safelight_images_accepted", "Images taken in.", ("format",), registry=self.registry)
+        self.accepted_bytes = Counter("safelight_accepted_bytes", "Bytes of originals taken in.", registry=self.registry)
+        self.refused = Counter("safelight_refusals", "Refusals, by their stable code.", ("code",), registry=self.registry)
+        self.developed = Histogram(
+            "safelight_develop_seconds",
+            "Time to develop one image: decode, renditions, storing and publishing.",
+            ("outcome",),
+            buckets=seconds,
+            registry=self.registry,
+        )
+        self.dead = Counter("safelight_dead_runs", "Runs that became dead letters.", ("flow",), registry=self.registry)
+        self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

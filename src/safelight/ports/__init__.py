@@ -1,0 +1,1 @@
+"""What Safelight needs from the world: one Protocol per promise, its docstring the contract, kept by `adapters`."""

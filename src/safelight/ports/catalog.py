@@ -1,0 +1,244 @@
+"""Catalog: the records. Kept by adapters.catalog; checked by testing.contracts.catalog.
+
+`tenant` opens the records of one tenant inside one transaction: it commits when the block ends and rolls back when the block
+raises. Nothing in it can reach another tenant. `directory` is the one way in without a tenant: sign-in, key look-up, delivery
+look-up and the relay use it. Transactions are short: never hold one across storage or pixels.
+
+Missing rows raise Missing; a row that changed since it was read raises Stale; a backend that does not answer raises
+BackendUnavailable. No driver exception leaves the adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
+from safelight.domain.albums import Album
+from safelight.domain.events import ImageEvent
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId
+from safelight.domain.images import Image
+from safelight.domain.queries import ImageQuery, Page
+
+
+class ImageRecords(Protocol):
+    """The images of one tenant, tags and renditions with them."""
+
+    async def add(self, image: Image) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def get(self, image_id: ImageId) -> Image:
+        """The image, in the trash or not. Raises Missing."""
+        ...
+
+    async def get_many(self, image_ids: Sequence[ImageId]) -> list[Image]:
+        """Those that exist, in the order asked."""
+        ...
+
+    async def save(self, image: Image) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
+    async def remove(self, image_id: ImageId) -> None:
+        """Row, tags and album places gone. Raises Missing."""
+        ...
+
+    async def page(self, query: ImageQuery) -> Page:
+        """At most query.limit images in order, and the cursor behind them."""
+        ...
+
+    async def by_sha256(self, sha256: str, owner: UserId) -> Image | None:
+        """This owner's oldest image with these bytes that is neither trashed, rejected nor failed."""
+        ...
+
+    async def trashed_before(self, before: datetime, limit: int = 100) -> list[Image]:
+        """Images that went to the trash before that time, oldest first."""
+        ...
+
+    async def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
+        """Tags in use on images outside the trash, with counts, most used first, then by name."""
+        ...
+
+
+class AlbumRecords(Protocol):
+    """The albums of one tenant and the order of their images."""
+
+    async def add(self, album: Album) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def get(self, album_id: AlbumId) -> Album:
+        """With image_count (images outside the trash). Raises Missing."""
+        ...
+
+    async def save(self, album: Album) -> None:
+        """Replace the row whose revision is one below. Raises Stale, Missing."""
+        ...
+
+    async def remove(self, album_id: AlbumId) -> None:
+        """The album and its order gone; the images stay. Raises Missing."""
+        ...
+
+    async def page(self, owner: UserId | None, *, after: AlbumId | None = None, limit: int = 50) -> list[Album]:
+        """Newest first, behind `after`; every owner's for None."""
+        ...
+
+    async def insert(self, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None = None) -> int:
+        """Add or move these images before that one, or to the end; the count of newly added. Raises Missing for any id."""
+        ...
+
+    async def drop(self, album_id: AlbumId, image_ids: Sequence[ImageId]) -> int:
+        """Take these out; those that are not in it are fine. A cover taken out is unset. The count taken out."""
+        ...
+
+    async def of_image(self, image_id: ImageId) -> list[AlbumId]:
+        """The albums that hold it."""
+        ...
+
+
+class AccountRecords(Protocol):
+    """Users and keys of one tenant."""
+
+    async def add_user(self, user: User) -> None:
+        """A new row. Raises AlreadyExists for its id or name."""
+        ...
+
+    async def users(self) -> list[User]:
+        """All, by name."""
+        ...
+
+    async def save_user(self, user: User) -> None:
+        """Replace the row. Raises Missing."""
+        ...
+
+    async def add_key(self, key: ApiKey) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def keys(self) -> list[ApiKey]:
+        """All, newest first."""
+        ...
+
+    async def revoke_key(self, key_id: KeyId, at: datetime) -> None:
+        """Set revoked_at unless it is set. Raises Missing."""
+        ...
+
+    async def add_signing_key(self, key: SigningKey) -> None:
+        """A new row; the secret is kept encrypted. Raises AlreadyExists for its kid."""
+        ...
+
+    async def signing_keys(self) -> list[SigningKey]:
+        """The ring with its secrets, newest first, retired ones too."""
+        ...
+
+    async def retire_signing_key(self, kid: str, at: datetime) -> None:
+        """Set retired_at (may lie ahead). Raises Missing."""
+        ...
+
+
+class Records(Protocol):
+    """One tenant's records inside one transaction."""
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant itself."""
+        ...
+
+    @property
+    def images(self) -> ImageRecords:
+        """Its images."""
+        ...
+
+    @property
+    def albums(self) -> AlbumRecords:
+        """Its albums."""
+        ...
+
+    @property
+    def accounts(self) -> AccountRecords:
+        """Its users and keys."""
+        ...
+
+    async def emit(self, event: ImageEvent) -> None:
+        """Tell this when, and only when, the transaction commits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event in the outbox, by the order of telling."""
+
+    number: int
+    event: ImageEvent
+
+
+class Directory(Protocol):
+    """Across tenants: what has to be known before the tenant is known, and the outbox."""
+
+    async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
+        """The key and its user, live or not. Raises Missing."""
+        ...
+
+    async def tenant_of(self, image_id: ImageId) -> TenantId:
+        """Whose image it is. Raises Missing."""
+        ...
+
+    async def tenants(self) -> list[Tenant]:
+        """All, oldest first."""
+        ...
+
+    async def add_tenant(self, tenant: Tenant) -> None:
+        """A new row. Raises AlreadyExists for its id or name."""
+        ...
+
+    async def save_tenant(self, tenant: Tenant) -> None:
+        """Replace the row. Raises Missing."""
+        ...
+
+    async def untold(self, limit: int = 100) -> list[Told]:
+        """Events that have not been relayed, oldest first."""
+        ...
+
+    async def mark_told(self, numbers: Sequence[int]) -> None:
+        """They have been relayed; they may be forgotten."""
+        ...
+
+    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        """Note when the key was last used; unknown ids are fine."""
+        ...
+
+
+class Catalog(Protocol):
+    """The way in. `open` refuses a schema that it does not know; `migrate` brings it up to date."""
+
+    async def open(self) -> None:
+        """Connect. Raises BackendUnavailable, WrongState when the schema is not the one this release needs."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        ...
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date; the revisions that were applied, none when it already was."""
+        ...
+
+    async def plan(self) -> list[str]:
+        """The revisions that `migrate` would apply, in order; changes nothing. Raises WrongState for a newer schema."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask it something small. Raises BackendUnavailable."""
+        ...
+
+    def tenant(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Records]:
+        """One transaction over one tenant's records; `writes` takes the right to write at its start. Raises Missing."""
+        ...
+
+    def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:
+        """One transaction outside any tenant."""
+        ...

@@ -1,0 +1,96 @@
+"""Albums: make, rename, order, choose a cover, add and remove."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from safelight.domain import access
+from safelight.domain.accounts import Actor, Role
+from safelight.domain.albums import MAX_ALBUM_IMAGES, Album
+from safelight.domain.ids import AlbumId, ImageId, new_id
+from safelight.errors import BadField, Missing, Stale
+from safelight.ports.catalog import Catalog, Records
+
+
+@dataclass(frozen=True, slots=True)
+class Albums:
+    """An album belongs to one user and holds what that user may see."""
+
+    catalog: Catalog
+    clock: Callable[[], datetime]
+
+    async def create(self, actor: Actor, *, title: str, description: str = "") -> Album:
+        """A new, empty album. Raises BadField."""
+        access.require(actor, "album.create")
+        now = self.clock()
+        blank = Album(
+            id=AlbumId(new_id(now.timestamp())),
+            tenant=actor.tenant,
+            owner=actor.user,
+            title="",
+            created_at=now,
+            updated_at=now,
+            revision=0,
+        )
+        album = blank.edited(at=now, title=title, description=description)
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            await records.albums.add(album)
+        return album
+
+    async def get(self, actor: Actor, album_id: AlbumId) -> Album:
+        """The album. Raises Missing."""
+        async with self.catalog.tenant(actor.tenant) as records:
+            return await self._mine(records, actor, "album.read", album_id)
+
+    async def list(self, actor: Actor, *, after: AlbumId | None, limit: int) -> Sequence[Album]:
+        """The actor's albums, newest first; all of the tenant's for an admin."""
+        access.require(actor, "album.list")
+        owner = actor.user if actor.role is Role.USER else None
+        async with self.catalog.tenant(actor.tenant) as records:
+            return await records.albums.page(owner, after=after, limit=limit)
+
+    async def edit(self, actor: Actor, album_id: AlbumId, changes: dict[str, Any], *, if_revision: int | None) -> Album:
+        """Rename, describe, or choose a cover among its images. Raises Missing, Stale, BadField."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            album = await self._mine(records, actor, "album.edit", album_id)
+            if if_revision is not None and album.revision != if_revision:
+                raise Stale
+            cover = changes.get("cover")
+            if cover is not None and album_id not in await records.albums.of_image(cover):
+                raise BadField("The cover has to be an image of the album.", field="cover")
+            edited = album.edited(at=self.clock(), **changes)
+            await records.albums.save(edited)
+            return edited
+
+    async def delete(self, actor: Actor, album_id: AlbumId) -> None:
+        """Remove the album; its images stay. Raises Missing."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            await self._mine(records, actor, "album.delete", album_id)
+            await records.albums.remove(album_id)
+
+    async def add(self, actor: Actor, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None) -> Album:
+        """Add images, or move those that are in it, before that one or to the end. Raises Missing, BadField when it is full."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            album = await self._mine(records, actor, "album.edit", album_id)
+            images = await records.images.get_many(image_ids)
+            if len(images) != len(set(image_ids)) or not all(access.may(actor, "image.read", image) for image in images):
+                raise Missing("One of the images is not there.")
+            if album.image_count + len(images) > MAX_ALBUM_IMAGES:
+                raise BadField(f"An album has at most {MAX_ALBUM_IMAGES} images.", field="images")
+            await records.albums.insert(album_id, image_ids, before=before)
+            return await records.albums.get(album_id)
+
+    async def remove(self, actor: Actor, album_id: AlbumId, image_ids: Sequence[ImageId]) -> Album:
+        """Take images out; they stay in the library. Raises Missing for the album only."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            await self._mine(records, actor, "album.edit", album_id)
+            await records.albums.drop(album_id, image_ids)
+            return await records.albums.get(album_id)
+
+    async def _mine(self, records: Records, actor: Actor, permission: access.Permission, album_id: AlbumId) -> Album:
+        album = await records.albums.get(album_id)
+        access.require(actor, permission, album)
+        return album

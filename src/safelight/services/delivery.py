@@ -1,0 +1,276 @@
+"""Delivery: from a URL to the right bytes.
+
+Presets go by signed URL, or by plain URL where the image is not private; any other transform by signed URL only, since whoever
+may ask for any size may have us compute for ever.
+
+A hit touches two dictionaries and one HMAC. What has not been made, or has been lost, is made from our own master: once per key
+however many ask, at most so many at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote
+
+from safelight import signing
+from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
+from safelight.domain.accounts import SigningKey
+from safelight.domain.ids import ImageId, TenantId, is_id
+from safelight.domain.images import Image, Visibility
+from safelight.errors import BadOption, BadSignature, DamagedObject, ExpiredSignature, Missing
+from safelight.imaging import PRESETS, Format
+from safelight.imaging.transform import Request, Source, best_format, estimate, is_transform, parse_request
+from safelight.observability import Instruments
+from safelight.ports.catalog import Catalog
+from safelight.services.development import Buckets
+
+SIDES: Final = {preset.name: preset.side for preset in PRESETS}
+FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
+_DECODED_MASTER_BYTES: Final = 2048 * 2048 * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a signed URL carries beside its path."""
+
+    kid: str
+    exp: int
+    sig: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a URL asks for: `/i/{image_id}/{file}?v={version}`, and what the client can show."""
+
+    image_id: str
+    file: str
+    version: str | None = None
+    accept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Bytes and what to say of them. `max_age_s` is None where the URL names no version and so may change its meaning."""
+
+    body: bytes
+    media_type: str
+    etag: str
+    modified_at: datetime
+    is_public: bool
+    max_age_s: int | None
+    source: str
+    varies: bool = False
+    """The format was chosen by the request's Accept."""
+    download: str = ""
+    """Name under which a browser should save it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    image: Image
+    ring: tuple[SigningKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One per process: its memory is its own, and it believes a record for at most two seconds unless told otherwise."""
+
+    catalog: Catalog
+    buckets: Buckets
+    clock: Callable[[], datetime]
+    instruments: Instruments
+    url_ttl_s: int
+    gate: Gate
+    memory: ByteLru[str]
+    known: Expiring[ImageId, _Known]
+    rings: Expiring[TenantId, tuple[SigningKey, ...]]
+    _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=SingleFlight)
+
+    async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
+        """The rendition. Raises Missing, BadOption, TooManyPixels, BadSignature, ExpiredSignature, Busy.
+
+        A wrong signature is refused before anything is told that would show whether the image exists.
+        """
+        if not is_id(asked.image_id):
+            raise Missing
+        name, _, extension = asked.file.rpartition(".")
+        request = parse_request(asked.file) if is_transform(name) else None
+        if request is None:
+            if extension not in FORMATS:
+                raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
+            if name not in SIDES:
+                raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
+        known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None)
+        image = known.image
+        now = self.clock()
+        if signature is not None:
+            _check(known.ring, path, signature, now)
+        elif image.visibility is Visibility.PRIVATE:
+            raise Missing
+        elif request is not None:
+            raise BadSignature("Only presets are delivered without a signature.")
+        if image.is_trashed or not image.renditions:
+            raise Missing
+        is_public = image.visibility is Visibility.PUBLIC
+        # A URL of another version still shows the image, as it is now, but nobody may keep that for the old address.
+        is_exact = asked.version == str(image.developed_version)
+        max_age = (31_536_000 if is_public or signature is None else _left(signature, now)) if is_exact else None
+        if request is None:
+            return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
+        return await self._transformed(image, request, asked.accept, is_public=is_public, max_age_s=max_age)
+
+    async def _look_up(self, image_id: ImageId, *, is_signed: bool) -> _Known:
+        known = self.known.get(image_id)
+        if known is None:
+            try:
+                async with self.catalog.directory() as directory:
+                    tenant = await directory.tenant_of(image_id)
+                async with self.catalog.tenant(tenant) as records:
+                    image = await records.images.get(image_id)
+                    ring = self.rings.get(tenant)
+                    if ring is None:
+                        ring = tuple(await records.accounts.signing_keys())
+                        self.rings.put(tenant, ring)
+            except Missing:
+                # With a signature that nobody can have made, the answer is the same as for an image that exists.
+                raise (BadSignature if is_signed else Missing) from None
+            known = _Known(image, ring)
+            self.known.put(image_id, known)
+        return known
+
+    async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
+        rendition = image.rendition(preset, format.value)
+        lasting = image.rendition_key(preset, format.extension, version=image.developed_version)
+        key = rendition.object_key if rendition else lasting
+
+        def make(master: bytes) -> bytes:
+            from safelight.imaging.pipeline import render
+
+            return render(master, side=SIDES[preset], format=format).data
+
+        body, source = await self._found(image, key, format, make, _DECODED_MASTER_BYTES)
+        etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
+        return Delivered(body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source)
+
+    async def _transformed(
+        self, image: Image, request: Request, accept: str, *, is_public: bool, max_age_s: int | None
+    ) -> Delivered:
+        format = request.spec.format or best_format(accept, request.spec)
+        spec = request.spec.resolved(format)
+        delivered = next(version for version in image.versions if version.number == image.developed_version)
+        weight = estimate(spec, Source.of(delivered.width, delivered.height))
+        digest = hashlib.sha256(spec.text.encode()).hexdigest()[:32]
+        key = image.rendition_key(f"t-{digest}", format.extension, version=image.developed_version)
+
+        def make(master: bytes) -> bytes:
+            from safelight.imaging.transform.apply import transform
+
+            return transform(master, spec, source_width=delivered.width, source_height=delivered.height).data
+
+        body, source = await self._found(image, key, format, make, weight)
+        return Delivered(
+            body,
+            format.media_type,
+            hashlib.sha256(body).hexdigest(),
+            _changed_at(image),
+            is_public,
+            max_age_s,
+            source,
+            varies=request.spec.format is None,
+            download=request.filename(format) if request.download else "",
+        )
+
+    async def _found(
+        self, image: Image, key: str, format: Format, make: Callable[[bytes], bytes], weight: int
+    ) -> tuple[bytes, str]:
+        """The bytes, from memory, from the store, or made now; and which."""
+        body = self.memory.get(key)
+        if body is not None:
+            self.instruments.deliveries.labels("memory").inc()
+            return body, "memory"
+        body, source = await self._flights.do(key, lambda: self._fetched(image, key, format, make, weight))
+        self.memory.put(key, body)
+        self.instruments.deliveries.labels("store").inc()
+        return body, source
+
+    async def _fetched(
+        self, image: Image, key: str, format: Format, make: Callable[[bytes], bytes], weight: int
+    ) -> tuple[bytes, str]:
+        try:
+            return await self.buckets.renditions.get(key), "store"
+        except (Missing, DamagedObject):
+            pass  # never made, lost or spoilt: it can be made
+        async with self.gate.admit(weight):
+            master = await self.buckets.originals.get(image.delivered_master_key)
+            body = await asyncio.to_thread(make, master)
+        await self.buckets.renditions.put(key, body, media_type=format.media_type, is_durable=False)
+        self.instruments.deliveries.labels("rendered").inc()
+        return body, "rendered"
+
+    def forget(self, image_id: ImageId) -> None:
+        """The record has changed: look again at the next request."""
+        self.known.drop(image_id)
+
+    def forget_rings(self) -> None:
+        """A signing key has been added or retired."""
+        self.rings.clear()
+        self.known.clear()
+
+    async def signer(self, tenant: TenantId) -> Signer:
+        """Makes the URLs of one answer with the tenant's newest live key."""
+        ring = self.rings.get(tenant)
+        if ring is None:
+            async with self.catalog.tenant(tenant) as records:
+                ring = tuple(await records.accounts.signing_keys())
+            self.rings.put(tenant, ring)
+        key = next(key for key in ring if key.retired_at is None)
+        return Signer(key, signing.expiry(self.clock().timestamp(), self.url_ttl_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Delivery URLs of one tenant, good until `exp`."""
+
+    key: SigningKey
+    exp: int
+
+    def url(self, image: Image, preset: str, extension: str) -> str:
+        """Path and query; plain for public and unlisted images."""
+        path = f"/i/{image.id}/{preset}.{extension}"
+        if image.visibility is not Visibility.PRIVATE:
+            return f"{path}?v={image.developed_version}"
+        return self._signed(image, path)
+
+    def transform_url(self, image: Image, text: str) -> str:
+        """Path and query of any transform, always signed; the signature is over the decoded path. Raises BadOption."""
+        parse_request(text)
+        path = f"/i/{image.id}/{text}"
+        signed = self._signed(image, path)
+        return quote(path, safe="/=,:") + signed.removeprefix(path)
+
+    def _signed(self, image: Image, path: str) -> str:
+        query = [("v", str(image.developed_version))]
+        return signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp, query=query)
+
+
+def _check(ring: tuple[SigningKey, ...], path: str, signature: Signature, now: datetime) -> None:
+    key = next((key for key in ring if key.kid == signature.kid), None)
+    if key is None or (key.retired_at is not None and key.retired_at <= now):
+        raise BadSignature
+    if not signing.verify(key.secret, path, kid=signature.kid, exp=signature.exp, sig=signature.sig):
+        raise BadSignature
+    if signature.exp <= now.timestamp():
+        raise ExpiredSignature
+
+
+def _changed_at(image: Image) -> datetime:
+    return image.replaced_at or image.created_at
+
+
+def _left(signature: Signature, now: datetime) -> int:
+    return max(0, signature.exp - int(now.timestamp()))

@@ -1,0 +1,204 @@
+"""Taking pictures in: probe, keep, tell. Multipart today; presigned forms, tus and imports by URL meet here too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from safelight.concurrency import Bell
+from safelight.domain import access
+from safelight.domain.accounts import Actor, DuplicatePolicy
+from safelight.domain.events import ImageAccepted, ImagePurged, ImageReplaced
+from safelight.domain.ids import AlbumId, ImageId, TenantId, new_id
+from safelight.domain.images import Image, Status, Version, Visibility, checked, normal_file_name
+from safelight.errors import AlreadyExists, Duplicate, Missing, Stale, WrongState, by_code
+from safelight.imaging import Header, Sandbox
+from safelight.ports.catalog import Catalog
+from safelight.ports.storage import Storage
+from safelight.services.relay import Relay
+
+log = structlog.get_logger()
+CHUNK: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A file that has arrived whole on this machine: an open descriptor, what it holds, and what its owner says of it."""
+
+    fd: int
+    size_bytes: int
+    sha256: str
+    file_name: str = ""
+    title: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    album: AlbumId | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    custom: Mapping[str, Any] = field(default_factory=dict)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Its bytes in order."""
+        import os
+
+        offset = 0
+        while chunk := await asyncio.to_thread(os.pread, self.fd, CHUNK, offset):
+            yield chunk
+            offset += len(chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The image as it was recorded, and the one that already had these bytes."""
+
+    image: Image
+    duplicate_of: ImageId | None = None
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """From bytes to a record whose developing is certain."""
+
+    catalog: Catalog
+    originals: Storage
+    sandbox: Sandbox
+    relay: Relay
+    clock: Callable[[], datetime]
+    bell: Bell[ImageId]
+
+    async def accept(self, actor: Actor, arrival: Arrival) -> Accepted:
+        """Record the image and have it developed. Nothing stays behind when it is refused.
+
+        Raises Unsupported, TooLarge, Unprocessable for the file, BadField for the words, Duplicate by the tenant's policy,
+        Missing for the album.
+        """
+        access.require(actor, "image.create")
+        words = checked(
+            {"title": arrival.title, "description": arrival.description, "tags": arrival.tags},
+        )
+        header = await self.sandbox.probe(arrival.fd)
+        async with self.catalog.tenant(actor.tenant) as records:
+            twin = await records.images.by_sha256(arrival.sha256, actor.user)
+            policy = records.tenant.duplicates
+            if arrival.album is not None:
+                access.require(actor, "album.edit", await records.albums.get(arrival.album))
+        if twin is not None and policy is DuplicatePolicy.REFUSE:
+            raise Duplicate(duplicate_of=twin.id)
+        if twin is not None and policy is DuplicatePolicy.REUSE:
+            return Accepted(twin, twin.id, is_new=False)
+
+        image = self._recorded(actor, arrival, header, words)
+        await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
+        try:
+            async with self.catalog.tenant(actor.tenant, writes=True) as records:
+                await records.images.add(image)
+                if arrival.album is not None:
+                    await records.albums.insert(arrival.album, [image.id])
+                await records.emit(ImageAccepted(image.tenant, image.id, image.version, image.revision))
+        except BaseException:
+            await asyncio.shield(self.originals.purge(image.prefix))
+            raise
+        self.relay.nudge()
+        log.info("image.accepted", image_id=image.id, size_bytes=image.size_bytes, media_type=image.media_type)
+        return Accepted(image, twin.id if twin else None)
+
+    def _recorded(self, actor: Actor, arrival: Arrival, header: Header, words: dict[str, Any]) -> Image:
+        now = self.clock()
+        return Image(
+            id=ImageId(new_id(now.timestamp())),
+            tenant=actor.tenant,
+            owner=actor.user,
+            created_at=now,
+            updated_at=now,
+            visibility=arrival.visibility,
+            file_name=normal_file_name(arrival.file_name),
+            custom=arrival.custom,
+            media_type=header.format.media_type,
+            size_bytes=arrival.size_bytes,
+            sha256=arrival.sha256,
+            width=header.width,
+            height=header.height,
+            frames=header.frames,
+            **words,
+        )
+
+    async def replace(self, actor: Actor, image_id: ImageId, arrival: Arrival, *, if_revision: int | None) -> Image:
+        """Give the image other bytes: its next version, developed while the old one is still delivered.
+
+        Raises what `accept` raises for the file, and Missing, Forbidden, Stale, WrongState.
+        """
+        header = await self.sandbox.probe(arrival.fd)
+        image = await self._replaceable(actor, image_id, if_revision)
+        version = Version(
+            number=image.highest_version + 1,
+            sha256=arrival.sha256,
+            size_bytes=arrival.size_bytes,
+            media_type=header.format.media_type,
+            width=header.width,
+            height=header.height,
+            frames=header.frames,
+            file_name=normal_file_name(arrival.file_name) or image.file_name,
+            created_at=self.clock(),
+        )
+        return await self._next(image, version, arrival.chunks())
+
+    async def restore_version(self, actor: Actor, image_id: ImageId, number: int) -> Image:
+        """Make an earlier version's bytes the next version. Raises Missing, Forbidden, WrongState."""
+        image = await self._replaceable(actor, image_id, None)
+        earlier = next((version for version in image.earlier if version.number == number), None)
+        if earlier is None:
+            raise Missing
+        version = replace(earlier, number=image.highest_version + 1, created_at=self.clock())
+        opened = await self.originals.open(image.key_of_version(number))
+        return await self._next(image, version, opened.chunks)
+
+    async def _replaceable(self, actor: Actor, image_id: ImageId, if_revision: int | None) -> Image:
+        async with self.catalog.tenant(actor.tenant) as records:
+            image = await records.images.get(image_id)
+        access.require(actor, "image.edit", image)
+        if if_revision is not None and image.revision != if_revision:
+            raise Stale
+        # Asked again under the lock; asked here so that bytes which cannot stay are not stored at all.
+        image.replaced(replace(image.present, number=image.highest_version + 1), at=self.clock())
+        return image
+
+    async def _next(self, image: Image, version: Version, chunks: AsyncIterator[bytes]) -> Image:
+        key = image.key_of_version(version.number)
+        try:
+            await self.originals.put(key, chunks, media_type=version.media_type, if_absent=True)
+        except AlreadyExists:
+            raise WrongState("The image has been replaced in the meantime.") from None
+        try:
+            async with self.catalog.tenant(image.tenant, writes=True) as records:
+                current = await records.images.get(image.id)
+                replaced = current.replaced(version, at=self.clock())
+                await records.images.save(replaced)
+                await records.emit(ImageReplaced(replaced.tenant, replaced.id, replaced.version, replaced.revision))
+        except BaseException:
+            await asyncio.shield(self.originals.purge(key.removesuffix("original")))
+            raise
+        self.bell.ring(image.id)
+        self.relay.nudge()
+        log.info("image.replaced", image_id=image.id, version=version.number, size_bytes=version.size_bytes)
+        return replaced
+
+    async def outcome(self, tenant: TenantId, image_id: ImageId) -> Image:
+        """The image as it is now. A rejected one is removed and its reason raised, as if it had been refused at the door."""
+        async with self.catalog.tenant(tenant) as records:
+            image = await records.images.get(image_id)
+        if image.status is not Status.REJECTED or image.problem is None:
+            return image
+        try:
+            async with self.catalog.tenant(tenant, writes=True) as records:
+                await records.images.remove(image_id)
+                await records.emit(ImagePurged(tenant, image_id, image.version, image.revision))
+        except Missing:
+            log.info("image.already_removed", image_id=image_id)
+        await self.originals.purge(image.prefix)
+        self.relay.nudge()
+        raise by_code(image.problem.code, image.problem.detail)

@@ -1,0 +1,218 @@
+"""The library: get, list, search, edit, trash, restore, purge. Every answer is one actor's view of one tenant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from safelight.concurrency import Bell
+from safelight.domain import access
+from safelight.domain.accounts import Actor, Role
+from safelight.domain.events import ImageEdited, ImagePurged, ImageRestored, ImageTrashed
+from safelight.domain.ids import ImageId, TenantId
+from safelight.domain.images import Image, Status, Version
+from safelight.domain.queries import ImageQuery, Page, SearchQuery, SearchResult, Sort
+from safelight.errors import Missing, Stale, WrongState
+from safelight.ports.catalog import Catalog, Records
+from safelight.ports.search import Search
+from safelight.ports.storage import Opened, Storage
+from safelight.services.development import document, is_findable
+from safelight.services.relay import Relay
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What people do with the images that are in."""
+
+    catalog: Catalog
+    search_index: Search
+    originals: Storage
+    relay: Relay
+    clock: Callable[[], datetime]
+    bell: Bell[ImageId]
+
+    async def get(self, actor: Actor, image_id: ImageId) -> Image:
+        """The image. Raises Missing also for one that the actor may not see."""
+        async with self.catalog.tenant(actor.tenant) as records:
+            image = await records.images.get(image_id)
+        access.require(actor, "image.read", image)
+        return image
+
+    async def page(self, actor: Actor, query: ImageQuery) -> Page:
+        """A page of what the actor may see."""
+        access.require(actor, "image.list")
+        visible_to = actor.user if actor.role is Role.USER else None
+        async with self.catalog.tenant(actor.tenant) as records:
+            if query.album is not None:
+                access.require(actor, "album.read", await records.albums.get(query.album))
+            return await records.images.page(replace(query, visible_to=visible_to))
+
+    async def with_bytes(self, actor: Actor, sha256: str) -> Page:
+        """The actor's own image with exactly these bytes, if there is one that is neither trashed nor refused."""
+        access.require(actor, "image.list")
+        async with self.catalog.tenant(actor.tenant) as records:
+            image = await records.images.by_sha256(sha256, actor.user)
+        return Page((image,) if image else ())
+
+    async def tags(self, actor: Actor, prefix: str, limit: int) -> Sequence[tuple[str, int]]:
+        """Tags in use, with counts."""
+        access.require(actor, "image.list")
+        async with self.catalog.tenant(actor.tenant) as records:
+            return await records.images.tags(prefix.casefold(), limit)
+
+    async def search(self, actor: Actor, query: SearchQuery) -> tuple[SearchResult, list[Image]]:
+        """What matches, best first, with the records of those that are still there."""
+        access.require(actor, "image.list")
+        visible_to = actor.user if actor.role is Role.USER else None
+        result = await self.search_index.search(actor.tenant, replace(query, visible_to=visible_to))
+        async with self.catalog.tenant(actor.tenant) as records:
+            images = await records.images.get_many([hit.image for hit in result.hits])
+        # The index lags: what has been trashed or made private a moment ago is left out here.
+        return result, [image for image in images if is_findable(image) and access.may(actor, "image.read", image)]
+
+    async def settled(self, actor: Actor, image_id: ImageId, wait_s: float) -> Image:
+        """The image when its developing has ended, or as it is after that many seconds."""
+        deadline = asyncio.get_running_loop().time() + wait_s
+        async with self.bell.listen(image_id) as rung:
+            while True:
+                rung.clear()
+                async with self.catalog.tenant(actor.tenant) as records:
+                    image = await records.images.get(image_id)
+                left = deadline - asyncio.get_running_loop().time()
+                if image.status is not Status.DEVELOPING or left <= 0:
+                    return image
+                try:
+                    async with asyncio.timeout(min(left, 1.0)):  # another process may have developed it: look now and then
+                        await rung.wait()
+                except TimeoutError:
+                    continue
+
+    async def edit(self, actor: Actor, image_id: ImageId, changes: dict[str, Any], *, if_revision: int | None) -> Image:
+        """Change words, tags, visibility or custom values. Raises Missing, Forbidden, Stale, WrongState, BadField."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            image = await self._mine(records, actor, "image.edit", image_id, if_revision)
+            edited = image.edited(at=self.clock(), **changes)
+            await records.images.save(edited)
+            await records.emit(ImageEdited(edited.tenant, edited.id, edited.version, edited.revision))
+        self._tell(image_id)
+        return edited
+
+    async def trash(self, actor: Actor, image_id: ImageId, *, if_revision: int | None = None) -> Image:
+        """Hide the image; its bytes stay for the tenant's days. Raises Missing, Forbidden, WrongState, Stale."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            image = await self._mine(records, actor, "image.trash", image_id, if_revision)
+            trashed = image.trashed(at=self.clock())
+            await records.images.save(trashed)
+            await records.emit(ImageTrashed(trashed.tenant, trashed.id, trashed.version, trashed.revision))
+        self._tell(image_id)
+        return trashed
+
+    async def restore(self, actor: Actor, image_id: ImageId) -> Image:
+        """Bring it back. Raises Missing, Forbidden, WrongState."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            image = await self._mine(records, actor, "image.trash", image_id, None)
+            restored = image.restored(at=self.clock())
+            await records.images.save(restored)
+            await records.emit(ImageRestored(restored.tenant, restored.id, restored.version, restored.revision))
+        self._tell(image_id)
+        return restored
+
+    async def purge(self, actor: Actor, image_id: ImageId) -> None:
+        """Remove it for good, bytes and all. Raises Missing, Forbidden, WrongState unless it is in the trash."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            image = await self._mine(records, actor, "image.purge", image_id, None)
+            if not image.is_trashed:
+                raise WrongState("Only an image in the trash can be purged; delete it first.")
+            await _purge(records, image)
+        self._tell(image_id)
+
+    def _tell(self, image_id: ImageId) -> None:
+        self.bell.ring(image_id)
+        self.relay.nudge()
+
+    async def purge_expired(self) -> int:
+        """Purge what has been in the trash for longer than its tenant's days; how many."""
+        async with self.catalog.directory() as directory:
+            tenants = await directory.tenants()
+        purged = 0
+        for tenant in tenants:
+            before = self.clock() - timedelta(days=tenant.trash_days)
+            while True:
+                async with self.catalog.tenant(tenant.id, writes=True) as records:
+                    expired = await records.images.trashed_before(before, limit=100)
+                    for image in expired:
+                        await _purge(records, image)
+                purged += len(expired)
+                if len(expired) < 100:
+                    break
+        if purged:
+            self.relay.nudge()
+            log.info("trash.purged", count=purged)
+        return purged
+
+    async def version(self, actor: Actor, image_id: ImageId, number: int | None) -> tuple[Image, Version]:
+        """A version of the original, the present one for None. Raises Missing, Forbidden."""
+        image = await self.get(actor, image_id)
+        access.require(actor, "image.original", image)
+        wanted = image.version if number is None else number
+        version = next((version for version in image.versions if version.number == wanted), None)
+        if version is None or image.status is Status.REJECTED or image.is_trashed:
+            raise Missing
+        return image, version
+
+    async def original(self, image: Image, version: Version, *, start: int, end: int) -> Opened:
+        """The bytes [start, end) of a version, as they came in. Raises Missing."""
+        key = image.key_of_version(version.number)
+        try:
+            return await self.originals.open(key, start=start, end=end)
+        except Missing:
+            # Restored a moment ago, and the flow has not taken the delete marker off yet.
+            await self.originals.restore(key)
+            return await self.originals.open(key, start=start, end=end)
+
+    async def reindex(self, told: Callable[[int], None] = lambda _: None) -> int:
+        """Build the search anew from the catalog beside the one in use, then switch; how many documents."""
+        generation = await self.search_index.begin()
+        count = 0
+        async with self.catalog.directory() as directory:
+            tenants = await directory.tenants()
+        for tenant in tenants:
+            async for images in self._walk(tenant.id):
+                documents = [document(image) for image in images if is_findable(image)]
+                await self.search_index.put(tenant.id, documents, generation=generation)
+                count += len(documents)
+                told(count)
+        await self.search_index.publish(generation)
+        log.info("search.reindexed", documents=count)
+        return count
+
+    async def _walk(self, tenant: TenantId) -> Any:
+        query = ImageQuery(sort=Sort.CREATED, limit=200)
+        while True:
+            async with self.catalog.tenant(tenant) as records:
+                page = await records.images.page(query)
+            yield page.images
+            if page.next is None:
+                return
+            query = replace(query, cursor=page.next)
+
+    async def _mine(
+        self, records: Records, actor: Actor, permission: access.Permission, image_id: ImageId, if_revision: int | None
+    ) -> Image:
+        image = await records.images.get(image_id)
+        access.require(actor, permission, image)
+        if if_revision is not None and image.revision != if_revision:
+            raise Stale
+        return image
+
+
+async def _purge(records: Records, image: Image) -> None:
+    await records.images.remove(image.id)
+    await records.emit(ImagePurged(image.tenant, image.id, image.version, image.revision + 1))

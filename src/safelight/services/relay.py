@@ -1,0 +1,69 @@
+"""From the outbox to the workflow engine: what a transaction told is started at least once, under an id that makes it once.
+
+A crash between commit and start leaves the event in the outbox, a crash between start and marking starts it again under the same
+id: neither loses nor doubles anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from safelight.domain.events import ImageAccepted, ImageEvent, ImageReplaced
+from safelight.flows import Flow
+from safelight.observability import Instruments
+from safelight.ports.catalog import Catalog
+from safelight.ports.workflows import Workflows
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """One per process; several processes may relay at once, since starting twice is starting once."""
+
+    catalog: Catalog
+    workflows: Workflows
+    starts: Mapping[type[ImageEvent], Flow]
+    instruments: Instruments
+    _nudged: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def nudge(self) -> None:
+        """Something was told a moment ago; do not wait for the next look."""
+        self._nudged.set()
+
+    async def relay(self) -> int:
+        """Start what the outbox holds; how many events that was."""
+        async with self.catalog.directory() as directory:
+            untold = await directory.untold(limit=200)
+        if not untold:
+            return 0
+        for told in untold:
+            flow = self.starts.get(type(told.event))
+            if flow is not None:
+                is_urgent = isinstance(told.event, ImageAccepted | ImageReplaced)
+                run_id = f"{flow.name}:{told.event.image}:{told.event.version}.{told.event.revision}"
+                await self.workflows.start(flow.name, run_id, told.event.to_json(), is_urgent=is_urgent)
+        async with self.catalog.directory(writes=True) as directory:
+            await directory.mark_told([told.number for told in untold])
+        self.instruments.relayed.inc(len(untold))
+        return len(untold)
+
+    async def run(self, *, every_s: float = 1.0) -> None:
+        """Relay for as long as the process lives: at once after a nudge, else every so often for other processes' events."""
+        while True:
+            self._nudged.clear()
+            try:
+                while await self.relay():
+                    pass
+            except Exception:
+                log.exception("relay.failed")
+                await asyncio.sleep(every_s)
+            try:
+                async with asyncio.timeout(every_s):
+                    await self._nudged.wait()
+            except TimeoutError:
+                continue

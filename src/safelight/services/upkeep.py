@@ -1,0 +1,54 @@
+"""Upkeep: what crashes left behind is found and removed. Run by the worker's clock and once at the start of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from safelight.domain.ids import ImageId, TenantId
+from safelight.ports.catalog import Catalog
+from safelight.ports.storage import Storage
+from safelight.services.development import Buckets
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Bytes come before rows, so a crash in between leaves bytes that no row knows; never the other way round."""
+
+    catalog: Catalog
+    buckets: Buckets
+
+    async def sweep_orphans(self, *, before: datetime) -> int:
+        """Remove the objects of images that no row knows and that were written before then; of how many images.
+
+        `before` has to lie further back than an upload may take from its bytes to its row.
+        """
+        swept = 0
+        async with self.catalog.directory() as directory:
+            tenants = await directory.tenants()
+        for tenant in tenants:
+            for bucket in (self.buckets.originals, self.buckets.renditions):
+                async for image_ids in _images(bucket, tenant.id, before):
+                    async with self.catalog.tenant(tenant.id) as records:
+                        known = {image.id for image in await records.images.get_many(image_ids)}
+                    for orphan in set(image_ids) - known:
+                        await bucket.purge(f"{tenant.id}/{orphan}/")
+                        swept += 1
+        if swept:
+            log.info("storage.orphans_removed", images=swept)
+        return swept
+
+
+async def _images(bucket: Storage, tenant: TenantId, before: datetime) -> AsyncIterator[list[ImageId]]:
+    """The ids under the tenant that have an object written before then, page by page."""
+    after = ""
+    while page := await bucket.scan(f"{tenant}/", after=after, limit=1000):
+        yield list(dict.fromkeys(ImageId(stored.key.split("/")[1]) for stored in page if stored.modified_at < before))
+        after = page[-1].key
+        await asyncio.sleep(0)

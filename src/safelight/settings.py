@@ -1,0 +1,240 @@
+"""Every setting: default, unit, meaning. Read by wiring and the doors, by nobody below.
+
+`SAFELIGHT_` and the names joined by two underscores: `SAFELIGHT_LIMITS__MAX_BYTES=10000000`. A name that nobody knows stops
+the start, since a mistyped limit is a limit that does not hold. `docs/reference/settings.md` is made from this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "SAFELIGHT_"
+CLIENT_NAMES: Final = frozenset({"SAFELIGHT_URL", "SAFELIGHT_API_KEY"})
+"""Read by the CLI when it talks to a server; not settings of the server."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _http_url(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError("an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def _s3_url(value: str) -> str:
+    if value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*/?", value):
+        raise ValueError("s3://bucket or s3://bucket/prefix")
+    return value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(_Section):
+    """How the API and delivery listen."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="API processes. One serves a laptop; each has its own caches.")
+    public_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="Address that clients use, for links in answers. Empty: taken from each request's Host header.",
+    )
+    drain_s: int = Field(30, ge=1, description="Seconds that requests in flight get at shutdown.")
+    body_idle_s: float = Field(30.0, gt=0, description="Seconds without a byte after which an upload is given up.")
+
+
+class Storage(_Section):
+    """Where the bytes are: the embedded store, or two buckets of an S3 server."""
+
+    url: Annotated[str, AfterValidator(_s3_url)] = Field(
+        "",
+        description="`s3://bucket` or `s3://bucket/prefix` of the originals. Empty: the embedded store in the data directory.",
+    )
+    renditions_bucket: str = Field("", description="S3: bucket of the renditions. Empty: the originals' name and `-renditions`.")
+    endpoint_url: Annotated[str, AfterValidator(_http_url)] = Field("", description="S3: address of the server. Empty: AWS.")
+    region: str = Field("", description="S3: region. Empty: from the credentials chain, else us-east-1.")
+    path_style: bool | None = Field(None, description="S3: `endpoint/bucket/key`. Default: on AWS no, elsewhere yes.")
+    access_key_id: str = Field(
+        "",
+        description="S3: access key. Empty: the chain of environment, shared files, web identity (IRSA) and instance metadata.",
+    )
+    secret_access_key: SecretStr = Field(SecretStr(""), description="S3: its secret.")
+    kms_key_id: str = Field("", description="S3: seals originals with this KMS key (SSE-KMS). Empty: SSE-S3 like renditions.")
+    path: Path | None = Field(None, description="Embedded: folder of the object store. Default: `objects` in the data directory.")
+    is_encrypted: bool = Field(
+        default=True,
+        description="Encrypt every object at rest. Embedded: AES-256-GCM, a data key per object. S3: ask the server for it.",
+    )
+    key_file: Path | None = Field(
+        None,
+        description="Embedded: master key, made at the first start. Default: `keys/master.key` in the data directory."
+        " Without this file the objects cannot be read: back it up apart from them.",
+    )
+
+
+class CatalogSettings(_Section):
+    """Where the records are."""
+
+    url: str = Field(
+        "",
+        description="Database address: `postgresql://user:password@host:5432/database`, which then also keeps search and"
+        " workflows. Empty: SQLite files in the data directory.",
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="64 hexadecimal digits that encrypt signing secrets, the same on every machine of an installation."
+        " Empty: `keys/catalog.key` in the data directory, made at the first start.",
+    )
+
+
+class Limits(_Section):
+    """What is taken in."""
+
+    max_bytes: int = Field(50_000_000, ge=1_000, description="Bytes of one file.")
+    max_pixels: int = Field(100_000_000, ge=1, description="Width times height of one image.")
+    max_buffered_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="The same for formats that must be decoded as a whole (progressive JPEG, AVIF, HEIC, WebP, ...).",
+    )
+    max_frames: int = Field(1_000, ge=1, description="Frames of one animation.")
+    max_animation_pixels: int = Field(100_000_000, ge=1, description="Width times height times frames of one animation.")
+    decode_s: float = Field(
+        20.0,
+        gt=0,
+        description="CPU seconds that developing one image may take; three times as many by the clock, for busy machines.",
+    )
+    decode_memory_bytes: int = Field(2 * 1024**3, ge=256 * 1024**2, description="Address space of one decoding process.")
+
+
+class Ingest(_Section):
+    """How uploads are answered."""
+
+    wait_s: float = Field(20.0, ge=0, description="Seconds that an upload waits for its renditions before it answers 202.")
+    spool_path: Path | None = Field(
+        None,
+        description="Folder for uploads in flight (unlinked files). Default: `spool` in the data directory.",
+    )
+
+
+class Develop(_Section):
+    """How renditions are made."""
+
+    slots: int = Field(default_factory=_cores, ge=1, description="Images decoded at the same time. Default: one per core.")
+    waiting: int = Field(64, ge=1, description="Images of waiting uploads that may queue in a process before the durable queue.")
+    webp_quality: int = Field(80, ge=1, le=100, description="Quality of WebP renditions.")
+    jpeg_quality: int = Field(80, ge=1, le=100, description="Quality of JPEG renditions.")
+    linear_side: int = Field(
+        600,
+        ge=0,
+        le=2048,
+        description="Presets up to this many pixels are reduced in linear light: finer, for a tenth of the work. 0: none.",
+    )
+    master_quality: int = Field(90, ge=1, le=100, description="Quality of the 2048 px master that later transforms read.")
+
+
+class DeliverySettings(_Section):
+    """How renditions go out."""
+
+    url_ttl_s: int = Field(3600, ge=60, description="Seconds for which a signed URL is good, at least; at most twice that.")
+    memory_bytes: int = Field(64 * 1024**2, ge=0, description="Renditions kept in memory, per process.")
+    max_renders: int = Field(default_factory=_cores, ge=1, description="Renditions made on the fly at the same time.")
+    render_memory_bytes: int = Field(
+        512 * 1024**2,
+        ge=64 * 1024**2,
+        description="Decoded bytes of all those together; one that needs more is made alone.",
+    )
+    max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
+
+
+class Trash(_Section):
+    """How long deleted images can come back."""
+
+    days: int = Field(30, ge=0, description="Days until trashed images are purged, for tenants made from now on.")
+    purge_every_s: float = Field(3600.0, gt=0, description="How often the clock looks for images to purge.")
+
+
+class Log(_Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to write.")
+    format: Literal["json", "console"] = Field("json", description="One JSON object or one readable line each.")
+
+
+class Settings(BaseSettings):
+    """All of them. `Settings()` reads the environment; arguments come before it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(Path("safelight-data"), description="Folder for everything that the embedded default keeps.")
+    server: Server = Server()
+    storage: Storage = Storage()
+    catalog: CatalogSettings = CatalogSettings()
+    limits: Limits = Limits()
+    ingest: Ingest = Ingest()
+    develop: Develop = Develop()
+    delivery: DeliverySettings = DeliverySettings()
+    trash: Trash = Trash()
+    log: Log = Log()
+
+    @property
+    def objects_path(self) -> Path:
+        """The embedded object store's folder."""
+        return self.storage.path or self.data_dir / "objects"
+
+    @property
+    def key_file(self) -> Path:
+        """The embedded master key, also for secrets in the catalog."""
+        return self.storage.key_file or self.data_dir / "keys" / "master.key"
+
+    @property
+    def catalog_url(self) -> str:
+        """The database's address."""
+        return self.catalog.url or f"sqlite:///{self.data_dir.resolve() / 'catalog.db'}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Records, search and workflows are files in the data directory."""
+        return not self.catalog.url
+
+    @property
+    def is_alone(self) -> bool:
+        """Nobody else takes pictures into the same buckets: files of this machine, held by one server with one process."""
+        return self.is_embedded and not self.storage.url and self.server.workers == 1
+
+    @property
+    def spool_path(self) -> Path:
+        """Where uploads in flight are."""
+        return self.ingest.spool_path or self.data_dir / "spool"
+
+
+def names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, str, str, str]]:
+    """Every setting as (environment name, type, default, meaning), in the order of this file."""
+    for name, field in model.model_fields.items():
+        env = prefix + name.upper()
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from names(inner, env + "__")
+            continue
+        default = "one per core" if field.default_factory is not None else str(field.default)
+        shown = getattr(inner, "__name__", None) if isinstance(inner, type) else str(inner).replace("typing.", "")
+        yield env, shown or str(inner), default, field.description or ""
+
+
+def unknown_names(environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Names beginning with SAFELIGHT_ that mean nothing, each with the nearest that does."""
+    known = {name for name, *_ in names()} | CLIENT_NAMES
+    strangers = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return {name: next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None) for name in strangers}

@@ -1,0 +1,1 @@
+"""Shipped for tests: contracts that any adapter can inherit, and factories."""

@@ -1,0 +1,1 @@
+"""One file per port: pytest classes that hold an adapter to the words of the port."""

@@ -1,0 +1,702 @@
+"""What every keeper of the Workflows port must do. An adapter's tests inherit WorkflowsContract and say how to build one.
+
+    class TestMine(WorkflowsContract):
+        @pytest.fixture
+        def build(self):
+            return lambda bound, **settings: MyWorkflows(bound, **settings)
+
+`build` takes a Bound and the keywords `concurrency` and `grace_s` (seconds). Engines are opened and closed by the contract, on the
+test's own event loop. Needs pytest with pytest-asyncio in auto mode, and hypothesis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import pytest
+
+from safelight.errors import BackendUnavailable, BadField, Busy, CorruptImage, Missing, WrongState
+from safelight.flows import Bound, Flow, Retry, Step, StepFunction
+from safelight.ports.workflows import Run, RunState, Workflows
+
+PATIENCE_S = 20.0
+ENDED = (RunState.DONE, RunState.DEAD, RunState.CANCELLED)
+NO_REST = Retry(attempts=3, first_wait_s=0.0)
+
+AWKWARD_PAYLOADS: tuple[dict[str, Any], ...] = (
+    {},
+    {"": ""},
+    {"image": "01JD", "version": 3, "tenant": "t"},
+    {"nested": {"list": [1, [2, {"deep": None}]], "yes": True, "no": False}},
+    {"text": "Grüße 写真 🖼 \u2028 \" \\ ' %s {} \n\t", "nul": "a\x00b", "half": "\ud83d"},
+    {"large": 2**63, "negative": -(2**70), "float": 0.1, "tiny": 5e-324, "huge": 1.7976931348623157e308, "zero": -0.0},
+    {"looks like a date": "2026-11-21T05:00:00Z", "looks like json": '{"a":1}'},
+    {"long": "x" * 100_000},
+)
+
+
+class Keeper(Workflows, Protocol):
+    """The port, and what the clock asks of its keepers."""
+
+    async def prune(self, older_than: timedelta = ...) -> int:
+        """Forget runs that were done so long ago (7 days unless said); dead letters stay. Returns how many went."""
+        ...
+
+
+class Builder(Protocol):
+    """Builds a closed engine on a store of this test."""
+
+    def __call__(self, bound: Bound, *, concurrency: int = 4, grace_s: float = 5.0) -> Keeper: ...
+
+
+class Opener(Protocol):
+    """Builds an engine and opens it; the contract closes it."""
+
+    async def __call__(self, stage: Stage, *, concurrency: int = 4, grace_s: float = 5.0) -> Keeper: ...
+
+
+@dataclass
+class Stage:
+    """Flows that note what happens to them: `did` holds (run, step) in order, `deaths` what on_dead was told."""
+
+    steps: dict[str, StepFunction] = field(default_factory=dict)
+    flow_steps: tuple[Step, ...] = (Step(name="one", retry=NO_REST), Step(name="two", retry=NO_REST))
+    did: list[tuple[str, str]] = field(default_factory=list)
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+    loops: list[asyncio.AbstractEventLoop] = field(default_factory=list)
+    deaths: list[tuple[str, dict[str, Any], BaseException]] = field(default_factory=list)
+    on_dead_failures: int = 0
+
+    def bound(self) -> Bound:
+        flow = Flow(name="flow", steps=self.flow_steps)
+        return Bound(
+            flows={"flow": flow},
+            functions={f"flow.{step.name}": self._noting(step.name) for step in flow.steps},
+            on_dead=self._on_dead,
+        )
+
+    def of(self, run_id: str) -> list[str]:
+        return [step for run, step in self.did if run == run_id]
+
+    def _noting(self, name: str) -> StepFunction:
+        async def step(payload: Mapping[str, Any]) -> None:
+            self.did.append((str(payload.get("run")), name))
+            self.payloads.append(dict(payload))
+            self.loops.append(asyncio.get_running_loop())
+            if name in self.steps:
+                await self.steps[name](payload)
+
+        return step
+
+    async def _on_dead(self, flow: str, payload: Mapping[str, Any], error: BaseException) -> None:
+        self.loops.append(asyncio.get_running_loop())
+        self.deaths.append((flow, dict(payload), error))
+        if self.on_dead_failures > 0:
+            self.on_dead_failures -= 1
+            raise ConnectionError("nobody listens")
+
+
+def failing(*errors: BaseException) -> StepFunction:
+    """A step that raises these errors, one a try, and then does well."""
+    left = list(errors)
+
+    async def step(payload: Mapping[str, Any]) -> None:
+        if left:
+            raise left.pop(0)
+
+    return step
+
+
+def gated(gate: asyncio.Event) -> StepFunction:
+    """A step that waits for the gate."""
+
+    async def step(payload: Mapping[str, Any]) -> None:
+        await gate.wait()
+
+    return step
+
+
+async def until(true: Callable[[], bool | Awaitable[bool]], within_s: float = PATIENCE_S) -> None:
+    """Wait for something to become true, and fail when it does not."""
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = true()
+        if answer if isinstance(answer, bool) else await answer:
+            return
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+async def ended(engine: Workflows, run_id: str, within_s: float = PATIENCE_S) -> Run:
+    """The run, once it has ended."""
+
+    async def has_ended() -> bool:
+        return (await engine.get(run_id)).state in ENDED
+
+    await until(has_ended, within_s)
+    return await engine.get(run_id)
+
+
+class WorkflowsContract:
+    """Inherit it, and give a `build` fixture."""
+
+    @pytest.fixture
+    async def opened(self, build: Builder) -> AsyncIterator[Opener]:
+        engines: list[Keeper] = []
+
+        async def opened(stage: Stage, *, concurrency: int = 4, grace_s: float = 5.0) -> Keeper:
+            engine = build(stage.bound(), concurrency=concurrency, grace_s=grace_s)
+            engines.append(engine)
+            await engine.open()
+            return engine
+
+        yield opened
+        for engine in engines:
+            await engine.close()
+
+    @pytest.mark.parametrize("is_urgent", (True, False))
+    async def test_every_step_runs_once_and_in_order(self, opened: Opener, *, is_urgent: bool) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=is_urgent)
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DONE
+        assert stage.of("r1") == ["one", "two"]
+        assert (run.id, run.flow, run.payload, run.error, run.attempts) == ("r1", "flow", {"run": "r1"}, None, 1)
+
+    @pytest.mark.parametrize("is_urgent", (True, False))
+    async def test_the_payload_arrives_as_it_was_given(self, opened: Opener, *, is_urgent: bool) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+
+        for number, payload in enumerate(AWKWARD_PAYLOADS):
+            stage.payloads.clear()
+            await engine.start("flow", f"r{number}", payload, is_urgent=is_urgent)
+            run = await ended(engine, f"r{number}")
+
+            assert run.payload == payload
+            assert stage.payloads == [payload, payload]
+
+    async def test_what_a_step_does_to_its_payload_reaches_no_other_step(self, opened: Opener) -> None:
+        async def spoil(payload: Mapping[str, Any]) -> None:
+            payload["list"].append(1)
+
+        stage = Stage(steps={"one": spoil})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"list": []}, is_urgent=True)
+        await ended(engine, "r1")
+
+        assert stage.payloads[1] == {"list": []}
+
+    @pytest.mark.parametrize("is_urgent", (True, False))
+    async def test_steps_and_on_dead_run_on_the_loop_of_the_opener(self, opened: Opener, *, is_urgent: bool) -> None:
+        stage = Stage(steps={"two": failing(CorruptImage())})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=is_urgent)
+        await ended(engine, "r1")
+
+        assert len(stage.loops) == 3
+        assert set(stage.loops) == {asyncio.get_running_loop()}
+
+    async def test_the_same_id_again_changes_nothing(self, opened: Opener) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        before = await ended(engine, "r1")
+        await engine.start("flow", "r1", {"run": "other"}, is_urgent=True)
+        await engine.start("flow", "r1", {"run": "r1"})
+        await asyncio.sleep(0.1)
+
+        assert stage.did == [("r1", "one"), ("r1", "two")]
+        assert await engine.get("r1") == before
+
+    @pytest.mark.parametrize("is_urgent", (True, False))
+    async def test_a_hundred_starts_of_one_id_at_once_are_one_run(self, opened: Opener, *, is_urgent: bool) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+
+        await asyncio.gather(*(engine.start("flow", "r1", {"run": "r1"}, is_urgent=is_urgent) for _ in range(100)))
+        await ended(engine, "r1")
+        await asyncio.sleep(0.1)
+
+        assert stage.did == [("r1", "one"), ("r1", "two")]
+
+    async def test_a_transient_error_is_tried_again(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(Busy(), ConnectionError("any other"))})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DONE
+        assert stage.of("r1") == ["one", "one", "one", "two"]
+        assert stage.deaths == []
+
+    async def test_tries_rest_longer_each_time(self, opened: Opener) -> None:
+        times: list[float] = []
+
+        async def fail(payload: Mapping[str, Any]) -> None:
+            times.append(time.monotonic())
+            raise Busy
+
+        patient = Retry(attempts=3, first_wait_s=0.1, backoff=3.0)
+        stage = Stage(steps={"one": fail}, flow_steps=(Step(name="one", retry=patient),))
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        assert len(times) == 3
+        assert 0.1 <= times[1] - times[0] < 0.28
+        assert 0.3 <= times[2] - times[1] < 0.8
+
+    async def test_a_step_that_uses_up_its_tries_makes_a_dead_letter(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(*(ConnectionError(f"try {n}") for n in range(1, 9)))})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DEAD
+        assert stage.of("r1") == ["one"] * 3
+        assert run.attempts == 3
+        assert run.error == "ConnectionError: try 3"
+
+    @pytest.mark.parametrize("is_urgent", (True, False))
+    async def test_a_permanent_error_makes_a_dead_letter_at_once(self, opened: Opener, *, is_urgent: bool) -> None:
+        stage = Stage(steps={"two": failing(CorruptImage("half a file"), CorruptImage("never seen"))})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=is_urgent)
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DEAD
+        assert stage.of("r1") == ["one", "two"]
+        assert run.attempts == 1
+        assert run.error == "CorruptImage: half a file"
+
+    async def test_on_dead_is_told_flow_payload_and_error(self, opened: Opener) -> None:
+        error = CorruptImage("half a file")
+        stage = Stage(steps={"one": failing(error)})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1", "more": [1]}, is_urgent=True)
+        await ended(engine, "r1")
+
+        assert stage.deaths == [("flow", {"run": "r1", "more": [1]}, error)]
+
+    async def test_on_dead_is_told_again_when_it_fails(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage())}, on_dead_failures=1)
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DEAD
+        assert len(stage.deaths) == 2
+
+    async def test_on_dead_is_not_called_for_a_run_that_ends_well(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(Busy())})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        assert stage.deaths == []
+
+    async def test_an_error_text_no_database_likes_is_kept_as_text(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage("nul \x00 half \ud83d Grüße"))})
+        engine = await opened(stage)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert run.error == "CorruptImage: nul \\x00 half \\ud83d Grüße"
+
+    async def test_steps_tell_names_times_and_the_failure(self, opened: Opener) -> None:
+        stage = Stage(steps={"two": failing(CorruptImage("half a file"))})
+        engine = await opened(stage)
+        before = datetime.now(UTC) - timedelta(seconds=1)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+        one, two = await engine.steps("r1")
+
+        assert (one.name, one.error) == ("one", None)
+        assert (two.name, two.error) == ("two", "CorruptImage: half a file")
+        times = [moment for step in (one, two) for moment in (step.started_at, step.ended_at) if moment is not None]
+        assert len(times) == 4
+        assert times == sorted(times)
+        assert before <= times[0]
+        assert times[3] <= datetime.now(UTC)
+
+    async def test_steps_of_an_unknown_run_are_none(self, opened: Opener) -> None:
+        engine = await opened(Stage())
+
+        assert list(await engine.steps("nobody")) == []
+
+    async def test_an_unknown_run_is_missing(self, opened: Opener) -> None:
+        engine = await opened(Stage())
+
+        for question in (engine.get, engine.retry, engine.discard):
+            with pytest.raises(Missing):
+                await question("nobody")
+
+    async def test_an_unknown_flow_is_missing(self, opened: Opener) -> None:
+        engine = await opened(Stage())
+
+        with pytest.raises(Missing):
+            await engine.start("nothing", "r1", {})
+
+    @pytest.mark.parametrize(("run_id", "payload"), (("", {}), (" ", {}), ("r1", {"bytes": b"x"}), ("r1", {"set": {1}})))
+    async def test_a_run_without_id_or_json_is_refused(self, opened: Opener, run_id: str, payload: Any) -> None:
+        engine = await opened(Stage())
+
+        with pytest.raises(BadField):
+            await engine.start("flow", run_id, payload)
+
+    async def test_a_run_tells_its_state_on_the_way(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"two": gated(gate)})
+        engine = await opened(stage, concurrency=1)
+
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await engine.start("flow", "r2", {"run": "r2"}, is_urgent=True)
+        await until(lambda: stage.of("r1") == ["one", "two"])
+        states = ((await engine.get("r1")).state, (await engine.get("r2")).state)
+        finished = [step.name for step in await engine.steps("r1")]
+        gate.set()
+        await ended(engine, "r2")
+
+        assert states == (RunState.RUNNING, RunState.WAITING)
+        assert finished == ["one"]
+
+    async def test_an_urgent_run_begins_at_once_while_there_is_room(self, opened: Opener) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+
+        began = time.monotonic()
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await until(lambda: stage.of("r1") == ["one", "two"])
+
+        assert time.monotonic() - began < 0.5
+
+    async def test_what_waits_begins_soon_after_a_place_is_free(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"one": gated(gate)})
+        engine = await opened(stage, concurrency=2)
+        for number in range(6):
+            await engine.start("flow", f"r{number}", {"run": f"r{number}"}, is_urgent=number % 2 == 0)
+
+        gate.set()
+        began = time.monotonic()
+        await until(lambda: len(stage.did) == 12)
+
+        assert time.monotonic() - began < 1.0
+
+    async def test_bulk_yields_to_urgent_runs(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"one": gated(gate)})
+        engine = await opened(stage, concurrency=1)
+        await engine.start("flow", "first", {"run": "first"}, is_urgent=True)
+        await until(lambda: stage.of("first") == ["one"])
+
+        for number in range(10):
+            await engine.start("flow", f"bulk{number}", {"run": f"bulk{number}"})
+        await engine.start("flow", "urgent", {"run": "urgent"}, is_urgent=True)
+        gate.set()
+        await ended(engine, "urgent")
+        await until(lambda: len(stage.did) == 24)
+
+        assert stage.did[2][0] == "urgent"
+
+    async def test_bulk_leaves_a_place_for_urgent_runs(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+
+        async def bulk_waits(payload: Mapping[str, Any]) -> None:
+            if payload["run"].startswith("bulk"):
+                await gate.wait()
+
+        stage = Stage(steps={"one": bulk_waits})
+        engine = await opened(stage, concurrency=3)
+        for number in range(6):
+            await engine.start("flow", f"bulk{number}", {"run": f"bulk{number}"})
+        await until(lambda: len(stage.did) == 2)
+
+        await engine.start("flow", "urgent", {"run": "urgent"}, is_urgent=True)
+        urgent = await ended(engine, "urgent", within_s=2.0)
+        gate.set()
+        await until(lambda: len(stage.did) == 14)
+
+        assert urgent.state is RunState.DONE
+
+    async def test_three_hundred_runs_never_pass_the_limit_and_each_runs_once(self, opened: Opener) -> None:
+        afoot = 0
+        most = 0
+
+        async def count(payload: Mapping[str, Any]) -> None:
+            nonlocal afoot, most
+            afoot += 1
+            most = max(most, afoot)
+            await asyncio.sleep(0.002)
+            afoot -= 1
+
+        stage = Stage(steps={"one": count, "two": count})
+        engine = await opened(stage, concurrency=4)
+
+        await asyncio.gather(
+            *(engine.start("flow", f"r{n}", {"run": f"r{n}"}, is_urgent=n % 3 == 0) for n in range(300)),
+        )
+        await until(lambda: len(stage.did) == 600)
+        runs = [await ended(engine, f"r{n}") for n in range(300)]
+
+        assert most == 4
+        assert all(run.state is RunState.DONE for run in runs)
+        assert set(Counter(stage.did).values()) == {1}
+
+    async def test_dead_letters_come_newest_first_and_no_more_than_asked(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(*(CorruptImage() for _ in range(2)))})
+        engine = await opened(stage)
+        for run_id in ("r1", "r2"):
+            await engine.start("flow", run_id, {"run": run_id}, is_urgent=True)
+            await ended(engine, run_id)
+            # A durable engine may keep times in whole seconds.
+            await asyncio.sleep(1.05)
+        await engine.start("flow", "well", {"run": "well"}, is_urgent=True)
+        await ended(engine, "well")
+
+        assert [run.id for run in await engine.dead()] == ["r2", "r1"]
+        assert [run.id for run in await engine.dead(limit=1)] == ["r2"]
+        assert list(await engine.dead(limit=0)) == []
+
+    async def test_retry_goes_on_from_the_failed_step_under_the_same_id(self, opened: Opener) -> None:
+        stage = Stage(steps={"two": failing(CorruptImage())})
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        await engine.retry("r1")
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DONE
+        assert (run.id, run.error, run.payload) == ("r1", None, {"run": "r1"})
+        assert stage.of("r1") == ["one", "two", "two"]
+        assert [(step.name, step.error) for step in await engine.steps("r1")] == [("one", None), ("two", None)]
+        assert list(await engine.dead()) == []
+
+    async def test_a_run_may_die_and_be_retried_twice(self, opened: Opener) -> None:
+        stage = Stage(
+            flow_steps=tuple(Step(name=name, retry=NO_REST) for name in ("one", "two", "three")),
+            steps={"two": failing(CorruptImage("first")), "three": failing(CorruptImage("second"))},
+        )
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        await engine.retry("r1")
+        second = await ended(engine, "r1")
+        letters = [run.id for run in await engine.dead()]
+        await engine.retry("r1")
+        third = await ended(engine, "r1")
+
+        assert (second.state, second.error) == (RunState.DEAD, "CorruptImage: second")
+        assert letters == ["r1"]
+        assert third.state is RunState.DONE
+        assert stage.of("r1") == ["one", "two", "two", "three", "three"]
+        assert [str(error) for _, _, error in stage.deaths] == ["first", "second"]
+
+    async def test_only_a_dead_run_can_be_retried_or_discarded(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"one": gated(gate)})
+        engine = await opened(stage, concurrency=1)
+        await engine.start("flow", "runs", {"run": "runs"}, is_urgent=True)
+        await engine.start("flow", "waits", {"run": "waits"}, is_urgent=True)
+        await until(lambda: stage.of("runs") == ["one"])
+
+        for run_id in ("runs", "waits"):
+            with pytest.raises(WrongState):
+                await engine.retry(run_id)
+            with pytest.raises(WrongState):
+                await engine.discard(run_id)
+        gate.set()
+        await ended(engine, "waits")
+        with pytest.raises(WrongState):
+            await engine.retry("waits")
+
+    async def test_many_retries_at_once_are_one(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage())})
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        answers = await asyncio.gather(*(engine.retry("r1") for _ in range(8)), return_exceptions=True)
+        await ended(engine, "r1")
+
+        assert sum(answer is None for answer in answers) == 1
+        assert all(answer is None or isinstance(answer, WrongState) for answer in answers)
+        assert stage.of("r1") == ["one", "one", "two"]
+
+    async def test_a_discarded_run_is_forgotten_and_its_id_free(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage())})
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        await engine.discard("r1")
+        with pytest.raises(Missing):
+            await engine.get("r1")
+        letters = list(await engine.dead())
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert letters == []
+        assert run.state is RunState.DONE
+
+    async def test_prune_forgets_old_runs_that_are_done_and_keeps_dead_letters(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage())})
+        engine = await opened(stage)
+        for run_id in ("dead", "done1", "done2"):
+            await engine.start("flow", run_id, {"run": run_id}, is_urgent=True)
+            await ended(engine, run_id)
+
+        early = await engine.prune()
+        pruned = await engine.prune(timedelta(0))
+
+        assert (early, pruned) == (0, 2)
+        assert [run.id for run in await engine.dead()] == ["dead"]
+        with pytest.raises(Missing):
+            await engine.get("done1")
+
+    async def test_a_closed_engine_does_not_answer(self, build: Builder) -> None:
+        engine = build(Stage().bound())
+        questions = (
+            engine.ping,
+            lambda: engine.start("flow", "r1", {}),
+            lambda: engine.get("r1"),
+            lambda: engine.steps("r1"),
+            engine.dead,
+            lambda: engine.retry("r1"),
+            lambda: engine.discard("r1"),
+        )
+
+        for question in questions:
+            with pytest.raises(BackendUnavailable):
+                await question()
+        await engine.open()
+        await engine.ping()
+        await engine.close()
+        for question in questions:
+            with pytest.raises(BackendUnavailable):
+                await question()
+
+    async def test_open_and_close_may_be_repeated(self, opened: Opener) -> None:
+        engine = await opened(Stage())
+
+        await engine.open()
+        await engine.close()
+        await engine.close()
+        await engine.open()
+
+        await engine.ping()
+
+    async def test_close_lets_a_step_finish_and_the_next_open_does_the_rest(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"one": gated(gate)})
+        engine = await opened(stage, concurrency=1)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await engine.start("flow", "r2", {"run": "r2"})
+        await until(lambda: stage.of("r1") == ["one"])
+
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0.1)
+        gate.set()
+        await closing
+        at_close = list(stage.did)
+        await engine.open()
+        runs = [await ended(engine, "r1"), await ended(engine, "r2")]
+
+        assert at_close == [("r1", "one")]
+        assert stage.of("r1") == ["one", "two"]
+        assert stage.of("r2") == ["one", "two"]
+        assert [(run.state, run.attempts) for run in runs] == [(RunState.DONE, 1), (RunState.DONE, 1)]
+
+    async def test_close_does_not_wait_longer_than_its_grace_and_the_step_runs_again(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": gated(asyncio.Event())})
+        engine = await opened(stage, grace_s=0.2)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await until(lambda: stage.of("r1") == ["one"])
+
+        began = time.monotonic()
+        await engine.close()
+        took_s = time.monotonic() - began
+        stage.steps.clear()
+        await engine.open()
+        run = await ended(engine, "r1")
+
+        assert took_s < 3.0
+        assert run.state is RunState.DONE
+        assert stage.of("r1") == ["one", "one", "two"]
+        assert stage.deaths == []
+
+    async def test_close_does_not_wait_for_a_run_that_rests(self, opened: Opener) -> None:
+        patient = Retry(attempts=2, first_wait_s=60.0)
+        stage = Stage(steps={"one": failing(Busy())}, flow_steps=(Step(name="one", retry=patient),))
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await until(lambda: stage.of("r1") == ["one"])
+
+        began = time.monotonic()
+        await engine.close()
+        took_s = time.monotonic() - began
+        await engine.open()
+        run = await ended(engine, "r1")
+
+        assert took_s < 3.0
+        assert run.state is RunState.DONE
+
+    async def test_a_dead_letter_outlives_a_close(self, opened: Opener) -> None:
+        stage = Stage(steps={"two": failing(CorruptImage("half a file"))})
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        await ended(engine, "r1")
+
+        await engine.close()
+        await engine.open()
+        letters = await engine.dead()
+        await engine.retry("r1")
+        run = await ended(engine, "r1")
+
+        assert [(letter.id, letter.error) for letter in letters] == [("r1", "CorruptImage: half a file")]
+        assert run.state is RunState.DONE
+        assert stage.of("r1") == ["one", "two", "two"]
+
+    async def test_the_loop_stays_free_while_runs_are_started_and_done(self, opened: Opener) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+        worst = 0.0
+
+        async def watch() -> None:
+            nonlocal worst
+            while True:
+                asked = time.monotonic()
+                await asyncio.sleep(0.005)
+                worst = max(worst, time.monotonic() - asked - 0.005)
+
+        watcher = asyncio.create_task(watch())
+        await asyncio.gather(*(engine.start("flow", f"r{n}", {"run": f"r{n}"}, is_urgent=True) for n in range(50)))
+        await until(lambda: len(stage.did) == 100)
+        watcher.cancel()
+
+        assert worst < 0.25, f"the loop stood still for {math.ceil(worst * 1000)} ms"

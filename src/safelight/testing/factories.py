@@ -1,0 +1,122 @@
+"""Factories: records with sensible defaults, any field overridden by name. For tests of anything above the domain.
+
+Ids sort by `created_at`, as those of real records do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from safelight.domain.accounts import ApiKey, Role, Scope, SigningKey, Tenant, User
+from safelight.domain.albums import Album
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
+from safelight.domain.images import Image, Rendition, Status
+from safelight.domain.queries import Document
+
+NOON: Final = datetime(2026, 6, 21, 12, 0, tzinfo=UTC)
+"""When things are made, unless a test says otherwise."""
+
+
+def make_tenant(**fields: Any) -> Tenant:
+    """A tenant with a name of its own."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or TenantId(new_id(created_at.timestamp()))
+    return replace(Tenant(id=id, name=f"tenant-{id}", created_at=created_at), **fields)
+
+
+def make_user(tenant: TenantId, **fields: Any) -> User:
+    """A user with the role user and a name of its own."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or UserId(new_id(created_at.timestamp()))
+    return replace(User(id=id, tenant=tenant, name=f"user-{id}", role=Role.USER, created_at=created_at), **fields)
+
+
+def make_key(user: User, **fields: Any) -> ApiKey:
+    """A live key that may read and write."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or KeyId(new_id(created_at.timestamp()))
+    key = ApiKey(
+        id=id,
+        tenant=user.tenant,
+        user=user.id,
+        name="laptop",
+        secret_hash=hashlib.sha256(id.encode()).digest(),
+        scopes=frozenset({Scope.READ, Scope.WRITE}),
+        created_at=created_at,
+    )
+    return replace(key, **fields)
+
+
+def make_signing_key(tenant: TenantId, **fields: Any) -> SigningKey:
+    """A live key of 32 bytes."""
+    created_at = fields.get("created_at", NOON)
+    kid = fields.get("kid") or new_id(created_at.timestamp())[-8:]
+    secret = hashlib.sha256(kid.encode()).digest()
+    return replace(SigningKey(kid=kid, tenant=tenant, secret=secret, created_at=created_at), **fields)
+
+
+def make_image(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Image:
+    """A private image that is ready and has no renditions; its bytes differ from every other's."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or ImageId(new_id(created_at.timestamp()))
+    image = Image(
+        id=id,
+        tenant=tenant,
+        owner=owner or UserId(new_id(NOON.timestamp())),
+        created_at=created_at,
+        updated_at=fields.get("updated_at", created_at),
+        status=Status.READY,
+        title="Untitled",
+        file_name="IMG_0001.jpg",
+        media_type="image/jpeg",
+        size_bytes=2_400_000,
+        sha256=hashlib.sha256(id.encode()).hexdigest(),
+        width=4000,
+        height=3000,
+    )
+    return replace(image, **fields)
+
+
+def make_rendition(image: Image, **fields: Any) -> Rendition:
+    """The WebP thumbnail of an image."""
+    rendition = Rendition(
+        preset="thumb_300",
+        format="webp",
+        media_type="image/webp",
+        width=300,
+        height=225,
+        size_bytes=11_000,
+        etag=hashlib.sha256(image.id.encode()).hexdigest(),
+        object_key=image.rendition_key("thumb_300", "webp", version=image.version),
+    )
+    return replace(rendition, **fields)
+
+
+def make_album(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Album:
+    """An empty album."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or AlbumId(new_id(created_at.timestamp()))
+    album = Album(
+        id=id,
+        tenant=tenant,
+        owner=owner or UserId(new_id(NOON.timestamp())),
+        title="Summer",
+        created_at=created_at,
+        updated_at=created_at,
+    )
+    return replace(album, **fields)
+
+
+def make_document(**fields: Any) -> Document:
+    """What the search is told of a private image without words."""
+    document = Document(
+        image=ImageId(new_id(NOON.timestamp())),
+        owner=UserId(new_id(NOON.timestamp())),
+        is_public=False,
+        media_type="image/jpeg",
+        dated_at=NOON,
+    )
+    return replace(document, **fields)

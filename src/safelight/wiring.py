@@ -1,0 +1,355 @@
+"""Which adapter keeps which promise: the only module that knows. `build(settings)` makes the services, `open` connects them.
+
+Adapters are imported where they are chosen, so that a command that needs few of them starts fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+
+import structlog
+
+from safelight import flows
+from safelight.concurrency import Bell, ByteLru, Expiring, Gate
+from safelight.domain.ids import ImageId
+from safelight.errors import BadField, DataDirInUse, WrongState
+from safelight.imaging import Limits, Recipe, Sandbox
+from safelight.observability import Instruments
+from safelight.ports.catalog import Catalog
+from safelight.ports.search import Search
+from safelight.ports.storage import Storage
+from safelight.ports.workflows import Workflows
+from safelight.services.accounts import Accounts
+from safelight.services.albums import Albums
+from safelight.services.delivery import Delivery
+from safelight.services.development import Buckets, Development
+from safelight.services.ingest import Ingest
+from safelight.services.library import Library
+from safelight.services.relay import Relay
+from safelight.services.upkeep import Upkeep
+from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from safelight.adapters.storage.s3 import S3Options
+
+log = structlog.get_logger()
+
+LONGEST_UPLOAD: Final = timedelta(hours=1)
+"""From an upload's bytes to its row, with much to spare."""
+Clock = Callable[[], datetime]
+Opening = Callable[[], Awaitable[object]]
+
+
+def utc_now() -> datetime:
+    """The clock of real life."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something with a connection, asked by readiness."""
+
+    name: str
+    open: Opening
+    close: Opening
+    ping: Opening
+
+
+@dataclass(frozen=True)
+class Safelight:
+    """Every service of one process, connected between `open` and `close`."""
+
+    settings: Settings
+    instruments: Instruments
+    catalog: Catalog
+    workflows: Workflows
+    sandbox: Sandbox
+    accounts: Accounts
+    ingest: Ingest
+    library: Library
+    albums: Albums
+    development: Development
+    delivery: Delivery
+    relay: Relay
+    upkeep: Upkeep
+    parts: tuple[Part, ...]
+    chores: tuple[tuple[str, float, Opening], ...]
+    _opened: list[Part] = field(default_factory=list)
+
+    @property
+    def pings(self) -> Mapping[str, Opening]:
+        """What readiness asks, by name."""
+        return {part.name: part.ping for part in self.parts}
+
+    @property
+    def is_draining(self) -> bool:
+        """Not open: no traffic should come here."""
+        return len(self._opened) != len(self.parts)
+
+    async def open(self) -> None:
+        """Connect every part, all at once: some wait for processes while others import. One that cannot closes the others."""
+
+        async def connect(part: Part) -> None:
+            await part.open()
+            self._opened.append(part)
+
+        results = await asyncio.gather(*map(connect, self.parts), return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            await self.close()
+            raise failures[0]
+
+    async def close(self) -> None:
+        """Let go of every part, work before what it works on; one that cannot be closed does not keep the others."""
+        for part in sorted(self._opened, key=self.parts.index, reverse=True):
+            self._opened.remove(part)
+            try:
+                await part.close()
+            except Exception:
+                log.exception("part.close_failed", part=part.name)
+
+
+class Overrides(TypedDict, total=False):
+    """What a test may say instead: `build(Settings(), catalog=MemoryCatalog())`."""
+
+    clock: Clock
+    catalog: Catalog
+    originals: Storage
+    renditions: Storage
+    search: Search
+    workflows: Callable[[flows.Bound], Workflows]
+
+
+def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
+    """Make every service, connected to nothing until `open`; only the catalog's key file is read, or made, at once."""
+    clock = overrides.get("clock", utc_now)
+    instruments = Instruments()
+    parts: list[Part] = []
+
+    catalog = overrides.get("catalog") or _catalog(settings)
+    parts.append(Part("catalog", catalog.open, catalog.close, catalog.ping))
+
+    sweep: Opening | None = None
+    if "originals" in overrides and "renditions" in overrides:
+        buckets = Buckets(overrides["originals"], overrides["renditions"])
+    elif settings.storage.url:
+        from safelight.adapters.storage.s3 import S3Store
+
+        s3 = S3Store(s3_options(settings))
+        buckets = Buckets(s3.bucket("originals"), s3.bucket("renditions"))
+        parts.append(Part("storage", s3.open, s3.close, s3.ping))
+    else:
+        from safelight.adapters.storage.local import LocalStore
+
+        store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
+        buckets = Buckets(store.bucket("originals"), store.bucket("renditions"))
+        parts.append(Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1)))
+        sweep = store.sweep
+
+    search = overrides.get("search") or _search(settings)
+    parts.append(Part("search", search.open, search.close, search.ping))
+
+    limits = Limits(
+        max_bytes=settings.limits.max_bytes,
+        max_pixels=settings.limits.max_pixels,
+        max_buffered_pixels=settings.limits.max_buffered_pixels,
+        max_frames=settings.limits.max_frames,
+        max_animation_pixels=settings.limits.max_animation_pixels,
+        cpu_s=math.ceil(settings.limits.decode_s),
+        wall_s=3 * settings.limits.decode_s,
+        memory_bytes=settings.limits.decode_memory_bytes,
+    )
+    sandbox = Sandbox(slots=settings.develop.slots, limits=limits)
+    parts.append(Part("sandbox", sandbox.open, sandbox.close, sandbox.ping))
+
+    known: Expiring[ImageId, object] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
+    bell: Bell[ImageId] = Bell(also=known.drop)
+    recipe = Recipe(
+        webp_quality=settings.develop.webp_quality,
+        jpeg_quality=settings.develop.jpeg_quality,
+        master_quality=settings.develop.master_quality,
+        linear_side=settings.develop.linear_side,
+    )
+    # One more than is decoded at a time: its bytes are fetched while the others are busy, and nobody else's wait in memory.
+    fetching = asyncio.Semaphore(settings.develop.slots + 1)
+    development = Development(catalog, buckets, search, sandbox, recipe, clock, bell, instruments, fetching)
+    bound = flows.Bound(
+        flows.FLOWS,
+        {
+            "develop.develop": development.develop,
+            "develop.index": development.index,
+            "index.index": development.index,
+            "hide.index": development.index,
+            "hide.mark": development.mark,
+            "purge.forget": development.forget,
+            "purge.erase": development.erase,
+        },
+        _gives_up(development, instruments),
+    )
+    make_workflows = overrides.get("workflows") or _engine(settings)
+    workflows = make_workflows(bound)
+    parts.append(Part("workflows", workflows.open, workflows.close, workflows.ping))
+
+    relay = Relay(catalog, workflows, flows.STARTS, instruments)
+    library = Library(catalog, search, buckets.originals, relay, clock, bell)
+    upkeep = Upkeep(catalog, buckets)
+    chores: dict[str, Opening] = {
+        "purge_trash": library.purge_expired,
+        "sweep_orphans": lambda: upkeep.sweep_orphans(before=clock() - LONGEST_UPLOAD),
+    }
+    if sweep is not None:
+        chores["sweep_objects"] = sweep
+    prune = getattr(workflows, "prune", None)
+    if prune is not None:
+        chores["prune_runs"] = prune
+    intervals = flows.CLOCK | {"purge_trash": settings.trash.purge_every_s}
+    return Safelight(
+        settings=settings,
+        instruments=instruments,
+        catalog=catalog,
+        workflows=workflows,
+        sandbox=sandbox,
+        accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), settings.trash.days),
+        ingest=Ingest(catalog, buckets.originals, sandbox, relay, clock, bell),
+        library=library,
+        albums=Albums(catalog, clock),
+        development=development,
+        delivery=Delivery(
+            catalog,
+            buckets,
+            clock,
+            instruments,
+            settings.delivery.url_ttl_s,
+            gate=Gate(
+                capacity=settings.delivery.render_memory_bytes,
+                most=settings.delivery.max_renders,
+                queue=settings.delivery.max_waiting,
+            ),
+            memory=ByteLru(settings.delivery.memory_bytes, largest_bytes=max(1, settings.delivery.memory_bytes // 16)),
+            known=known,  # type: ignore[arg-type]
+            rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
+        ),
+        relay=relay,
+        upkeep=upkeep,
+        parts=tuple(parts),
+        chores=tuple((name, intervals[name], chore) for name, chore in chores.items()),
+    )
+
+
+def _gives_up(
+    development: Development, instruments: Instruments
+) -> Callable[[str, Mapping[str, object], BaseException], Awaitable[None]]:
+    async def give_up(flow: str, payload: Mapping[str, object], error: BaseException) -> None:
+        instruments.dead.labels(flow).inc()
+        log.error("run.dead", flow=flow, image_id=payload.get("image"), exc_info=error)
+        if flow == flows.DEVELOP.name:
+            await development.give_up(payload, error)
+
+    return give_up
+
+
+def _catalog(settings: Settings) -> Catalog:
+    from safelight.adapters.catalog.secretbox import SecretBox
+    from safelight.adapters.catalog.sql import SqlCatalog
+
+    given = settings.catalog.secret_key.get_secret_value()
+    keys = hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.data_dir / "keys" / "catalog.key")
+    return SqlCatalog(settings.catalog_url, secrets=SecretBox(*keys))
+
+
+def s3_options(settings: Settings) -> S3Options:
+    """How to talk to the buckets, from the settings. Raises BadField when they are not on S3."""
+    from safelight.adapters.storage.s3 import S3Options
+
+    storage = settings.storage
+    if not storage.url:
+        raise BadField("SAFELIGHT_STORAGE__URL names no bucket: the embedded store has none.", field="SAFELIGHT_STORAGE__URL")
+    bucket, _, prefix = storage.url.removeprefix("s3://").partition("/")
+    return S3Options(
+        originals_bucket=bucket,
+        renditions_bucket=storage.renditions_bucket or f"{bucket}-renditions",
+        prefix=prefix.rstrip("/") + "/" if prefix else "",
+        endpoint_url=storage.endpoint_url or None,
+        region=storage.region or None,
+        path_style=storage.path_style,
+        access_key_id=storage.access_key_id or None,
+        secret_access_key=storage.secret_access_key.get_secret_value() or None,
+        is_encrypted=storage.is_encrypted,
+        kms_key_id=storage.kms_key_id or None,
+        spool_path=settings.spool_path,
+    )
+
+
+def _search(settings: Settings) -> Search:
+    if settings.is_embedded:
+        from safelight.adapters.search.sqlite import SqliteSearch
+
+        return SqliteSearch(settings.data_dir / "search.db")
+    from safelight.adapters.search.postgres import PostgresSearch
+
+    return PostgresSearch(settings.catalog_url)
+
+
+def _engine(settings: Settings) -> Callable[[flows.Bound], Workflows]:
+    def engine(bound: flows.Bound) -> Workflows:
+        from safelight.adapters.workflows.dbos import DbosWorkflows
+
+        url = f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if settings.is_embedded else settings.catalog_url
+        return DbosWorkflows(url, bound, concurrency=settings.develop.waiting)
+
+    return engine
+
+
+def secret_keys(path: Path) -> list[bytes]:
+    """The keys of the file, 64 hexadecimal digits a line, the one in use first; made at the first start. Raises WrongState."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    return hex_keys(path.read_text(), str(path))
+
+
+def hex_keys(text: str, where: str) -> list[bytes]:
+    """Keys of 32 bytes from 64 hexadecimal digits each, the one in use first. Raises WrongState that says where."""
+    try:
+        keys = [bytes.fromhex(word) for word in text.split()]
+    except ValueError:
+        keys = []
+    if not keys or any(len(key) != 32 for key in keys):
+        raise WrongState(f"{where} does not hold keys of 64 hexadecimal digits.")
+    return keys
+
+
+@contextlib.contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory for one server. Raises DataDirInUse, which names the process that has it."""
+    import fcntl
+
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(data_dir / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise DataDirInUse(
+                f"Another Safelight server (process {holder}) uses {data_dir}. Stop it, or give this one a --data-dir of its own."
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

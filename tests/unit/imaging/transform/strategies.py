@@ -1,0 +1,59 @@
+"""Any valid transform, as the values that a Spec takes."""
+
+from hypothesis import strategies as st
+
+from safelight.imaging.transform import Fit, Flip, Focal, Gravity, Padding, Region, Rgba, Spec
+from safelight.imaging.transform.spec import FORMATS, MAX_PAD, MAX_RADIUS, MAX_SIDE
+
+levels = st.integers(0, 255)
+colours = st.builds(Rgba, levels, levels, levels, st.sampled_from((0, 1, 128, 254, 255)))
+focals = st.builds(Focal, st.floats(0, 1), st.floats(0, 1))
+
+
+def hundredths(least, most):
+    return st.integers(round(least * 100), round(most * 100)).map(lambda value: value / 100)
+
+
+def regions(most):
+    pixels = st.builds(Region, st.integers(0, most), st.integers(0, most), st.integers(1, most), st.integers(1, most))
+    per_cent = st.builds(
+        lambda *thousandths: Region(*(value / 1000 for value in thousandths), is_percent=True),
+        st.integers(0, 99_999),
+        st.integers(0, 99_999),
+        st.integers(1, 100_000),
+        st.integers(1, 100_000),
+    )
+    return pixels | per_cent
+
+
+def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None), trim=True):
+    """Mostly nothing is said of most options, as in life; `side`, `pad` and `source` bound the work."""
+
+    def maybe(strategy, usual):
+        return st.just(usual) | strategy
+
+    return st.builds(
+        Spec,
+        format=st.sampled_from(formats),
+        width=maybe(st.integers(1, side), 0),
+        height=maybe(st.integers(1, side), 0),
+        fit=st.sampled_from(Fit),
+        gravity=st.sampled_from(Gravity) | focals,
+        crop=maybe(regions(source), None),
+        trim=maybe(st.integers(0, 100), 0) if trim else st.just(0),
+        rotate=st.sampled_from((0, 90, 180, 270)),
+        flip=st.sampled_from(Flip),
+        background=maybe(colours, None),
+        pad=maybe(st.builds(Padding, *[st.integers(0, pad)] * 4), Padding()),
+        blur=maybe(hundredths(0.3, 100), 0),
+        sharpen=maybe(hundredths(0, 10), 0),
+        brightness=maybe(hundredths(0, 4), 1),
+        contrast=maybe(hundredths(0, 4), 1),
+        saturation=maybe(hundredths(0, 4), 1),
+        gamma=maybe(hundredths(0.1, 5), 1),
+        grayscale=st.booleans(),
+        duotone=maybe(st.tuples(colours, colours), None),
+        radius=maybe(st.integers(0, MAX_RADIUS), 0),
+        quality=maybe(st.integers(1, 100), 0),
+        progressive=st.booleans(),
+    )

@@ -1,0 +1,134 @@
+import asyncio
+
+import pytest
+
+from safelight.concurrency import Bell, ByteLru, Expiring, Gate, SingleFlight
+from safelight.errors import Busy
+
+
+async def test_many_callers_of_one_key_make_it_once():
+    made = 0
+    flights: SingleFlight[str, int] = SingleFlight()
+
+    async def make() -> int:
+        nonlocal made
+        made += 1
+        await asyncio.sleep(0.01)
+        return made
+
+    values = await asyncio.gather(*(flights.do("a", make) for _ in range(100)))
+
+    assert set(values) == {1}
+
+
+async def test_everybody_gets_the_makers_error_and_the_next_caller_makes_it_anew():
+    flights: SingleFlight[str, int] = SingleFlight()
+
+    async def fail() -> int:
+        await asyncio.sleep(0)
+        raise ValueError
+
+    results = await asyncio.gather(*(flights.do("a", fail) for _ in range(3)), return_exceptions=True)
+
+    assert [type(result) for result in results] == [ValueError] * 3
+    assert await flights.do("a", lambda: asyncio.sleep(0, 7)) == 7
+
+
+async def test_a_caller_who_goes_away_does_not_stop_the_making():
+    flights: SingleFlight[str, int] = SingleFlight()
+    first = asyncio.create_task(flights.do("a", lambda: asyncio.sleep(0.02, 5)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(flights.do("a", lambda: asyncio.sleep(0, 6)))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    assert await second == 5
+
+
+async def test_a_gate_admits_by_weight_and_in_turn():
+    gate = Gate(capacity=10, queue=5)
+    inside: list[str] = []
+    peak = 0
+
+    async def visit(name: str, weight: int) -> None:
+        nonlocal peak
+        async with gate.admit(weight):
+            inside.append(name)
+            peak = max(peak, len(inside))
+            await asyncio.sleep(0.005)
+            inside.remove(name)
+
+    await asyncio.gather(*(visit(f"v{n}", 5) for n in range(7)))
+
+    assert peak == 2
+
+
+async def test_a_full_house_turns_away_at_once():
+    gate = Gate(capacity=1, queue=0)
+    async with gate.admit(1):
+        with pytest.raises(Busy):
+            async with gate.admit(1):
+                pass
+    async with gate.admit(1):
+        pass
+
+
+async def test_a_waiter_who_is_cancelled_gives_up_its_place():
+    gate = Gate(capacity=1, queue=2)
+    async with gate.admit(1):
+        waiting = asyncio.create_task(_enter(gate))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    async with asyncio.timeout(1), gate.admit(1):
+        pass
+
+
+async def _enter(gate: Gate) -> None:
+    async with gate.admit(1):
+        pass
+
+
+async def test_something_heavier_than_the_whole_goes_in_alone():
+    gate = Gate(capacity=2, queue=1)
+    async with asyncio.timeout(1), gate.admit(100):
+        pass
+
+
+async def test_a_bell_wakes_those_who_listen_for_its_key_only():
+    bell: Bell[str] = Bell()
+    async with bell.listen("a") as a, bell.listen("b") as b:
+        bell.ring("a")
+
+        assert a.is_set()
+        assert not b.is_set()
+
+
+def test_an_lru_lets_go_of_the_least_recently_used():
+    lru: ByteLru[str] = ByteLru(10, largest_bytes=10)
+    lru.put("a", b"1234")
+    lru.put("b", b"1234")
+    lru.get("a")
+    lru.put("c", b"1234")
+
+    assert lru.get("b") is None
+    assert lru.get("a") == b"1234"
+
+
+def test_an_lru_keeps_nothing_that_is_too_large():
+    lru: ByteLru[str] = ByteLru(10, largest_bytes=3)
+    lru.put("a", b"1234")
+
+    assert lru.get("a") is None
+
+
+def test_a_belief_ends_after_its_time_or_when_dropped():
+    now = 0.0
+    beliefs: Expiring[str, int] = Expiring(ttl_s=2, size=2, now=lambda: now)
+    beliefs.put("a", 1)
+    beliefs.put("b", 2)
+    beliefs.drop("b")
+
+    assert (beliefs.get("a"), beliefs.get("b")) == (1, None)
+    now = 2.5
+    assert beliefs.get("a") is None

@@ -1,0 +1,57 @@
+import pytest
+from pydantic import ValidationError
+
+from safelight.cli.server import settings
+from safelight.errors import BadField
+from safelight.settings import Settings, names, unknown_names
+
+
+def test_the_command_line_comes_before_the_environment_and_leaves_its_neighbours(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_SERVER__HOST", "0.0.0.0")
+    monkeypatch.setenv("SAFELIGHT_SERVER__PORT", "1")
+    chosen = settings(server__port=9)
+
+    assert (chosen.server.host, chosen.server.port) == ("0.0.0.0", 9)
+
+
+def test_a_name_that_nobody_knows_is_told_with_the_nearest_that_is_known():
+    assert unknown_names({"SAFELIGHT_LIMITS__MAX_BYTE": "1", "PATH": "x"}) == {
+        "SAFELIGHT_LIMITS__MAX_BYTE": "SAFELIGHT_LIMITS__MAX_BYTES",
+    }
+
+
+def test_a_mistyped_name_stops_the_start(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_LIMIT__MAX_BYTES", "1")
+
+    with pytest.raises(BadField, match="SAFELIGHT_LIMITS__MAX_BYTES"):
+        settings()
+
+
+def test_a_value_out_of_range_names_its_setting(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_SERVER__PORT", "99999")
+
+    with pytest.raises(BadField, match="SAFELIGHT_SERVER__PORT"):
+        settings()
+
+
+def test_settings_do_not_change_once_read():
+    with pytest.raises(ValidationError):
+        Settings().server.port = 1  # type: ignore[misc]
+
+
+def test_every_setting_says_what_it_means():
+    assert [name for name, _, _, meaning in names() if not meaning.endswith(".")] == []
+
+
+def test_a_server_is_alone_only_on_its_own_files_with_one_process():
+    assert Settings().is_alone
+    assert not Settings(server={"workers": 2}).is_alone
+    assert not Settings(storage={"url": "s3://pictures"}).is_alone
+    assert not Settings(catalog={"url": "postgresql://db/safelight"}).is_alone
+
+
+def test_an_address_of_a_bucket_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_STORAGE__URL", "https://bucket")
+
+    with pytest.raises(BadField, match="SAFELIGHT_STORAGE__URL"):
+        settings()
