@@ -27,7 +27,7 @@ from safelight.adapters.catalog.sql import SqlCatalog
 from safelight.adapters.catalog.tables import metadata
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.events import ImageAccepted
-from safelight.domain.ids import AlbumId, ImageId, UserId, new_id
+from safelight.domain.ids import AlbumId, ImageId, UploadId, UserId, new_id
 from safelight.domain.images import Status
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.errors import BackendUnavailable, BadField, Missing, SafelightError, WrongState
@@ -39,6 +39,7 @@ from safelight.testing.factories import (
     make_key,
     make_signing_key,
     make_tenant,
+    make_upload,
     make_user,
 )
 
@@ -353,6 +354,11 @@ CALLS = {
             "accounts.add_signing_key": lambda records, tenant: records.accounts.add_signing_key(make_signing_key(tenant)),
             "accounts.signing_keys": lambda records, tenant: records.accounts.signing_keys(),
             "accounts.retire_signing_key": lambda records, tenant: records.accounts.retire_signing_key("k", NOON),
+            "uploads.add": lambda records, tenant: records.uploads.add(make_upload(tenant)),
+            "uploads.get": lambda records, tenant: records.uploads.get(UploadId(new_id())),
+            "uploads.save": lambda records, tenant: records.uploads.save(make_upload(tenant)),
+            "uploads.remove": lambda records, tenant: records.uploads.remove(UploadId(new_id())),
+            "uploads.due": lambda records, tenant: records.uploads.due(NOON),
             "emit": lambda records, tenant: records.emit(ImageAccepted(tenant, ImageId(new_id()), 1, 1)),
         }.items()
     },

@@ -12,6 +12,7 @@ UserId = NewType("UserId", str)
 ImageId = NewType("ImageId", str)
 AlbumId = NewType("AlbumId", str)
 KeyId = NewType("KeyId", str)
+UploadId = NewType("UploadId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHAPE = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")

@@ -19,9 +19,10 @@ from typing import Protocol
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import ImageEvent
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UploadId, UserId
 from safelight.domain.images import Image
 from safelight.domain.queries import ImageQuery, Page
+from safelight.domain.uploads import Upload
 
 
 class ImageRecords(Protocol):
@@ -140,6 +141,30 @@ class AccountRecords(Protocol):
         ...
 
 
+class UploadRecords(Protocol):
+    """The uploads of one tenant: announced, under way and for some days after their end."""
+
+    async def add(self, upload: Upload) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def get(self, upload_id: UploadId) -> Upload:
+        """The upload, whatever its state. Raises Missing."""
+        ...
+
+    async def save(self, upload: Upload) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
+    async def remove(self, upload_id: UploadId) -> None:
+        """The row gone. Raises Missing."""
+        ...
+
+    async def due(self, at: datetime, limit: int = 100) -> list[Upload]:
+        """Those whose `due_at` is not behind that time, longest overdue first."""
+        ...
+
+
 class Records(Protocol):
     """One tenant's records inside one transaction."""
 
@@ -161,6 +186,11 @@ class Records(Protocol):
     @property
     def accounts(self) -> AccountRecords:
         """Its users and keys."""
+        ...
+
+    @property
+    def uploads(self) -> UploadRecords:
+        """What is on its way in."""
         ...
 
     async def emit(self, event: ImageEvent) -> None:

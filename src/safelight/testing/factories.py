@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from safelight.domain.accounts import ApiKey, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.albums import Album
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UploadId, UserId, new_id
 from safelight.domain.images import Image, Rendition, Status
 from safelight.domain.queries import Document
+from safelight.domain.uploads import Upload
 
 NOON: Final = datetime(2026, 6, 21, 12, 0, tzinfo=UTC)
 """When things are made, unless a test says otherwise."""
@@ -120,3 +121,20 @@ def make_document(**fields: Any) -> Document:
         dated_at=NOON,
     )
     return replace(document, **fields)
+
+
+def make_upload(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Upload:
+    """A pending upload by form, good for an hour."""
+    created_at = fields.get("created_at", NOON)
+    upload = Upload(
+        id=fields.get("id") or UploadId(new_id(created_at.timestamp())),
+        tenant=tenant,
+        owner=owner or UserId(new_id(NOON.timestamp())),
+        created_at=created_at,
+        updated_at=fields.get("updated_at", created_at),
+        expires_at=created_at + timedelta(hours=1),
+        media_type="image/jpeg",
+        size_bytes=2_400_000,
+        file_name="IMG_0001.jpg",
+    )
+    return replace(upload, **fields)

@@ -14,14 +14,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from safelight.adapters.catalog.positions import between, spread
-from safelight.adapters.catalog.rows import checked_text, handed_out, kept, sort_value
+from safelight.adapters.catalog.rows import checked_text, handed_out, kept, kept_upload, sort_value
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import ImageEvent
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UploadId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
+from safelight.domain.uploads import Upload
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Directory, Records, Told
 
@@ -35,13 +36,14 @@ class _State:
     images: dict[ImageId, Image] = field(default_factory=dict)
     albums: dict[AlbumId, Album] = field(default_factory=dict)
     places: dict[tuple[AlbumId, ImageId], int] = field(default_factory=dict)
+    uploads: dict[UploadId, Upload] = field(default_factory=dict)
     told: dict[int, ImageEvent] = field(default_factory=dict)
     last_number: int = 0
 
     def copy(self) -> _State:
         """Records are never changed in place, so copies of the dictionaries are enough."""
         state = copy(self)
-        for name in ("tenants", "users", "keys", "ring", "images", "albums", "places", "told"):
+        for name in ("tenants", "users", "keys", "ring", "images", "albums", "places", "uploads", "told"):
             setattr(state, name, dict(getattr(self, name)))
         return state
 
@@ -330,12 +332,52 @@ class _Accounts:
 
 
 @dataclass(frozen=True, slots=True)
+class _Uploads:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add(self, upload: Upload) -> None:
+        state = self.transaction.write()
+        _own(upload.tenant, self.tenant)
+        if upload.id in state.uploads:
+            raise AlreadyExists
+        state.uploads[upload.id] = kept_upload(upload)
+
+    async def get(self, upload_id: UploadId) -> Upload:
+        return kept_upload(self._found(upload_id))
+
+    async def save(self, upload: Upload) -> None:
+        state = self.transaction.write()
+        _own(upload.tenant, self.tenant)
+        if self._found(upload.id).revision != upload.revision - 1:
+            raise Stale
+        state.uploads[upload.id] = kept_upload(upload)
+
+    async def remove(self, upload_id: UploadId) -> None:
+        state = self.transaction.write()
+        self._found(upload_id)
+        del state.uploads[upload_id]
+
+    async def due(self, at: datetime, limit: int = 100) -> list[Upload]:
+        mine = [upload for upload in self.transaction.read().uploads.values() if upload.tenant == self.tenant]
+        due = [upload for upload in mine if micros(upload.due_at) <= micros(at)]
+        return [kept_upload(upload) for upload in sorted(due, key=lambda upload: (upload.due_at, upload.id))[:limit]]
+
+    def _found(self, upload_id: UploadId) -> Upload:
+        upload = self.transaction.read().uploads.get(upload_id)
+        if upload is None or upload.tenant != self.tenant:
+            raise Missing
+        return upload
+
+
+@dataclass(frozen=True, slots=True)
 class _Records:
     transaction: _Transaction
     tenant: Tenant
     images: _Images
     albums: _Albums
     accounts: _Accounts
+    uploads: _Uploads
 
     async def emit(self, event: ImageEvent) -> None:
         state = self.transaction.write()
@@ -440,7 +482,7 @@ class MemoryCatalog:
             if row is None:
                 raise Missing
             parts: Any = (transaction, row.id)
-            yield _Records(transaction, row, _Images(*parts), _Albums(*parts), _Accounts(*parts))
+            yield _Records(transaction, row, _Images(*parts), _Albums(*parts), _Accounts(*parts), _Uploads(*parts))
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:

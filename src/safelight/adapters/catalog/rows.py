@@ -17,6 +17,7 @@ from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tena
 from safelight.domain.albums import Album
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
 from safelight.domain.queries import Sort, micros
+from safelight.domain.uploads import Method, Upload, UploadState
 from safelight.errors import BadField
 
 Columns = dict[str, Any]
@@ -87,6 +88,18 @@ def kept(image: Image) -> Image:
         trashed_at=maybe_moment(maybe_micros(image.trashed_at)),
         replaced_at=maybe_moment(maybe_micros(image.replaced_at)),
         earlier=tuple(replace(version, created_at=moment(micros(version.created_at))) for version in image.earlier),
+    )
+
+
+def kept_upload(upload: Upload) -> Upload:
+    """The upload as a catalog gives it back: JSON values copied, times in UTC. Raises BadField."""
+    checked_text(upload.title, upload.description, upload.file_name, upload.source, *upload.tags)
+    return replace(
+        upload,
+        custom=orjson.loads(dump_json(upload.custom)),
+        created_at=moment(micros(upload.created_at)),
+        updated_at=moment(micros(upload.updated_at)),
+        expires_at=moment(micros(upload.expires_at)),
     )
 
 
@@ -301,5 +314,55 @@ def key_of(row: Mapping[str, Any]) -> ApiKey:
             "expires_at": maybe_moment(row["expires_at"]),
             "revoked_at": maybe_moment(row["revoked_at"]),
             "last_used_at": maybe_moment(row["last_used_at"]),
+        }
+    )
+
+
+def upload_columns(upload: Upload) -> Columns:
+    """The row of `uploads`, with when it is due."""
+    checked_text(upload.title, upload.description, upload.file_name, upload.source, *upload.tags)
+    return {
+        "id": upload.id,
+        "tenant": upload.tenant,
+        "owner": upload.owner,
+        "created_at": micros(upload.created_at),
+        "updated_at": micros(upload.updated_at),
+        "expires_at": micros(upload.expires_at),
+        "due_at": micros(upload.due_at),
+        "revision": upload.revision,
+        "state": upload.state.value,
+        "method": upload.method.value,
+        "media_type": upload.media_type,
+        "size_bytes": upload.size_bytes,
+        "offset_bytes": upload.offset_bytes,
+        "sha256": upload.sha256,
+        "source": upload.source,
+        "file_name": upload.file_name,
+        "title": upload.title,
+        "description": upload.description,
+        "tags": upload.tags,
+        "album": upload.album,
+        "visibility": upload.visibility.value,
+        "custom": upload.custom,
+        "image": upload.image,
+        "duplicate_of": upload.duplicate_of,
+        "problem": upload.problem,
+    }
+
+
+def upload_of(row: Mapping[str, Any]) -> Upload:
+    """The upload from its columns."""
+    values = {name: value for name, value in row.items() if name != "due_at"}
+    return Upload(
+        **{
+            **values,
+            "created_at": moment(row["created_at"]),
+            "updated_at": moment(row["updated_at"]),
+            "expires_at": moment(row["expires_at"]),
+            "state": UploadState(row["state"]),
+            "method": Method(row["method"]),
+            "tags": tuple(row["tags"]),
+            "visibility": Visibility(row["visibility"]),
+            "problem": None if row["problem"] is None else Problem(**row["problem"]),
         }
     )

@@ -24,6 +24,7 @@ from safelight.adapters.catalog.sql_accounts import SqlAccounts
 from safelight.adapters.catalog.sql_albums import SqlAlbums
 from safelight.adapters.catalog.sql_directory import SqlDirectory, read_tenant, write_event
 from safelight.adapters.catalog.sql_images import SqlImages
+from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.transactions import Transaction, told_as_ours, writing
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import Tenant
@@ -47,6 +48,7 @@ class SqlRecords:
     images: SqlImages
     albums: SqlAlbums
     accounts: SqlAccounts
+    uploads: SqlUploads
 
     @writing
     def emit(self, event: ImageEvent) -> None:
@@ -129,6 +131,7 @@ class SqlCatalog:
                 SqlImages(transaction, row.id),
                 SqlAlbums(transaction, row.id),
                 SqlAccounts(transaction, row.id, self._box),
+                SqlUploads(transaction, row.id),
             )
 
         return _Block(self, begun, writes=writes)

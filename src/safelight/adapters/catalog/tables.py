@@ -181,6 +181,37 @@ album_images: Final = Table(
     sqlite_with_rowid=False,
 )
 
+uploads: Final = Table(
+    "uploads",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("owner", Word, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size_bytes", BigInteger),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("album", Word),
+    Column("visibility", Text, nullable=False),
+    Column("custom", Json, nullable=False),
+    Column("image", Word),
+    Column("duplicate_of", Word),
+    Column("problem", Json),
+    Index("ix_uploads_due_at", "tenant", "due_at", "id"),
+)
+
 # A number is never given twice, though told events are deleted: the relay names events by it.
 events: Final = Table(
     "events",

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from safelight.domain.accounts import DuplicatePolicy, Role, Scope, Tenant
 from safelight.domain.albums import Album
 from safelight.domain.events import ImageAccepted, ImageTrashed
-from safelight.domain.ids import ImageId, KeyId, TenantId, UserId, new_id
+from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Sort
+from safelight.domain.uploads import Method, UploadState
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, BadField, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.testing.factories import (
@@ -30,6 +31,7 @@ from safelight.testing.factories import (
     make_rendition,
     make_signing_key,
     make_tenant,
+    make_upload,
     make_user,
 )
 
@@ -902,6 +904,105 @@ class CatalogContract:
                 await records.accounts.add_signing_key(old)
             with pytest.raises(Missing):
                 await records.accounts.retire_signing_key("nobody", NOON)
+
+    # Uploads
+
+    async def test_every_field_of_an_upload_comes_back(self, catalog: Catalog, tenant: Tenant) -> None:
+        plain = make_upload(tenant.id)
+        full = make_upload(
+            tenant.id,
+            state=UploadState.REJECTED,
+            method=Method.FOUND,
+            size_bytes=None,
+            offset_bytes=2**33,
+            sha256="5a" * 32,
+            source="drop/Grüße/a b.jpg",
+            title="日本",
+            description="A\nB",
+            tags=("sea", "sun"),
+            album=AlbumId(new_id()),
+            visibility=Visibility.PUBLIC,
+            custom={"a": [1, None, {"b": "ü"}]},
+            image=ImageId(new_id()),
+            duplicate_of=ImageId(new_id()),
+            problem=Problem(code="corrupt_image", detail="It is damaged."),
+        )
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.uploads.add(plain)
+            await records.uploads.add(full)
+
+        async with catalog.tenant(tenant.id) as records:
+            assert await records.uploads.get(plain.id) == plain
+            assert await records.uploads.get(full.id) == full
+
+    async def test_an_upload_is_added_once(self, catalog: Catalog, tenant: Tenant) -> None:
+        upload = make_upload(tenant.id)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.uploads.add(upload)
+            with pytest.raises(AlreadyExists):
+                await records.uploads.add(upload)
+
+            assert await records.uploads.get(upload.id) == upload
+
+    async def test_of_those_who_change_an_upload_the_first_has_decided(self, catalog: Catalog, tenant: Tenant) -> None:
+        upload = make_upload(tenant.id)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.uploads.add(upload)
+
+        async def change(n: int) -> bool:
+            try:
+                async with catalog.tenant(tenant.id, writes=True) as records:
+                    await records.uploads.save(replace(upload.arrived(at=NOON + HOUR), title=str(n)))
+            except Stale:
+                return False
+            return True
+
+        changed = await asyncio.gather(*map(change, range(8)))
+
+        assert sum(changed) == 1
+        async with catalog.tenant(tenant.id) as records:
+            assert (await records.uploads.get(upload.id)).title == str(changed.index(True))
+
+    async def test_an_upload_of_another_tenant_is_missing_and_foreign(self, catalog: Catalog, tenant: Tenant) -> None:
+        upload = make_upload(tenant.id)
+        other = await tenant_in(catalog)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.uploads.add(upload)
+
+        async with catalog.tenant(other.id, writes=True) as records:
+            assert await records.uploads.due(upload.due_at) == []
+            for missing in (records.uploads.get(upload.id), records.uploads.remove(upload.id)):
+                with pytest.raises(Missing):
+                    await missing
+            for foreign in (records.uploads.save(upload.arrived(at=NOON)), records.uploads.add(make_upload(tenant.id))):
+                with pytest.raises(Forbidden):
+                    await foreign
+            with pytest.raises(Missing):
+                await records.uploads.save(make_upload(other.id).arrived(at=NOON))
+
+    async def test_uploads_are_due_longest_overdue_first(self, catalog: Catalog, tenant: Tenant) -> None:
+        late, early, ended = (make_upload(tenant.id, created_at=NOON + n * HOUR) for n in (1, 0, 0))
+        ended = ended.abandoned(at=NOON)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for upload in (late, early, replace(ended, revision=1)):
+                await records.uploads.add(upload)
+
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            due = [upload.id for upload in await records.uploads.due(late.due_at)]
+            assert due == [early.id, late.id]
+            assert [upload.id for upload in await records.uploads.due(late.due_at, limit=1)] == [early.id]
+            assert await records.uploads.due(early.due_at - timedelta(microseconds=1)) == []
+            assert [upload.id for upload in await records.uploads.due(ended.due_at)] == [early.id, late.id, ended.id]
+            await records.uploads.save(early.arrived(at=late.due_at))
+            assert [upload.id for upload in await records.uploads.due(late.due_at)] == [late.id]
+            await records.uploads.remove(late.id)
+            assert await records.uploads.due(late.due_at) == []
+
+    async def test_an_upload_that_cannot_be_kept_is_refused(self, catalog: Catalog, tenant: Tenant) -> None:
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for bad in ({"title": "\ud800"}, {"file_name": "\x00"}, {"custom": {"a": object()}}, {"custom": {"a": 2**70}}):
+                with pytest.raises(BadField):
+                    await records.uploads.add(make_upload(tenant.id, **bad))
 
     # The directory
 

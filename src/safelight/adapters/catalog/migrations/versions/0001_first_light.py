@@ -1,4 +1,4 @@
-"""The first schema: tenants, users, keys, images with their tags, albums with their order, and the outbox.
+"""The first schema: tenants, users, keys, images with their tags, albums with their order, uploads, and the outbox.
 
 There is no older code to run on it.
 """
@@ -116,6 +116,37 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "kid", name=op.f("pk_signing_keys")),
     )
     op.create_table(
+        "uploads",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("owner", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("media_type", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("offset_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("file_name", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("tags", JSON, nullable=False),
+        sa.Column("album", WORD, nullable=True),
+        sa.Column("visibility", sa.Text(), nullable=False),
+        sa.Column("custom", JSON, nullable=False),
+        sa.Column("image", WORD, nullable=True),
+        sa.Column("duplicate_of", WORD, nullable=True),
+        sa.Column("problem", JSON, nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_uploads_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_index("ix_uploads_due_at", "uploads", ["tenant", "due_at", "id"], unique=False)
+    op.create_table(
         "users",
         sa.Column("id", WORD, nullable=False),
         sa.Column("tenant", WORD, nullable=False),
@@ -180,6 +211,7 @@ def downgrade() -> None:
     op.drop_table("api_keys")
     op.drop_table("album_images")
     op.drop_table("users")
+    op.drop_table("uploads")
     op.drop_table("signing_keys")
     op.drop_table("images")
     op.drop_table("albums")
