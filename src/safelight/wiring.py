@@ -25,9 +25,9 @@ from safelight.domain.ids import ImageId
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
 from safelight.observability import Instruments
+from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
 from safelight.ports.search import Search
-from safelight.ports.storage import Storage
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
@@ -124,8 +124,8 @@ class Overrides(TypedDict, total=False):
 
     clock: Clock
     catalog: Catalog
-    originals: Storage
-    renditions: Storage
+    originals: Archive
+    renditions: Archive
     search: Search
     workflows: Callable[[flows.Bound], Workflows]
 

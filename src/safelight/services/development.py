@@ -25,9 +25,9 @@ from safelight.domain.queries import Document
 from safelight.errors import BadField, Missing, SafelightError, TooLarge, Unprocessable, Unsupported
 from safelight.imaging import Developed, Facts, File, Format, Recipe, Sandbox
 from safelight.observability import Instruments
+from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
 from safelight.ports.search import Search
-from safelight.ports.storage import Storage
 
 log = structlog.get_logger()
 
@@ -38,8 +38,8 @@ MASTER = "master"
 class Buckets:
     """Originals (and our masters beside them) apart from renditions, which can be made again."""
 
-    originals: Storage
-    renditions: Storage
+    originals: Archive
+    renditions: Archive
 
 
 @dataclass(frozen=True, slots=True)

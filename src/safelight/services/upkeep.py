@@ -10,8 +10,8 @@ from datetime import datetime
 import structlog
 
 from safelight.domain.ids import ImageId, TenantId
+from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
-from safelight.ports.storage import Storage
 from safelight.services.development import Buckets
 
 log = structlog.get_logger()
@@ -45,10 +45,17 @@ class Upkeep:
         return swept
 
 
-async def _images(bucket: Storage, tenant: TenantId, before: datetime) -> AsyncIterator[list[ImageId]]:
-    """The ids under the tenant that have an object written before then, page by page."""
+async def _images(bucket: Archive, tenant: TenantId, before: datetime) -> AsyncIterator[list[ImageId]]:
+    """The ids under the tenant all of whose listed objects were written before then, a page of the listing at a time.
+
+    A listing tells when each version came, so nothing is asked of the single object; keys under a delete marker are in it too.
+    """
     after = ""
-    while page := await bucket.scan(f"{tenant}/", after=after, limit=1000):
-        yield list(dict.fromkeys(ImageId(stored.key.split("/")[1]) for stored in page if stored.modified_at < before))
+    while page := await bucket.piles(f"{tenant}/", after=after, limit=1000):
+        written_at: dict[ImageId, datetime] = {}
+        for pile in page:
+            image, last = ImageId(pile.key.split("/")[1]), max(layer.modified_at for layer in pile.layers)
+            written_at[image] = max(last, written_at.get(image, last))
+        yield [image for image, last in written_at.items() if last < before]
         after = page[-1].key
         await asyncio.sleep(0)

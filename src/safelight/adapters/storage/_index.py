@@ -17,11 +17,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from safelight.adapters.storage._blobs import Blob
 from safelight.errors import AlreadyExists, Missing, WrongState
+from safelight.ports.archive import Layer, Pile
 from safelight.ports.storage import Stored
 
 T = TypeVar("T")
@@ -141,6 +144,25 @@ class Index:
         )
         return [_row(row).stored for row in found]
 
+    def piles(self, bucket: str, prefix: str, after: str, limit: int) -> list[Pile]:
+        """Keys with all their rows, oldest first, by key, from behind `after`."""
+        found = self._reader().execute(
+            "select key, version, size_bytes, modified_us, is_marker from versions where bucket = ? and key in ("
+            "select distinct key from versions where bucket = ? and key >= ? and key < ? and key > ? order by key limit ?"
+            ") order by key, seq",
+            (bucket, bucket, *_range(prefix), _text(after), max(0, limit)),
+        )
+        return [
+            Pile(
+                key,
+                tuple(
+                    Layer(version=version, size_bytes=size_bytes, modified_at=_moment(modified_us), is_marker=bool(is_marker))
+                    for _, version, size_bytes, modified_us, is_marker in rows
+                ),
+            )
+            for key, rows in groupby(found, key=itemgetter(0))
+        ]
+
     def known(self, blobs: Sequence[str]) -> set[str]:
         """Those of the blobs that a row names."""
         found = self._reader().execute(
@@ -174,6 +196,14 @@ class Index:
         def change(rows: sqlite3.Connection) -> None:
             if _is_readable(_top(rows, bucket, marker.key)):
                 _insert(rows, bucket, marker, None)
+
+        self._write(change)
+
+    def lay(self, bucket: str, marker: Stored) -> None:
+        """A delete marker on top, whatever lies below."""
+
+        def change(rows: sqlite3.Connection) -> None:
+            _insert(rows, bucket, marker, None)
 
         self._write(change)
 
@@ -319,6 +349,10 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 def _top(rows: sqlite3.Connection, bucket: str, key: str) -> tuple[int] | None:
     found: tuple[int] | None = rows.execute(
         "select is_marker from versions where bucket = ? and key = ? order by seq desc limit 1", (bucket, _text(key))
@@ -366,7 +400,7 @@ def _row(row: tuple[Any, ...]) -> Row:
         size_bytes=size_bytes,
         etag=etag,
         media_type=media_type,
-        modified_at=_EPOCH + timedelta(microseconds=modified_us),
+        modified_at=_moment(modified_us),
         metadata=fields,
         is_latest=bool(is_latest),
         is_marker=bool(is_marker),

@@ -21,7 +21,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, ParamSpec, Self, TypeVar
@@ -33,6 +33,7 @@ from safelight.adapters.storage._index import CommitUnsure, Index, Row
 from safelight.adapters.storage._keyring import KeyRing, UnknownKey, create_key_file
 from safelight.adapters.storage._names import check_key
 from safelight.errors import BackendUnavailable, DamagedObject, Missing, WrongState
+from safelight.ports.archive import Pile
 from safelight.ports.storage import Body, Opened, Stored
 
 log = structlog.get_logger(__name__)
@@ -210,7 +211,7 @@ def _ring_of(key_file: Path | None, index: Index) -> KeyRing:
 
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
-    """One bucket of a LocalStore; keeps the promise of ports.storage.Storage."""
+    """One bucket of a LocalStore; keeps the promises of Storage and Archive."""
 
     store: LocalStore
     name: str
@@ -231,6 +232,9 @@ class LocalStorage:
         """
         check_key(key)
         put = _Put(self.store, self.name, key, media_type, dict(metadata or {}), if_absent=if_absent, is_durable=is_durable)
+        return await self._put(put, body)
+
+    async def _put(self, put: _Put, body: Body) -> Stored:
         try:
             if isinstance(body, bytes):
                 return await self.store.settle(lambda parts: put.whole(parts, body))
@@ -318,6 +322,21 @@ class LocalStorage:
 
         return await self.store.run(work)
 
+    async def piles(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> list[Pile]:
+        """See Archive.piles."""
+        return await self.store.run(lambda parts: parts.index.piles(self.name, prefix, after, limit))
+
+    async def lay(self, stored: Stored, body: Body) -> Stored:
+        """See Archive.lay."""
+        check_key(stored.key)
+        if stored.is_marker:
+            marker = replace(self._marker(stored.key), modified_at=stored.modified_at)
+            await self.store.run(lambda parts: parts.index.lay(self.name, marker))
+            return marker
+        metadata = dict(stored.metadata)
+        put = _Put(self.store, self.name, stored.key, stored.media_type, metadata, at=stored.modified_at)
+        return await self._put(put, body)
+
     def _find(self, parts: _Parts, key: str, version: str | None) -> tuple[Row, Blob]:
         row = parts.index.find(self.name, key, version)
         if row is None or row.blob is None:
@@ -362,10 +381,12 @@ class _Put:
         media_type: str,
         metadata: Mapping[str, str],
         *,
-        if_absent: bool,
-        is_durable: bool,
+        if_absent: bool = False,
+        is_durable: bool = True,
+        at: datetime | None = None,
     ) -> None:
         self._store = store
+        self._at = at
         self._bucket = bucket
         self._key = key
         self._media_type = media_type
@@ -393,7 +414,7 @@ class _Put:
             size_bytes=blob.size_bytes,
             etag=blob.etag,
             media_type=self._media_type,
-            modified_at=self._store.clock(),
+            modified_at=self._at or self._store.clock(),
             metadata=self._metadata,
         )
         try:

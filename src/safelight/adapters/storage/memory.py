@@ -14,6 +14,7 @@ from typing import Final
 
 from safelight.adapters.storage._names import check_key
 from safelight.errors import AlreadyExists, Missing
+from safelight.ports.archive import Layer, Pile
 from safelight.ports.storage import Body, Opened, Stored
 
 CHUNK_BYTES: Final = 256 * 1024
@@ -26,7 +27,7 @@ class _Version:
 
 
 class MemoryStorage:
-    """One bucket; keeps the promise of ports.storage.Storage. Nothing is awaited between a check and its change."""
+    """One bucket; keeps the promises of Storage and Archive. Nothing is awaited between a check and its change."""
 
     def __init__(self, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -120,6 +121,20 @@ class MemoryStorage:
         """See Storage.purge."""
         return sum(len(self._piles.pop(key)) for key in [key for key in self._piles if key.startswith(prefix)])
 
+    async def piles(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> list[Pile]:
+        """See Archive.piles."""
+        keys = sorted(key for key in self._piles if key.startswith(prefix) and key > after)[: max(0, limit)]
+        return [Pile(key, tuple(_layer(each.stored) for each in self._piles[key])) for key in keys]
+
+    async def lay(self, stored: Stored, body: Body) -> Stored:
+        """See Archive.lay."""
+        check_key(stored.key)
+        data = body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
+        etag = "" if stored.is_marker else hashlib.sha256(data).hexdigest()
+        laid = replace(stored, version=self._new_version(), size_bytes=len(data), etag=etag, is_latest=True)
+        self._piles.setdefault(stored.key, []).append(_Version(laid, data))
+        return laid
+
     def _new_version(self) -> str:
         return f"{next(self._numbers):032x}"
 
@@ -144,6 +159,10 @@ class MemoryStorage:
 
     def _seen(self, version: _Version) -> Stored:
         return replace(version.stored, is_latest=version is self._piles[version.stored.key][-1])
+
+
+def _layer(stored: Stored) -> Layer:
+    return Layer(version=stored.version, size_bytes=stored.size_bytes, modified_at=stored.modified_at, is_marker=stored.is_marker)
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:

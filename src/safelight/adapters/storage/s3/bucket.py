@@ -25,6 +25,7 @@ from safelight.adapters.storage.s3.connection import settled
 from safelight.adapters.storage.s3.options import BucketName
 from safelight.adapters.storage.s3.upload import PART_BYTES, Multipart, Payload, gathered
 from safelight.errors import AlreadyExists, BackendUnavailable, Missing
+from safelight.ports.archive import Layer, Pile
 from safelight.ports.storage import Body, Opened, Stored
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _HEADERS: Final = frozenset(
 
 
 class S3Storage:
-    """One bucket; keeps the promise of ports.storage.Storage."""
+    """One bucket; keeps the promises of Storage and Archive."""
 
     def __init__(self, store: S3Store, name: BucketName) -> None:
         self._store = store
@@ -65,19 +66,24 @@ class S3Storage:
         is_durable: bool = True,
     ) -> Stored:
         """See Storage.put. A server has but one durability, so `is_durable` changes nothing."""
+        return await self._put(key, body, media_type, metadata or {}, datetime.now(UTC), is_new=if_absent)
+
+    async def _put(
+        self, key: str, body: Body, media_type: str, metadata: Mapping[str, str], at: datetime, *, is_new: bool
+    ) -> Stored:
         check_key(key)
         connection = self._store.connection
         name = self._name_of(key)
         async with gathered(body, self._store.options.spool_path) as payload:
-            label = names.Label(payload.sha256, datetime.now(UTC), secrets.token_hex(8), dict(metadata or {}))
+            label = names.Label(payload.sha256, at, secrets.token_hex(8), dict(metadata))
             headers = label.headers()
             if payload.size_bytes <= PART_BYTES:
                 version = await settled(
-                    self._put_whole(connection, name, payload, media_type, headers, is_new=if_absent),
+                    self._put_whole(connection, name, payload, media_type, headers, is_new=is_new),
                     lambda version: self._remove(connection, name, version),
                 )
             else:
-                version = await self._put_parts(connection, name, payload, media_type, headers, is_new=if_absent)
+                version = await self._put_parts(connection, name, payload, media_type, headers, is_new=is_new)
         return Stored(
             key=key,
             version=version,
@@ -219,6 +225,31 @@ class S3Storage:
             await _gathered([self._remove(connection, each["Key"], each["VersionId"]) for each in refused])
             count += len(entries)
         return count
+
+    async def piles(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> list[Pile]:
+        """See Archive.piles. A request for a thousand versions, none for a single one."""
+        connection = self._store.connection
+        found: list[Pile] = []
+        if limit <= 0 or not names.is_prefix(prefix):
+            return found
+        behind = self._prefix + names.to_s3(after.encode(errors="replace").decode()) if after else ""
+        async for name, entries in listing.piles(connection, self._bucket, self._prefix + names.to_s3(prefix), behind):
+            key = names.from_s3(name.removeprefix(self._prefix))
+            if key is None:
+                continue
+            found.append(Pile(key, tuple(_layer(each) for each in reversed(entries))))
+            if len(found) == limit:
+                break
+        return found
+
+    async def lay(self, stored: Stored, body: Body) -> Stored:
+        """See Archive.lay. The time of a marker is S3's."""
+        if not stored.is_marker:
+            return await self._put(stored.key, body, stored.media_type, stored.metadata, stored.modified_at, is_new=False)
+        check_key(stored.key)
+        connection, name = self._store.connection, self._name_of(stored.key)
+        answer = await connection.call("mark", lambda: connection.client.delete_object(Bucket=self._bucket, Key=name))
+        return replace(stored, version=str(answer.get("VersionId") or "null"), is_latest=True)
 
     # One object, one request.
 
@@ -408,6 +439,10 @@ class S3Storage:
             metadata=label.metadata if label else names.metadata(headers),
             is_latest=latest is None or latest == version,
         )
+
+
+def _layer(entry: listing.Entry) -> Layer:
+    return Layer(version=entry.version, size_bytes=entry.size_bytes, modified_at=entry.modified_at, is_marker=entry.is_marker)
 
 
 async def _head(store: Bytes, name: str, options: GetOptions) -> GetResult:

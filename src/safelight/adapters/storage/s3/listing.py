@@ -31,6 +31,7 @@ class Entry:
     version: str
     is_marker: bool
     is_latest: bool
+    size_bytes: int
     modified_at: datetime
 
 
@@ -59,6 +60,7 @@ def _add_pile(response_dict: dict[str, Any], customized_response_dict: dict[str,
                 version=values.get("VersionId") or "null",
                 is_marker=_tag(child) == "DeleteMarker",
                 is_latest=values.get("IsLatest") == "true",
+                size_bytes=int(values.get("Size") or 0),
                 modified_at=datetime.fromisoformat(values["LastModified"]).astimezone(UTC),
             )
         )
@@ -85,6 +87,41 @@ async def names(connection: Connection, bucket: str, prefix: str, after: str) ->
         if not page.get("IsTruncated"):
             return
         turning = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+async def piles(connection: Connection, bucket: str, prefix: str, after: str) -> AsyncIterator[tuple[str, list[Entry]]]:
+    """S3 keys that begin with `prefix`, behind `after`, in order, each with every version and marker of it, newest first."""
+    held: list[Entry] = []
+    async for page in _pages(connection, bucket, prefix, after):
+        for entry in page:
+            if held and held[-1].name != entry.name:
+                yield held[-1].name, held
+                held = []
+            held.append(entry)
+    if held:
+        yield held[-1].name, held
+
+
+async def _pages(connection: Connection, bucket: str, prefix: str, after: str) -> AsyncIterator[list[Entry]]:
+    client = connection.client
+    turning: dict[str, str] = {"KeyMarker": after} if after else {}
+    if connection.lists_whole and turning:
+        whole = await connection.call(
+            "list versions", lambda: client.list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=PAGE)
+        )
+        if not whole.get("IsTruncated"):
+            yield sorted((each for each in whole[_PILE] if each.name > after), key=lambda each: each.name)
+            return
+    while True:
+        arguments = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE, **turning}
+        page = await connection.call(
+            "list versions",
+            lambda arguments=arguments: client.list_object_versions(**arguments),  # type: ignore[misc]
+        )
+        yield sorted(page[_PILE], key=lambda each: each.name)
+        if not page.get("IsTruncated"):
+            return
+        turning = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page.get("NextVersionIdMarker", "")}
 
 
 async def first_entries(connection: Connection, bucket: str, prefix: str) -> list[Entry]:
