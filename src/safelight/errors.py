@@ -12,7 +12,8 @@ SafelightError
 ├── Unprocessable       422  CorruptImage EmptyFile DecodeBudgetExceeded
 ├── TooMany             429
 ├── Unavailable         503  Busy SandboxLost BackendUnavailable
-└── DamagedObject       503  never worth another try
+├── DamagedObject       503  never worth another try
+└── SearchUnavailable   503  never worth another try
 
 A class's docstring is the default message; `code` is the contract with clients and never changes; `kind` is one of eleven,
 and only `api/problems.py` turns a kind into a status, only `cli.py` into an exit code. What a stranger must not read goes
@@ -275,4 +276,11 @@ class DamagedObject(SafelightError):
     """The stored bytes of this object are damaged."""
 
     code = "damaged_object"
+    kind = Kind.UNAVAILABLE
+
+
+class SearchUnavailable(SafelightError):
+    """This installation has no search."""
+
+    code = "search_unavailable"
     kind = Kind.UNAVAILABLE

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -35,6 +35,15 @@ def _s3_url(value: str) -> str:
     if value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*/?", value):
         raise ValueError("s3://bucket or s3://bucket/prefix")
     return value
+
+
+def _database_url(*words: str) -> Callable[[str], str]:
+    def checked(value: str) -> str:
+        if value and value not in words and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError(", ".join(words) + " or postgresql://user:password@host:5432/database")
+        return value
+
+    return checked
 
 
 class _Section(BaseModel):
@@ -96,6 +105,26 @@ class CatalogSettings(_Section):
         SecretStr(""),
         description="64 hexadecimal digits that encrypt signing secrets, the same on every machine of an installation."
         " Empty: `keys/catalog.key` in the data directory, made at the first start.",
+    )
+
+
+class SearchSettings(_Section):
+    """Where the full text is."""
+
+    url: Annotated[str, AfterValidator(_database_url("none", "sqlite"))] = Field(
+        "",
+        description="`postgresql://…`, `sqlite` (a file in the data directory), or `none`: everything but search then works."
+        " Empty: where the records are; `none` where those are in DynamoDB.",
+    )
+
+
+class WorkflowsSettings(_Section):
+    """Where the durable work is."""
+
+    url: Annotated[str, AfterValidator(_database_url("sqlite"))] = Field(
+        "",
+        description="`postgresql://…`, or `sqlite` (a file in the data directory, for one machine)."
+        " Empty: where the records are; `sqlite` where those are in DynamoDB.",
     )
 
 
@@ -182,6 +211,8 @@ class Settings(BaseSettings):
     server: Server = Server()
     storage: Storage = Storage()
     catalog: CatalogSettings = CatalogSettings()
+    search: SearchSettings = SearchSettings()
+    workflows: WorkflowsSettings = WorkflowsSettings()
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     develop: Develop = Develop()
@@ -206,13 +237,30 @@ class Settings(BaseSettings):
 
     @property
     def is_embedded(self) -> bool:
-        """Records, search and workflows are files in the data directory."""
+        """The records are in a file in the data directory."""
         return not self.catalog.url
+
+    @property
+    def is_on_dynamodb(self) -> bool:
+        """The records are in DynamoDB, which neither searches nor keeps workflows."""
+        return self.catalog.url.startswith("dynamodb://")
+
+    @property
+    def search_url(self) -> str:
+        """`none`, `sqlite`, or the database's address."""
+        beside = "sqlite" if self.is_embedded else "none" if self.is_on_dynamodb else self.catalog.url
+        return self.search.url or beside
+
+    @property
+    def workflows_url(self) -> str:
+        """`sqlite`, or the database's address."""
+        beside = "sqlite" if self.is_embedded or self.is_on_dynamodb else self.catalog.url
+        return self.workflows.url or beside
 
     @property
     def is_alone(self) -> bool:
         """Nobody else takes pictures into the same buckets: files of this machine, held by one server with one process."""
-        return self.is_embedded and not self.storage.url and self.server.workers == 1
+        return self.is_embedded and self.workflows_url == "sqlite" and not self.storage.url and self.server.workers == 1
 
     @property
     def spool_path(self) -> Path:

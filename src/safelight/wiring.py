@@ -291,20 +291,25 @@ def s3_options(settings: Settings) -> S3Options:
 
 
 def _search(settings: Settings) -> Search:
-    if settings.is_embedded:
+    if settings.search_url == "none":
+        from safelight.adapters.search.none import NoSearch
+
+        return NoSearch()
+    if settings.search_url == "sqlite":
         from safelight.adapters.search.sqlite import SqliteSearch
 
         return SqliteSearch(settings.data_dir / "search.db")
     from safelight.adapters.search.postgres import PostgresSearch
 
-    return PostgresSearch(settings.catalog_url)
+    return PostgresSearch(settings.search_url)
 
 
 def _engine(settings: Settings) -> Callable[[flows.Bound], Workflows]:
     def engine(bound: flows.Bound) -> Workflows:
         from safelight.adapters.workflows.dbos import DbosWorkflows
 
-        url = f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if settings.is_embedded else settings.catalog_url
+        is_file = settings.workflows_url == "sqlite"
+        url = f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if is_file else settings.workflows_url
         return DbosWorkflows(url, bound, concurrency=settings.develop.waiting)
 
     return engine

@@ -48,10 +48,43 @@ def test_a_server_is_alone_only_on_its_own_files_with_one_process():
     assert not Settings(server={"workers": 2}).is_alone
     assert not Settings(storage={"url": "s3://pictures"}).is_alone
     assert not Settings(catalog={"url": "postgresql://db/safelight"}).is_alone
+    assert not Settings(workflows={"url": "postgresql://db/safelight"}).is_alone
 
 
 def test_an_address_of_a_bucket_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("SAFELIGHT_STORAGE__URL", "https://bucket")
 
     with pytest.raises(BadField, match="SAFELIGHT_STORAGE__URL"):
+        settings()
+
+
+@pytest.mark.parametrize(
+    ("fields", "search", "workflows"),
+    [
+        ({}, "sqlite", "sqlite"),
+        ({"catalog": {"url": "postgresql://db/a"}}, "postgresql://db/a", "postgresql://db/a"),
+        ({"catalog": {"url": "dynamodb://images"}}, "none", "sqlite"),
+        (
+            {
+                "catalog": {"url": "dynamodb://images"},
+                "search": {"url": "postgresql://db/b"},
+                "workflows": {"url": "postgresql://db/c"},
+            },
+            "postgresql://db/b",
+            "postgresql://db/c",
+        ),
+    ],
+    ids=["files", "PostgreSQL", "DynamoDB alone", "DynamoDB with both"],
+)
+def test_search_and_workflows_are_where_the_records_are_unless_told_otherwise(fields, search, workflows):
+    chosen = Settings(**fields)
+
+    assert (chosen.search_url, chosen.workflows_url) == (search, workflows)
+
+
+@pytest.mark.parametrize("name", ["SAFELIGHT_SEARCH__URL", "SAFELIGHT_WORKFLOWS__URL"])
+def test_an_address_of_a_search_or_an_engine_that_there_is_not_is_refused(monkeypatch, name):
+    monkeypatch.setenv(name, "mongodb://host")
+
+    with pytest.raises(BadField, match=name):
         settings()

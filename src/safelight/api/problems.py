@@ -49,7 +49,7 @@ def headers_of(error: SafelightError) -> dict[str, str]:
     headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
     if error.kind is Kind.UNAUTHENTICATED:
         headers["www-authenticate"] = 'Bearer realm="safelight"'
-    if error.kind in (Kind.UNAVAILABLE, Kind.TOO_MANY):
+    if error.is_transient or error.kind is Kind.TOO_MANY:
         headers["retry-after"] = str(error.extra.get("retry_after_s", 1))
     return headers
 

@@ -1,1 +1,4 @@
-"""The search port, kept twice: `sqlite.SqliteSearch` in a file, `memory.MemorySearch` for tests. Nothing is imported here."""
+"""The search port, kept three times: `sqlite.SqliteSearch` in a file, `postgres.PostgresSearch`, `memory.MemorySearch` for tests.
+
+`none.NoSearch` stands where an installation has chosen to have none. Nothing is imported here.
+"""
