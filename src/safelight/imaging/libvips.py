@@ -9,7 +9,7 @@ Called by the probe and the pipeline; nothing outside of `imaging` needs it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final
@@ -53,6 +53,17 @@ def decoding() -> Iterator[None]:
         raise DecodeBudgetExceeded from error
 
 
+_LOADERS: Final[Mapping[Format, Callable[..., Pixels]]] = {
+    Format.JPEG: pyvips.Image.jpegload_source,
+    Format.PNG: pyvips.Image.pngload_source,
+    Format.GIF: pyvips.Image.gifload_source,
+    Format.WEBP: pyvips.Image.webpload_source,
+    Format.AVIF: pyvips.Image.heifload_source,
+    Format.HEIC: pyvips.Image.heifload_source,
+    Format.TIFF: pyvips.Image.tiffload_source,
+}
+
+
 def open_header(data: bytes, format: Format) -> Pixels:
     """The picture's first frame with its fields, nothing decoded. Raises CorruptImage, UnsupportedFormat."""
     if format is Format.HEIC and not HAS_HEIC:
@@ -83,21 +94,14 @@ def _open(data: bytes, format: Format, **options: Any) -> Pixels:
     # fail_on must go through the loader: thumbnail_buffer ignores it (libvips #5195). 'warning' would refuse
     # sound pictures of some Samsung phones (libvips #2309).
     options |= {"access": "sequential", "fail_on": "error"}
-    match format:
-        case Format.JPEG:
-            return pyvips.Image.jpegload_buffer(data, **options)
-        case Format.PNG:
-            return pyvips.Image.pngload_buffer(data, **options)
-        case Format.GIF:
-            return pyvips.Image.gifload_buffer(data, **options)
-        case Format.WEBP:
-            return pyvips.Image.webpload_buffer(data, **options)
-        case Format.AVIF | Format.HEIC:
-            return pyvips.Image.heifload_buffer(data, **options)
-        case Format.TIFF:
-            return pyvips.Image.tiffload_buffer(data, **options)
-        case Format.SVG:
-            return _open_svg(data, options)
+    if format is Format.SVG:
+        return _open_svg(data, options)
+    # From a source, since pyvips copies what is given to a loader of buffers, each time anew. Which loader it is we say, all the
+    # same: `new_from_source` would choose by content.
+    source = pyvips.Source.new_from_memory(data)
+    image = _LOADERS[format](source, **options)
+    image._references.append(source)  # noqa: SLF001  # pyvips does so for images of its own choice: libvips reads `data` itself
+    return image
 
 
 def _open_svg(data: bytes, options: dict[str, Any]) -> Pixels:
