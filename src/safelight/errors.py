@@ -239,6 +239,12 @@ class DecodeBudgetExceeded(Unprocessable):
     code = "decode_budget_exceeded"
 
 
+class OverMaxBytes(Unprocessable):
+    """No quality makes a file of this size as small as `max_bytes` asks."""
+
+    code = "over_max_bytes"
+
+
 class TooMany(SafelightError):
     """Too many requests."""
 

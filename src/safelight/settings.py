@@ -185,6 +185,12 @@ class DeliverySettings(_Section):
         ge=64 * 1024**2,
         description="Decoded bytes of all those together; one that needs more is made alone.",
     )
+    render_s: float = Field(15.0, gt=0, description="Seconds that making one of them may take; then it is refused.")
+    max_animation_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="Width times height times frames that transforms keep playing; of more, the first frame is shown.",
+    )
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
 
 

@@ -31,7 +31,7 @@ from safelight.ports.search import Search
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
-from safelight.services.delivery import Delivery
+from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
@@ -227,9 +227,14 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         delivery=Delivery(
             catalog,
             buckets,
+            sandbox,
             clock,
             instruments,
-            settings.delivery.url_ttl_s,
+            DeliveryLimits(
+                url_ttl_s=settings.delivery.url_ttl_s,
+                render_s=settings.delivery.render_s,
+                max_animation_pixels=settings.delivery.max_animation_pixels,
+            ),
             gate=Gate(
                 capacity=settings.delivery.render_memory_bytes,
                 most=settings.delivery.max_renders,

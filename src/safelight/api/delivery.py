@@ -119,6 +119,8 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
     ]
     if found.varies:
         headers.append((b"vary", b"Accept"))
+    if found.is_cut_short:
+        headers.append((b"safelight-animation", b"first-frame"))
     if found.download:
         headers.append((b"content-disposition", disposition(found.download).encode()))
     match condition(asked, etag, found.modified_at):

@@ -69,6 +69,13 @@ class ImageProblem(Out):
     detail: str
 
 
+class FocalPoint(In):
+    """A point as fractions of the upright picture, from its upper left corner; four decimals count."""
+
+    x: float = Field(ge=0, le=1)
+    y: float = Field(ge=0, le=1)
+
+
 class ImageOut(Out):
     """One image: what its owner said, what the file says, what was made of it and where it is delivered."""
 
@@ -88,6 +95,7 @@ class ImageOut(Out):
     width: int = Field(description="Pixels, orientation applied.")
     height: int = Field(description="Pixels, orientation applied.")
     frames: int
+    focal_point: FocalPoint | None = Field(description="What `gravity=focal` keeps inside.")
     taken_at: datetime | None
     camera: str
     place: str
@@ -127,6 +135,7 @@ def image_json(
         "width": image.width,
         "height": image.height,
         "frames": image.frames,
+        "focal_point": {"x": image.focal_point.x, "y": image.focal_point.y} if image.focal_point else None,
         "taken_at": image.taken_at,
         "camera": image.camera,
         "place": image.place,
@@ -207,6 +216,7 @@ class ImagePatch(In):
     description: str | None = Field(None, max_length=MAX_DESCRIPTION)
     tags: list[str] | None = None
     visibility: Visibility | None = None
+    focal_point: FocalPoint | None = Field(None, description="What `gravity=focal` keeps inside; null takes it away.")
     custom: dict[str, Any] | None = None
 
 

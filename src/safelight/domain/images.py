@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.errors import BadField, WrongState
+from safelight.imaging.transform.values import Focal
 
 MAX_TITLE: Final = 200
 MAX_DESCRIPTION: Final = 5_000
@@ -103,6 +104,10 @@ class Image:
     width: int
     height: int
     frames: int = 1
+    has_alpha: bool = False
+    """Some of the developed picture is clear."""
+    focal_point: Focal | None = None
+    """What `gravity=focal` keeps inside; stays when the bytes are replaced."""
     taken_at: datetime | None = None
     camera: str = ""
     place: str = ""
@@ -164,6 +169,11 @@ class Image:
         """All that there are, newest first."""
         return (self.present, *reversed(self.earlier))
 
+    def address(self, *, by_focal_point: bool = False) -> str:
+        """The `v` of a delivery URL: another one whenever the same URL would mean other pixels, so that no cache needs a purge."""
+        point = self.focal_point if by_focal_point else None
+        return f"{self.developed_version}-{point}" if point else str(self.developed_version)
+
     @property
     def prefix(self) -> str:
         """Under which every object of this image lies, in both buckets and all versions."""
@@ -181,7 +191,7 @@ class Image:
         return replace(self, revision=self.revision + 1, updated_at=at, **changes)
 
     def edited(self, *, at: datetime, **changes: Any) -> Image:
-        """With other words, tags, visibility or custom values. Raises BadField, WrongState (in the trash)."""
+        """With other words, tags, visibility, focal point or custom values. Raises BadField, WrongState (in the trash)."""
         if self.is_trashed:
             raise WrongState("The image is in the trash; restore it first.")
         return self._changed(at, **checked(changes))

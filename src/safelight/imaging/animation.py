@@ -36,6 +36,17 @@ class Animation:
         pixels = strip.numpy().reshape(frames, strip.height // frames, strip.width, strip.bands)
         return cls(pixels, tuple(delays[:frames]), loop)
 
+    @staticmethod
+    def strip_of(pixels: NDArray[np.uint8], delays: tuple[int, ...], loop: int) -> Pixels:
+        """Frames whose alpha is straight, as the encoder wants them: one tall image that knows its page height, delays and loop count."""
+        frames, tall, wide, bands = pixels.shape
+        image = _image(pixels.reshape(frames * tall, wide, bands)).copy()
+        image.set_type(pyvips.GValue.gint_type, "page-height", tall)
+        image.set_type(pyvips.GValue.gint_type, "loop", loop)
+        if delays:
+            image.set_type(pyvips.GValue.array_int_type, "delay", list(delays))
+        return image
+
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of a frame."""
@@ -55,12 +66,8 @@ class Animation:
     def strip(self) -> Pixels:
         """As the encoder wants it: one tall image that knows its page height, delays and loop count."""
         frames, tall, wide, bands = self.pixels.shape
-        image = _straight(_image(self.pixels.reshape(frames * tall, wide, bands))).copy()
-        image.set_type(pyvips.GValue.gint_type, "page-height", tall)
-        image.set_type(pyvips.GValue.gint_type, "loop", self.loop)
-        if self.delays:
-            image.set_type(pyvips.GValue.array_int_type, "delay", list(self.delays))
-        return image
+        straight = _straight(_image(self.pixels.reshape(frames * tall, wide, bands)))
+        return self.strip_of(straight.numpy().reshape(self.pixels.shape), self.delays, self.loop)
 
     def still(self) -> Pixels:
         """The first frame."""

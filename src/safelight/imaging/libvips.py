@@ -9,6 +9,8 @@ Called by the probe and the pipeline; nothing outside of `imaging` needs it.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -40,13 +42,48 @@ if HAS_HEIC:
     import pi_heif
 
 
+class Stop:
+    """Ends work in libvips: at a deadline, or when told to from another thread.
+
+    Pixels that stream end within milliseconds. An encoder at work is beyond reach (AVIF takes no interruption), so it is asked
+    again between encodings.
+    """
+
+    def __init__(self, budget_s: float = math.inf) -> None:
+        """The seconds count from now."""
+        self._deadline = time.monotonic() + budget_s
+        self._told = False
+
+    def now(self) -> None:
+        """From any thread."""
+        self._told = True
+
+    @property
+    def is_due(self) -> bool:
+        """Told to, or out of time."""
+        return self._told or time.monotonic() > self._deadline
+
+    def check(self) -> None:
+        """Raises DecodeBudgetExceeded when it is time."""
+        if self.is_due:
+            raise DecodeBudgetExceeded("The transform takes more time than allowed.")
+
+    def watching(self, image: Pixels) -> Pixels:
+        """The same picture; making its pixels fails with pyvips.Error once it is time. Raises DecodeBudgetExceeded if it is now."""
+        self.check()
+        image = image.copy()
+        image.set_progress(True)
+        image.signal_connect("eval", lambda watched, _progress: watched.set_kill(True) if self.is_due else None)
+        return image
+
+
 @contextmanager
 def decoding() -> Iterator[None]:
     """Driver errors become ours. Raises CorruptImage, DecodeBudgetExceeded."""
     try:
         yield
     except pyvips.Error as error:
-        if "out of memory" in str(error):
+        if "out of memory" in str(error) or "killed" in str(error):
             raise DecodeBudgetExceeded from error
         raise CorruptImage from error
     except MemoryError as error:
@@ -72,10 +109,10 @@ def open_header(data: bytes, format: Format) -> Pixels:
         return _open(data, format)
 
 
-def open_pixels(data: bytes, format: Format, *, shrink: int = 1, scale: float = 1.0, frames: int = 1) -> Pixels:
+def open_pixels(data: bytes, format: Format, *, shrink: int = 1, scale: float = 1.0, frames: int = 1, page: int = 0) -> Pixels:
     """The picture, to be read once from top to bottom; several frames stand below each other in one tall strip.
 
-    `shrink` (1, 2, 4, 8) is for JPEG and `scale` for SVG only. Damage shows when the pixels are asked for, as pyvips.Error.
+    `shrink` (1, 2, 4, 8) is for JPEG and `scale` for SVG only; `page` counts from 0, TIFF and what plays have several. Damage shows when the pixels are asked for, as pyvips.Error.
     Raises CorruptImage, UnsupportedFormat.
     """
     with decoding():
@@ -87,6 +124,8 @@ def open_pixels(data: bytes, format: Format, *, shrink: int = 1, scale: float = 
             return _open(data, format, scale=scale)
         if frames > 1:
             return _open(data, format, n=frames)
+        if page:
+            return _open(data, format, page=page)
         return _open(data, format)
 
 

@@ -10,6 +10,7 @@ libvips for a thumbnail per size decodes per size and costs twice as much.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def develop(data: bytes, recipe: Recipe | None = None, limits: Limits | None = N
         small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
         rgba = _rgba(small)
         return Developed(
-            header=header,
+            header=replace(header, has_alpha=pictures.has_alpha),
             files=files,
             facts=facts,
             thumbhash=placeholders.thumbhash(rgba),
@@ -129,6 +130,10 @@ class _Moving:
     def __init__(self, frames: Animation) -> None:
         self._frames = frames
         self._first = Animation(frames.pixels[:1], (), 0)
+
+    @property
+    def has_alpha(self) -> bool:
+        return bool(self._frames.pixels.shape[-1] == 4 and self._frames.pixels[..., 3].min() < 255)
 
     def still(self, size: Size) -> Pixels:
         return self._first.reduced(*size).still()

@@ -147,6 +147,7 @@ class Developed:
     """A developed picture: its files (the master among them) and what was learnt on the way."""
 
     header: Header
+    """As the probe tells it, but `has_alpha` only if some of the picture is clear."""
     files: tuple[File, ...]
     facts: Facts
     thumbhash: bytes

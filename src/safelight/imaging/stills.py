@@ -26,6 +26,11 @@ class Stills:
             self._reduce(size)
         self._parent = min(self._made)
 
+    @property
+    def has_alpha(self) -> bool:
+        """Whether some of it is clear."""
+        return bool(self._base.hasalpha())
+
     def still(self, size: Size) -> Pixels:
         """The picture at this size, no larger than the base. Ask for large sizes first: small ones derive from them."""
         if size not in self._made:

@@ -3,16 +3,18 @@
 Presets go by signed URL, or by plain URL where the image is not private; any other transform by signed URL only, since whoever
 may ask for any size may have us compute for ever.
 
-A hit touches two dictionaries and one HMAC. What has not been made, or has been lost, is made from our own master: once per key
-however many ask, at most so many at a time.
+A hit touches two dictionaries and one HMAC. What has not been made, or has been lost, is made: once per key however many ask, at
+most so many at a time; from our own master in a thread, or, where that does not suffice, from the original in the sandbox.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote
@@ -21,12 +23,23 @@ from safelight import signing
 from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
 from safelight.domain.accounts import SigningKey
 from safelight.domain.ids import ImageId, TenantId, is_id
-from safelight.domain.images import Image, Visibility
-from safelight.errors import BadOption, BadSignature, DamagedObject, ExpiredSignature, Missing
-from safelight.imaging import PRESETS, Format
-from safelight.imaging.transform import Request, Source, best_format, estimate, is_transform, parse_request
+from safelight.domain.images import Image, Version, Visibility
+from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, ExpiredSignature, Missing
+from safelight.imaging import PRESETS, Format, Sandbox
+from safelight.imaging.metadata.packet import Credits, packet
+from safelight.imaging.transform import (
+    Gravity,
+    Metadata,
+    Original,
+    Request,
+    Settled,
+    is_transform,
+    parse_request,
+    settle,
+)
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
+from safelight.ports.storage import Storage
 from safelight.services.development import Buckets
 
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
@@ -68,6 +81,8 @@ class Delivered:
     """The format was chosen by the request's Accept."""
     download: str = ""
     """Name under which a browser should save it."""
+    is_cut_short: bool = False
+    """The first frame of an animation that is too large to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +91,26 @@ class _Known:
     ring: tuple[SigningKey, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLimits:
+    """What the settings say."""
+
+    url_ttl_s: int
+    render_s: float
+    """Seconds that making one rendition may take, once it has begun."""
+    max_animation_pixels: int
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One per process: its memory is its own, and it believes a record for at most two seconds unless told otherwise."""
 
     catalog: Catalog
     buckets: Buckets
+    sandbox: Sandbox
     clock: Callable[[], datetime]
     instruments: Instruments
-    url_ttl_s: int
+    limits: DeliveryLimits
     gate: Gate
     memory: ByteLru[str]
     known: Expiring[ImageId, _Known]
@@ -118,7 +144,8 @@ class Delivery:
             raise Missing
         is_public = image.visibility is Visibility.PUBLIC
         # A URL of another version still shows the image, as it is now, but nobody may keep that for the old address.
-        is_exact = asked.version == str(image.developed_version)
+        by_point = request is not None and request.spec.gravity is Gravity.FOCAL
+        is_exact = asked.version == image.address(by_focal_point=by_point)
         max_age = (31_536_000 if is_public or signature is None else _left(signature, now)) if is_exact else None
         if request is None:
             return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
@@ -148,10 +175,11 @@ class Delivery:
         lasting = image.rendition_key(preset, format.extension, version=image.developed_version)
         key = rendition.object_key if rendition else lasting
 
-        def make(master: bytes) -> bytes:
+        async def make() -> bytes:
             from safelight.imaging.pipeline import render
 
-            return render(master, side=SIDES[preset], format=format).data
+            master = await self.buckets.originals.get(image.delivered_master_key)
+            return (await asyncio.to_thread(render, master, side=SIDES[preset], format=format)).data
 
         body, source = await self._found(image, key, format, make, _DECODED_MASTER_BYTES)
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
@@ -160,19 +188,18 @@ class Delivery:
     async def _transformed(
         self, image: Image, request: Request, accept: str, *, is_public: bool, max_age_s: int | None
     ) -> Delivered:
-        format = request.spec.format or best_format(accept, request.spec)
-        spec = request.spec.resolved(format)
-        delivered = next(version for version in image.versions if version.number == image.developed_version)
-        weight = estimate(spec, Source.of(delivered.width, delivered.height))
-        digest = hashlib.sha256(spec.text.encode()).hexdigest()[:32]
+        version = next(version for version in image.versions if version.number == image.developed_version)
+        original = _original(image, version)
+        settled = settle(request, original, accept, max_animation_pixels=self.limits.max_animation_pixels)
+        format = settled.spec.format
+        assert format is not None  # settled
+        digest = hashlib.sha256(settled.spec.text.encode()).hexdigest()[:32]
         key = image.rendition_key(f"t-{digest}", format.extension, version=image.developed_version)
 
-        def make(master: bytes) -> bytes:
-            from safelight.imaging.transform.apply import transform
+        async def make() -> bytes:
+            return await self._made(image, version, settled)
 
-            return transform(master, spec, source_width=delivered.width, source_height=delivered.height).data
-
-        body, source = await self._found(image, key, format, make, weight)
+        body, source = await self._found(image, key, format, make, settled.weight)
         return Delivered(
             body,
             format.media_type,
@@ -181,12 +208,39 @@ class Delivery:
             is_public,
             max_age_s,
             source,
-            varies=request.spec.format is None,
+            varies=request.spec.format is None and not request.is_original,
             download=request.filename(format) if request.download else "",
+            is_cut_short=settled.is_cut_short,
         )
 
+    async def _made(self, image: Image, version: Version, settled: Settled) -> bytes:
+        xmp = packet(_credits(image, settled.spec.metadata))
+        if settled.needs_original:
+            async with _descriptor(self.buckets.originals, image.key_of_version(version.number)) as fd:
+                try:
+                    async with asyncio.timeout(self.limits.render_s):
+                        return (await self.sandbox.transform(fd, settled.spec, xmp=xmp)).data
+                except TimeoutError:
+                    raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
+        master = await self.buckets.originals.get(image.delivered_master_key)
+
+        from safelight.imaging.libvips import Stop
+        from safelight.imaging.transform.apply import transform
+
+        stop = Stop(self.limits.render_s)
+        size = {"source_width": version.width, "source_height": version.height}
+        making = asyncio.ensure_future(asyncio.to_thread(transform, master, settled.spec, **size, xmp=xmp, stop=stop))
+        try:
+            return (await asyncio.shield(making)).data
+        except asyncio.CancelledError:
+            stop.now()
+            # The thread still holds what the gate has counted: leave only when it has.
+            with contextlib.suppress(Exception):
+                await making
+            raise
+
     async def _found(
-        self, image: Image, key: str, format: Format, make: Callable[[bytes], bytes], weight: int
+        self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
     ) -> tuple[bytes, str]:
         """The bytes, from memory, from the store, or made now; and which."""
         body = self.memory.get(key)
@@ -199,15 +253,14 @@ class Delivery:
         return body, source
 
     async def _fetched(
-        self, image: Image, key: str, format: Format, make: Callable[[bytes], bytes], weight: int
+        self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
     ) -> tuple[bytes, str]:
         try:
             return await self.buckets.renditions.get(key), "store"
         except (Missing, DamagedObject):
             pass  # never made, lost or spoilt: it can be made
         async with self.gate.admit(weight):
-            master = await self.buckets.originals.get(image.delivered_master_key)
-            body = await asyncio.to_thread(make, master)
+            body = await make()
         await self.buckets.renditions.put(key, body, media_type=format.media_type, is_durable=False)
         self.instruments.deliveries.labels("rendered").inc()
         return body, "rendered"
@@ -229,7 +282,7 @@ class Delivery:
                 ring = tuple(await records.accounts.signing_keys())
             self.rings.put(tenant, ring)
         key = next(key for key in ring if key.retired_at is None)
-        return Signer(key, signing.expiry(self.clock().timestamp(), self.url_ttl_s))
+        return Signer(key, signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,18 +296,18 @@ class Signer:
         """Path and query; plain for public and unlisted images."""
         path = f"/i/{image.id}/{preset}.{extension}"
         if image.visibility is not Visibility.PRIVATE:
-            return f"{path}?v={image.developed_version}"
+            return f"{path}?v={image.address()}"
         return self._signed(image, path)
 
     def transform_url(self, image: Image, text: str) -> str:
         """Path and query of any transform, always signed; the signature is over the decoded path. Raises BadOption."""
-        parse_request(text)
+        by_point = parse_request(text).spec.gravity is Gravity.FOCAL
         path = f"/i/{image.id}/{text}"
-        signed = self._signed(image, path)
+        signed = self._signed(image, path, by_point=by_point)
         return quote(path, safe="/=,:") + signed.removeprefix(path)
 
-    def _signed(self, image: Image, path: str) -> str:
-        query = [("v", str(image.developed_version))]
+    def _signed(self, image: Image, path: str, *, by_point: bool = False) -> str:
+        query = [("v", image.address(by_focal_point=by_point))]
         return signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp, query=query)
 
 
@@ -266,6 +319,52 @@ def _check(ring: tuple[SigningKey, ...], path: str, signature: Signature, now: d
         raise BadSignature
     if signature.exp <= now.timestamp():
         raise ExpiredSignature
+
+
+def _original(image: Image, version: Version) -> Original:
+    return Original(
+        format=Format("svg" if version.media_type == Format.SVG.media_type else version.media_type.removeprefix("image/")),
+        width=version.width,
+        height=version.height,
+        frames=version.frames,
+        has_alpha=image.has_alpha,
+        profile=str(image.metadata.get("public", {}).get("icc_profile", "")),
+        focal_point=image.focal_point,
+    )
+
+
+def _credits(image: Image, wanted: Metadata) -> Credits:
+    """From what the file said when it was developed, not from what its owner says now: renditions are not made again for words."""
+    if wanted is Metadata.NONE:
+        return Credits()
+    public = image.metadata.get("public", {})
+    named = Credits(creator=str(public.get("creator", "")), copyright=str(public.get("copyright", "")))
+    if wanted is Metadata.COPYRIGHT:
+        return named
+    xmp, iptc, exif = (public.get(block, {}) for block in ("xmp", "iptc", "exif"))
+    keywords = xmp.get("dc:subject") or iptc.get("Keywords") or ()
+    return replace(
+        named,
+        title=str(xmp.get("dc:title") or iptc.get("ObjectName") or ""),
+        description=str(xmp.get("dc:description") or iptc.get("Caption-Abstract") or exif.get("ImageDescription") or ""),
+        keywords=[keywords] if isinstance(keywords, str) else [str(word) for word in keywords],
+        camera=image.camera,
+        lens=str(public.get("lens", "")),
+        taken_at=image.taken_at.isoformat() if image.taken_at else "",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _descriptor(storage: Storage, key: str) -> AsyncIterator[int]:
+    """The object in memory, as a file that a child can map; gone with the block. Raises Missing."""
+    opened = await storage.open(key)
+    fd = os.memfd_create("original", os.MFD_CLOEXEC)
+    try:
+        async for chunk in opened.chunks:
+            os.write(fd, chunk)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _changed_at(image: Image) -> datetime:

@@ -241,6 +241,7 @@ def _learnt(image: Image, developed: Developed) -> dict[str, Any]:
         "width": developed.header.width,
         "height": developed.header.height,
         "frames": developed.header.frames,
+        "has_alpha": developed.header.has_alpha,
         "taken_at": _taken_at(facts),
         "camera": facts.camera,
         "place": facts.place,

@@ -19,6 +19,7 @@ from safelight.domain.images import Image, Problem, Rendition, Status, Version, 
 from safelight.domain.queries import Sort, micros
 from safelight.domain.uploads import Method, Upload, UploadState
 from safelight.errors import BadField
+from safelight.imaging.transform.values import Focal
 
 Columns = dict[str, Any]
 
@@ -144,6 +145,8 @@ def image_columns(image: Image) -> Columns:
         "width": image.width,
         "height": image.height,
         "frames": image.frames,
+        "has_alpha": image.has_alpha,
+        "focal_point": (image.focal_point.x, image.focal_point.y) if image.focal_point else None,
         "taken_at": taken_at,
         "camera": image.camera,
         "place": image.place,
@@ -168,7 +171,7 @@ IMAGE_COLUMNS: Final = (
     "id", "tenant", "owner", "created_at", "updated_at", "version", "revision", "status", "visibility", "title",
     "description", "file_name", "tags", "custom", "media_type", "size_bytes", "sha256", "width", "height", "frames",
     "taken_at", "camera", "place", "thumbhash", "dominant_color", "phash", "metadata", "renditions", "trashed_at", "problem",
-    "developed_version", "replaced_at", "earlier", "highest_version",
+    "developed_version", "replaced_at", "earlier", "highest_version", "has_alpha", "focal_point",
 )  # fmt: skip
 """What `image_of` takes, in this order."""
 
@@ -179,7 +182,7 @@ def image_of(row: Sequence[Any]) -> Image:
         id_, tenant, owner, created_at, updated_at, version, revision, status, visibility, title,
         description, file_name, tags, custom, media_type, size_bytes, sha256, width, height, frames,
         taken_at, camera, place, thumbhash, dominant_color, phash, metadata, renditions, trashed_at, problem,
-        developed_version, replaced_at, earlier, highest_version,
+        developed_version, replaced_at, earlier, highest_version, has_alpha, focal_point,
     ) = row  # fmt: skip
     return Image(
         id=id_,
@@ -202,6 +205,8 @@ def image_of(row: Sequence[Any]) -> Image:
         width=width,
         height=height,
         frames=frames,
+        has_alpha=has_alpha,
+        focal_point=Focal(*focal_point) if focal_point else None,
         taken_at=maybe_moment(taken_at),
         camera=camera,
         place=place,

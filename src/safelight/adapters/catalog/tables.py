@@ -110,6 +110,8 @@ images: Final = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("frames", Integer, nullable=False),
+    Column("has_alpha", Boolean, nullable=False),
+    Column("focal_point", Json),
     Column("taken_at", BigInteger),
     Column("camera", Text, nullable=False),
     Column("place", Text, nullable=False),

@@ -37,6 +37,7 @@ from safelight.domain.ids import UserId, is_id
 from safelight.domain.images import Image, Status, Visibility, normal_tag
 from safelight.domain.queries import Cursor, ImageQuery, SearchQuery, Sort
 from safelight.errors import BadCursor, BadField, PreconditionFailed, Unsupported, by_code
+from safelight.imaging.transform import Focal
 from safelight.services.ingest import Arrival
 from safelight.wiring import Safelight
 
@@ -285,7 +286,7 @@ async def get(
 
 @router.patch("/images/{id}", response_model=ImageOut, openapi_extra=PATCH_BODY)
 async def patch(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
-    """Change words, tags, visibility or custom values by an RFC 7396 merge patch, under If-Match if you like."""
+    """Change words, tags, visibility, focal point or custom values by an RFC 7396 merge patch, under If-Match if you like."""
     changes = await merge_patch(request)
     image = image_id(id)
     if changes.get("custom"):
@@ -298,7 +299,14 @@ async def patch(request: Request, hall: Hall, actor: Asking, id: str) -> Respons
     return answer((await presented(request, hall, [edited]))[0], etag=etag_of(edited))
 
 
-EMPTY: Final[dict[str, Any]] = {"title": "", "description": "", "tags": (), "visibility": Visibility.PRIVATE, "custom": {}}
+EMPTY: Final[dict[str, Any]] = {
+    "title": "",
+    "description": "",
+    "tags": (),
+    "visibility": Visibility.PRIVATE,
+    "custom": {},
+    "focal_point": None,
+}
 
 
 async def merge_patch(request: Request) -> dict[str, Any]:
@@ -314,7 +322,11 @@ async def merge_patch(request: Request) -> dict[str, Any]:
         raise BadField(f"{name}: {first['msg']}", field=name) from error
     given = patch.model_dump(exclude_unset=True)
     changes = {name: EMPTY[name] if value is None else value for name, value in given.items()}
-    return changes | ({"visibility": Visibility(changes["visibility"])} if "visibility" in changes else {})
+    if "visibility" in changes:
+        changes["visibility"] = Visibility(changes["visibility"])
+    if (point := changes.get("focal_point")) is not None:
+        changes["focal_point"] = Focal(**point)
+    return changes
 
 
 async def small_body(request: Request, limit: int = 64 * 1024) -> bytes:

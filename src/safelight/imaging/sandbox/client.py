@@ -19,12 +19,14 @@ from typing import Any, Final, Self, TypeVar
 from safelight.errors import CorruptImage, DecodeBudgetExceeded, SafelightError, SandboxLost
 from safelight.imaging.sandbox import wire
 from safelight.imaging.sandbox.process import End, Process
-from safelight.imaging.spec import Developed, Header, Limits, Recipe
+from safelight.imaging.spec import Developed, File, Header, Limits, Recipe
+from safelight.imaging.transform.spec import Spec
 
 JOBS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "probe": "safelight.imaging.sandbox.jobs:probe_file",
         "develop": "safelight.imaging.sandbox.jobs:develop_file",
+        "transform": "safelight.imaging.sandbox.jobs:transform_file",
     }
 )
 PROBE_SLOTS: Final = 4
@@ -48,7 +50,7 @@ class Sandbox:
         self._limits = limits or Limits()
         self._jobs = dict(jobs)
         self._slots = asyncio.Semaphore(slots)
-        self._probe_slots = asyncio.Semaphore(PROBE_SLOTS)
+        self._waits = {"probe": asyncio.Semaphore(PROBE_SLOTS), "transform": asyncio.Semaphore(slots)}
         self._ids = itertools.count(1)
         self._process: Process | None = None
         self._starting = asyncio.Lock()
@@ -92,6 +94,17 @@ class Sandbox:
         reply = await self.run("develop", fd, asdict(recipe or Recipe()))
         return _believed(lambda: wire.read_developed(reply.value, reply.blobs))
 
+    async def transform(self, fd: int, spec: Spec, *, xmp: bytes = b"") -> File:
+        """One transform of an original; `spec` is settled and names its format. Never waits behind developments.
+
+        Raises what `transform.from_original` does, and SandboxLost.
+        """
+        reply = await self.run("transform", fd, {"spec": spec.text, "xmp": xmp.decode()})
+        file = _believed(lambda: wire.read_transformed(reply.value, reply.blobs))
+        if file.format is not spec.format:
+            raise CorruptImage(_UNSAFE)
+        return file
+
     async def run(self, job: str, fd: int, argument: Any = None) -> wire.Reply:
         """Any job on any file.
 
@@ -105,7 +118,7 @@ class Sandbox:
             SafelightError: whatever the job raised.
 
         """
-        async with self._probe_slots if job == "probe" else self._slots:
+        async with self._waits.get(job, self._slots):
             process = await self._running()
             return await self._run(process, job, fd, argument)
 

@@ -13,6 +13,8 @@ from typing import Any
 from safelight.imaging import pipeline, probe
 from safelight.imaging.sandbox import wire
 from safelight.imaging.spec import Limits, Preset, Recipe
+from safelight.imaging.transform import parse
+from safelight.imaging.transform.from_original import transform_original
 
 # Codecs are modules found by name on first use: those of metadata and of common SVG declarations, loaded while we may.
 for _name in ("ascii", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "iso8859-15"):
@@ -22,6 +24,12 @@ for _name in ("ascii", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "
 def probe_file(data: bytes, _argument: Any, limits: Limits) -> wire.Reply:
     """The header."""
     return wire.Reply(wire.header_value(probe.probe(data, limits)))
+
+
+def transform_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:
+    """One transform of the original: {"spec": its canonical text, "xmp": a packet or ''}."""
+    file = transform_original(data, parse(argument["spec"]), limits, xmp=argument["xmp"].encode())
+    return wire.transformed_reply(file)
 
 
 def develop_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:

@@ -28,12 +28,15 @@ _LENGTH: Final = struct.Struct("!I")
 LENGTH_BYTES: Final = _LENGTH.size
 
 _DELIVERED: Final = frozenset({Format.JPEG, Format.WEBP, Format.AVIF})
+_TRANSFORMED: Final = _DELIVERED | {Format.PNG, Format.GIF}
 _CODES: Final = frozenset(
     {
+        "bad_option",
         "corrupt_image",
         "decode_budget_exceeded",
         "empty_file",
         "internal",
+        "over_max_bytes",
         "too_many_bytes",
         "too_many_frames",
         "too_many_pixels",
@@ -117,11 +120,14 @@ def _error(refusal: dict[str, Any]) -> SafelightError:
     code = _text(refusal.get("code"), 64)
     if code not in _CODES:
         raise Malformed("error code")
-    extra = {key: value for key, value in _dict(refusal.get("extra", {})).items() if key == "limit" and type(value) is int}
+    given = _dict(refusal.get("extra", {}))
+    extra: dict[str, Any] = {key: value for key, value in given.items() if key == "limit" and type(value) is int}
+    if "option" in given:
+        extra["option"] = _matching(given["option"], _NAME)
     return by_code(code, _text(refusal.get("detail"), 500), **extra)
 
 
-# What the two known jobs send, there and back.
+# What the known jobs send, there and back.
 
 
 def header_value(header: Header) -> dict[str, Any]:
@@ -174,10 +180,22 @@ def read_developed(value: Any, blobs: Sequence[bytes]) -> Developed:
     )
 
 
-def _file(fields: dict[str, Any], blobs: Sequence[bytes]) -> File:
+def transformed_reply(file: File) -> Reply:
+    """For `read_transformed`."""
+    return Reply({"format": file.format, "width": file.width, "height": file.height}, [file.data])
+
+
+def read_transformed(value: Any, blobs: Sequence[bytes]) -> File:
+    """Raises Malformed."""
+    if len(blobs) != 1:
+        raise Malformed("not one file")
+    return _file({**_dict(value), "blob": 0, "preset": "transform"}, blobs, formats=_TRANSFORMED)
+
+
+def _file(fields: dict[str, Any], blobs: Sequence[bytes], formats: frozenset[Format] = _DELIVERED) -> File:
     format = _format(fields.get("format"))
     data = blobs[_int(fields.get("blob"), 0, len(blobs) - 1)]
-    if format not in _DELIVERED or sniff(data) is not format:
+    if format not in formats or sniff(data) is not format:
         raise Malformed("not a picture")
     return File(
         preset=_matching(fields.get("preset"), _NAME),

@@ -9,20 +9,37 @@ from __future__ import annotations
 from safelight.imaging.transform.cost import estimate
 from safelight.imaging.transform.grammar import Request, is_transform, parse, parse_request
 from safelight.imaging.transform.negotiation import best_format
+from safelight.imaging.transform.original import Original, Settled, settle
 from safelight.imaging.transform.plan import Plan, Size, Source, plan
 from safelight.imaging.transform.spec import Spec
-from safelight.imaging.transform.values import Fit, Flip, Focal, Gravity, Padding, Region, Rgba
+from safelight.imaging.transform.values import (
+    Animation,
+    Fit,
+    Flip,
+    Focal,
+    Gravity,
+    Metadata,
+    Padding,
+    Profile,
+    Region,
+    Rgba,
+)
 
 __all__ = [
+    "Animation",
     "Fit",
     "Flip",
     "Focal",
     "Gravity",
+    "Metadata",
+    "Original",
     "Padding",
     "Plan",
+    "Profile",
     "Region",
     "Request",
     "Rgba",
+    "Settled",
     "Size",
     "Source",
     "Spec",
@@ -32,4 +49,5 @@ __all__ = [
     "parse",
     "parse_request",
     "plan",
+    "settle",
 ]

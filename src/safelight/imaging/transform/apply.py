@@ -2,7 +2,8 @@
 
 The order never changes, whatever order a URL has: see `STEPS`. Sizes and colours are settled before anything is laid on
 paper, so that blur does not smear the paper into the picture, and corners are rounded before padding, because rounding
-the paper's own corners would not be seen. Never give it a stranger's bytes: those belong into the sandbox.
+the paper's own corners would not be seen. Never give it a stranger's bytes: those belong into the sandbox, where
+`from_original` does the same with them.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import pyvips
 from safelight.errors import BadOption, UnsupportedFormat
 from safelight.imaging import encode, libvips, light
 from safelight.imaging.formats import SNIFF_BYTES, Format, sniff
-from safelight.imaging.libvips import Pixels
+from safelight.imaging.libvips import Pixels, Stop
 from safelight.imaging.spec import File, Recipe
-from safelight.imaging.transform import adjust, mount
+from safelight.imaging.transform import adjust, mount, seek
 from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, plan, shrink_for, wanted
-from safelight.imaging.transform.spec import Spec
-from safelight.imaging.transform.values import Flip, Focal, Gravity
+from safelight.imaging.transform.spec import AUTO_QUALITY, Spec
+from safelight.imaging.transform.values import Flip, Focal, Gravity, Profile
 
 STEPS: Final = (
     "trim",
@@ -44,54 +45,54 @@ _NEIGHBOURS: Final = 3
 """A border is sought behind a median of 3 x 3 pixels, so that single specks do not count."""
 _GLANCE: Final = 256
 """Pixels of the longer side that saliency is looked for in; it finds the same on more, later."""
+_LOSSLESS: Final = frozenset({Format.PNG, Format.GIF})
 
 
-def transform(master: bytes, spec: Spec, *, source_width: int, source_height: int) -> File:
+def transform(
+    master: bytes, spec: Spec, *, source_width: int, source_height: int, xmp: bytes = b"", stop: Stop | None = None
+) -> File:
     """The picture as the spec asks. The source's size is that of the upright original, by which crops and points go.
 
     Raises BadOption (undecided format, crop outside), TooManyPixels, UnsupportedFormat (no JPEG), CorruptImage,
-    DecodeBudgetExceeded.
+    DecodeBudgetExceeded (also when told to stop), OverMaxBytes.
     """
     if spec.format is None:
         raise BadOption("The format is not decided.", option="format")
     if sniff(master[:SNIFF_BYTES]) is not Format.JPEG:
         raise UnsupportedFormat("A master is a JPEG.")
+    stop = stop or Stop()
     with libvips.decoding():
         whole = libvips.open_header(master, Format.JPEG)
         source = Source(Size(source_width, source_height), Size(whole.width, whole.height))
-        image, planned = _cut(master, spec, source)
-        image = _resized(image, planned)
-        image = _turned(image, spec)
-        image = _finished(image, spec)
-        if spec.radius:
-            image = mount.rounded(image, spec.radius)
-        image = mount.mounted(image, planned, spec.paper)
-        data = _encoded(image, spec, spec.format)
+        image, planned = _cut(master, spec, source, stop)
+        image = resized(image, planned, stop=stop)
+        image = dressed(image, spec, planned)
+        data = encoded(image, spec, spec.format, xmp=xmp, stop=stop)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
 
 
-def _cut(master: bytes, spec: Spec, source: Source) -> tuple[Pixels, Plan]:
+def _cut(master: bytes, spec: Spec, source: Source, stop: Stop) -> tuple[Pixels, Plan]:
     """trim, crop: the part that is wanted, at no less than twice the size that is wanted, and the plan for the rest."""
     frame = None
     image = None
     if spec.trim:
-        image = libvips.open_pixels(master, Format.JPEG).copy_memory()
-        frame = _trimmed(image, spec.trim)
+        image = stop.watching(libvips.open_pixels(master, Format.JPEG)).copy_memory()
+        frame = trimmed(image, spec.trim)
     planned = plan(spec, source, frame=frame)
     if image is None:
         image = libvips.open_pixels(master, Format.JPEG, shrink=shrink_for(planned))
     decoded = Size(image.width, image.height)
     if spec.gravity is Gravity.AUTO:
-        image = image.copy_memory()
+        image = stop.watching(image).copy_memory()
         uncut = wanted(spec.crop, source, frame or source.frame)
-        focus = _focus(image, *(between(box, source.pixels, decoded) for box in (uncut, planned.crop)))
+        focus = focus_of(image, *(between(box, source.pixels, decoded) for box in (uncut, planned.crop)))
         planned = plan(spec, source, frame=frame, focus=focus)
     box = between(planned.crop, source.pixels, decoded)
     return (image if box == (0, 0, *decoded) else image.crop(*box)), planned
 
 
-def _trimmed(image: Pixels, threshold: int) -> Box | None:
-    """What is left without the border; None where nothing would be, or the picture is too small to have one."""
+def trimmed(image: Pixels, threshold: int) -> Box | None:
+    """What is left without the border; None where nothing would be, or the picture is too small to have one. Any bands."""
     if min(image.width, image.height) < _NEIGHBOURS:
         return None
     away = np.abs(np.arange(256)[None, :, None] - np.array(image(0, 0)))
@@ -106,7 +107,7 @@ def _trimmed(image: Pixels, threshold: int) -> Box | None:
     return Box(left, top, int(across[-1]) + 1 - left, int(down[-1]) + 1 - top)
 
 
-def _focus(image: Pixels, region: Box, window: Box) -> Focal:
+def focus_of(image: Pixels, region: Box, window: Box) -> Focal:
     """Where in the whole picture the eye goes, when it looks at the region for a window of that size."""
     part = image.crop(*region).thumbnail_image(_GLANCE, height=_GLANCE, size="down", no_rotate=True).copy_memory()
     if part.bands == 1:
@@ -118,11 +119,22 @@ def _focus(image: Pixels, region: Box, window: Box) -> Focal:
     return Focal(min(1.0, x / image.width), min(1.0, y / image.height))
 
 
-def _resized(image: Pixels, planned: Plan) -> Pixels:
+def resized(image: Pixels, planned: Plan, *, stop: Stop, is_srgb: bool = True) -> Pixels:
+    """In memory, at the planned size; in linear light where that shows, and where the tables for it hold."""
     width, height = planned.resize
-    if planned.is_reducing and max(width, height) <= Recipe().linear_side:
-        return light.from_linear(light.resampled(light.to_linear(image), width, height, gap=_GAP)).copy_memory()
-    return light.reduced(image, width, height).copy_memory()
+    if is_srgb and planned.is_reducing and max(width, height) <= Recipe().linear_side:
+        image = light.from_linear(light.resampled(light.to_linear(image), width, height, gap=_GAP))
+    else:
+        image = light.reduced(image, width, height)
+    return stop.watching(image).copy_memory()
+
+
+def dressed(image: Pixels, spec: Spec, planned: Plan) -> Pixels:
+    """Everything between its size and its file. uint8 in memory, of 1 to 4 bands (the fourth is alpha); sRGB, or what `icc` keeps."""
+    image = _finished(_turned(image, spec), spec)
+    if spec.radius:
+        image = mount.rounded(image, spec.radius)
+    return mount.mounted(image, planned, spec.paper)
 
 
 def _turned(image: Pixels, spec: Spec) -> Pixels:
@@ -142,21 +154,50 @@ def _turned(image: Pixels, spec: Spec) -> Pixels:
 
 
 def _finished(image: Pixels, spec: Spec) -> Pixels:
-    image = adjust.coloured(image, spec)
+    if not image.hasalpha():
+        image = adjust.coloured(image, spec)
+        if spec.blur:
+            image = adjust.blurred(image.copy_memory(), spec.blur)
+        return adjust.sharpened(image, spec.sharpen) if spec.sharpen else image
+    alpha = image.extract_band(3)
+    image = adjust.coloured(image.extract_band(0, n=3).copy(interpretation="srgb"), spec)
+    image = (image.colourspace("srgb") if image.bands == 1 else image).bandjoin(alpha).copy(interpretation="srgb")
     if spec.blur:
-        image = adjust.blurred(image.copy_memory(), spec.blur)
+        # Premultiplied, so that the colour of what is clear does not bleed into what is not.
+        image = adjust.blurred(image.premultiply().copy_memory(), spec.blur).unpremultiply().rint().cast("uchar")
     if spec.sharpen:
-        image = adjust.sharpened(image, spec.sharpen)
-    return image
+        image = adjust.sharpened(image.extract_band(0, n=3), spec.sharpen).bandjoin(image.extract_band(3))
+    return image.copy(interpretation="srgb")
 
 
-def _encoded(image: Pixels, spec: Spec, format: Format) -> bytes:
-    match format:
-        case Format.JPEG:
-            return encode.jpeg(image, quality=spec.encoder_quality, is_progressive=spec.progressive)
-        case Format.PNG:
-            return encode.png(image)
-        case Format.GIF:
-            return encode.gif(image)
-        case _:
-            return encode.encode(image, format, quality=spec.encoder_quality, effort=spec.encoder_effort)
+def encoded(image: Pixels, spec: Spec, format: Format, *, xmp: bytes = b"", stop: Stop | None = None) -> bytes:
+    """The file, at the quality that was asked for or is found. An animation is one strip that knows its page height."""
+    stop = stop or Stop()
+    keep = encode.KEEP_ICC if spec.icc is Profile.KEEP else 0
+    if xmp:
+        image = image.copy()
+        image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
+        keep |= encode.KEEP_XMP
+
+    def make(picture: Pixels, quality: int) -> bytes:
+        stop.check()
+        match format:
+            case Format.JPEG:
+                return encode.jpeg(picture, quality=quality, is_progressive=spec.progressive, keep=keep)
+            case Format.PNG:
+                return encode.png(picture, keep=keep)
+            case Format.GIF:
+                return encode.gif(picture)
+            case _:
+                return encode.encode(picture, format, quality=quality, effort=spec.encoder_effort, keep=keep)
+
+    if spec.quality == AUTO_QUALITY or spec.max_bytes:
+        image = stop.watching(image).copy_memory()
+    quality = spec.encoder_quality
+    if spec.quality == AUTO_QUALITY and format not in _LOSSLESS:
+        first = image.crop(0, 0, image.width, image.get("page-height")) if image.get_typeof("page-height") else image
+        quality = seek.good_enough(first, format, make)
+    data = make(stop.watching(image), quality)
+    if not spec.max_bytes:
+        return data
+    return seek.small_enough(lambda tried: make(image, tried), quality=quality, max_bytes=spec.max_bytes, data=data)

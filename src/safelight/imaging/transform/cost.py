@@ -15,7 +15,7 @@ from safelight.imaging.transform.values import Gravity
 _BANDS: Final = 3
 _LINES: Final = 256
 """Rows of the master that are about at any time while it streams through, decoder and resampler together."""
-_FIXED: Final = 24_000_000
+FIXED: Final = 24_000_000
 """What any transform holds: buffers of codecs, arenas of threads. From 5 MB to 14 MB from one run to the next."""
 _ENCODER: Final = {
     Format.JPEG: (6, 6),
@@ -42,4 +42,4 @@ def estimate(spec: Spec, source: Source) -> int:
     canvas = planned.canvas.width * planned.canvas.height
     is_clear = spec.has_paper and spec.paper.alpha < 255
     encoder = (_ENCODER[spec.format] if spec.format else max(_ENCODER.values()))[is_clear]
-    return _FIXED + decoded + held + canvas * (encoder + _BANDS + 1)
+    return FIXED + decoded + held + canvas * (encoder + _BANDS + 1)

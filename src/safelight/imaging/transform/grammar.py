@@ -13,7 +13,7 @@ from typing import Any, Final
 from safelight.errors import BadOption
 from safelight.imaging.formats import Format
 from safelight.imaging.transform.options import EXTENSIONS, NAMES
-from safelight.imaging.transform.spec import EVERYTHING, MAX_RADIUS, Spec
+from safelight.imaging.transform.spec import EVERYTHING, MAX_RADIUS, ORIGINAL, Spec
 from safelight.imaging.transform.values import Padding, decimal
 
 MAX_TEXT: Final = 512
@@ -26,6 +26,8 @@ class Request:
 
     spec: Spec
     download: str = ""
+    is_original: bool = False
+    """The format is to be the original's."""
 
     def filename(self, format: Format) -> str:
         """With the extension of the delivered format; '' where no download was asked for."""
@@ -49,13 +51,13 @@ def parse_request(text: str) -> Request:
     options, dot, extension = text.rpartition(".")
     if not dot or extension not in EXTENSIONS:
         raise BadOption(f"Extensions are {', '.join(sorted(EXTENSIONS))}.", option="extension")
-    format = EXTENSIONS[extension]
+    meant = EXTENSIONS[extension]
     given = _read(options)
-    if "format" in given and given.pop("format") is not format:
+    if "format" in given and given.pop("format") != meant:
         raise BadOption("format and the extension differ.", option="format")
-    given.pop("animation", None)
     download = given.pop("download", "")
-    return Request(Spec(format=format, **_scaled(given)), download)
+    format = meant if isinstance(meant, Format) else None
+    return Request(Spec(format=format, **_scaled(given)), download, meant == ORIGINAL)
 
 
 def _read(options: str) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def _read(options: str) -> dict[str, Any]:
             given[option.name] = option.read(value)
         except ValueError as error:
             raise BadOption(f"{option.name} is {error}.", option=option.name) from None
-        if option.name in {"width", "height", "quality"} and given[option.name] == 0:
+        if option.name in {"width", "height", "quality", "max_bytes"} and given[option.name] == 0:
             raise BadOption(f"{option.name} begins at 1.", option=option.name)  # 0 means "not said" to the Spec
     return given
 

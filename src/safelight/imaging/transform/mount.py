@@ -15,6 +15,9 @@ def rounded(image: Pixels, radius: int) -> Pixels:
     """With an alpha band whose corners are quarter circles, at most half of the shorter side."""
     mask = corner_mask(image.width, image.height, radius)
     alpha = pyvips.Image.new_from_memory(mask, image.width, image.height, 1, "uchar")
+    if image.hasalpha():
+        alpha = (image.extract_band(image.bands - 1) * alpha / 255).rint().cast("uchar")
+        image = image.extract_band(0, n=image.bands - 1)
     return _rgb(image).bandjoin(alpha).copy(interpretation="srgb").copy_memory()
 
 

@@ -12,8 +12,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from safelight.imaging.formats import Format
-from safelight.imaging.transform.spec import AUTO, FORMATS, MAX_RADIUS
-from safelight.imaging.transform.values import Fit, Flip, Focal, Gravity, Padding, Region, Rgba
+from safelight.imaging.transform.spec import AUTO, AUTO_QUALITY, FORMATS, MAX_RADIUS, ORIGINAL
+from safelight.imaging.transform.values import (
+    Animation,
+    Fit,
+    Flip,
+    Focal,
+    Gravity,
+    Metadata,
+    Padding,
+    Profile,
+    Region,
+    Rgba,
+)
 
 # ASCII digits only, no sign, no exponent, no leading zero: int() and float() take far more than should stand in a URL.
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,6}")
@@ -21,8 +32,10 @@ _DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,4})?")
 _HEX: Final = re.compile(r"#?(?:[0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 _MAX_NAME: Final = 100
 
-EXTENSIONS: Final = {AUTO: None, "jpeg": Format.JPEG} | {format.extension: format for format in FORMATS}
-"""What may stand behind the last dot, and the format it means; None = the Accept header decides."""
+EXTENSIONS: Final[dict[str, Format | str]] = {AUTO: AUTO, ORIGINAL: ORIGINAL, "jpeg": Format.JPEG} | {
+    format.extension: format for format in FORMATS
+}
+"""What may stand behind the last dot, and the format it means; the first two are decided when it is asked for."""
 _ALIASES: Final = {
     "centre": Gravity.CENTER,
     "top": Gravity.NORTH,
@@ -107,6 +120,10 @@ def _padding(text: str) -> Padding:
     return Padding(*(sides * (4 // len(sides))))
 
 
+def _quality(text: str) -> int | str:
+    return AUTO_QUALITY if text == AUTO else whole(text)
+
+
 def _radius(text: str) -> int:
     return MAX_RADIUS if text == "max" else whole(text)
 
@@ -148,7 +165,8 @@ OPTIONS: Final = (
         ", ".join(f"`{gravity}`" for gravity in Gravity) + ", or a point `0.3x0.7`",
         "`center`",
         "What stays when `fit` cuts: a side or corner of the picture as it stands before `rotate` and `flip`, a point as fractions of "
-        "the whole original (four decimals), or what catches the eye (`auto`). `top`, `right`, `bottom`, `left` and `centre` are "
+        "the whole original (four decimals), the point stored with the image (`focal`; `PATCH /images/{id}`), or what catches the eye "
+        "(`auto`). `top`, `right`, `bottom`, `left` and `centre` are "
         "understood.",
         "fit=cover,g=0.3x0.7,h=200,w=300",
         _gravity,
@@ -268,20 +286,58 @@ OPTIONS: Final = (
     Option(
         "quality",
         "q",
-        "1 to 100",
+        "1 to 100, `auto`",
         "80; AVIF 60",
-        "Of the encoder. PNG and GIF do not have one and leave it unheeded.",
-        "q=60",
-        whole,
+        "Of the encoder; `auto` is the least that [looks as it should](#quality-and-bytes). PNG and GIF do not have one and leave it "
+        "unheeded.",
+        "q=auto",
+        _quality,
     ),
     Option(
         "animation",
         "an",
-        "`first`",
-        "`first`",
-        "Transforms show an animation's first frame; presets play. `keep` is refused rather than unheeded.",
+        "`keep`, `first`",
+        "`keep`",
+        "Whether what plays goes on playing, as WebP or GIF; [within limits](#animations). Other formats show the first frame.",
         "an=first",
-        _one_of({"first": True}),
+        _one_of({animation.value: animation for animation in Animation}),
+    ),
+    Option(
+        "page",
+        "pg",
+        "1 to 1000",
+        "1",
+        "One frame of an animation or page of a TIFF, counted from 1. One that is not there is an error.",
+        "pg=2,w=300",
+        whole,
+    ),
+    Option(
+        "max_bytes",
+        "mb",
+        "500 to 9999999",
+        "any",
+        "The file has at most so many: quality is lowered until it fits, [the size is not](#quality-and-bytes).",
+        "mb=20000,w=300",
+        whole,
+    ),
+    Option(
+        "metadata",
+        "md",
+        "`none`, `copyright`, `keep`",
+        "`none`",
+        "What the file carries as XMP: nothing, creator and copyright, or also title, description, keywords, camera and time; never "
+        "positions, serial numbers or the original's thumbnail. A GIF carries none.",
+        "md=copyright,w=300",
+        _one_of({metadata.value: metadata for metadata in Metadata}),
+    ),
+    Option(
+        "icc",
+        "",
+        "`srgb`, `keep`",
+        "`srgb`",
+        "Colours as sRGB, or as the original has them, with its ICC profile. A GIF is sRGB, and so is what was CMYK.",
+        "icc=keep,w=300",
+        _one_of({profile.value: profile for profile in Profile}),
     ),
     Option(
         "progressive",

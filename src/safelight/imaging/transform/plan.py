@@ -61,6 +61,11 @@ class Source:
         """An original and the master that development makes of it."""
         return cls(Size(width, height), Size(*fit_inside(width, height, Recipe().master_side)))
 
+    @classmethod
+    def whole(cls, width: int, height: int) -> Source:
+        """An original and its own pixels."""
+        return cls(Size(width, height), Size(width, height))
+
     @property
     def frame(self) -> Box:
         """All of the pixels at hand."""

@@ -7,7 +7,9 @@ from typing import Final
 from safelight.imaging.transform.apply import STEPS
 from safelight.imaging.transform.grammar import MAX_TEXT
 from safelight.imaging.transform.options import EXTENSIONS, OPTIONS
+from safelight.imaging.transform.original import MAX_PLAYED_GIF_PIXELS
 from safelight.imaging.transform.plan import MAX_GIF_PIXELS, MAX_OUTPUT_PIXELS
+from safelight.imaging.transform.seek import SOUGHT, TARGET
 
 _INTRODUCTION: Final = """\
 # Transforms
@@ -18,7 +20,7 @@ Any size, cut, colour and format of a picture. Options stand in any order, under
 An option that is unknown, given twice, empty or out of range is 400 `bad_option` with its name in `option`, never passed over.
 The part behind the last slash has at most {max_text} characters and is percent-encoded where it needs to be.
 
-`{{extension}}` is {extensions}. `auto` gives AVIF, WebP or JPEG, the first that the client's `Accept` header names (PNG instead of JPEG where the
+`{{extension}}` is {extensions}. `original` keeps the original's format (PNG for TIFF and SVG, JPEG for HEIC). `auto` gives AVIF, WebP or JPEG, the first that the client's `Accept` header names (PNG instead of JPEG where the
 result is clear somewhere).
 
 ## Options
@@ -47,9 +49,11 @@ size stays.
 With one side only, `cover`, `pad` and `fill` are `contain`, and `crop` is `scale-down`. `contain`, `cover`, `crop` and `pad` do as Cloudflare
 documents them, `fill` as its `squeeze`.
 
-Enlarged means: beyond our master, of which transforms are made: the upright original at no more than 2048 pixels a side, in sRGB, on white
-where it was clear. `crop` and focal points are given in the original's coordinates all the same. Half a pixel is rounded up, no side is less
-than one pixel, and no result has more than {max_pixels} pixels, a GIF {max_gif} (413 `too_many_pixels`).
+Most results are made of our master: the upright original at no more than 2048 pixels a side, in sRGB, on white where it was clear. Where that
+has fewer pixels than the result, where the picture is clear somewhere and stays so, plays, shows another page or keeps its own colours, the
+original itself is decoded, in the [sandbox](../adr/0005-libvips-in-a-sandbox.md). `crop` and focal points are given in the original's coordinates
+either way. Half a pixel is rounded up, no side is less than one pixel, and no result has more than {max_pixels} pixels, a GIF {max_gif} (413
+`too_many_pixels`). What takes longer than `SAFELIGHT_DELIVERY__RENDER_S` is 422 `decode_budget_exceeded`.
 
 ## Order
 
@@ -62,6 +66,28 @@ picture, not the padding around it. Up to 600 pixels a side, pictures are reduce
 
 Whatever has no effect is removed, what can be said in two ways is said in one, and options are sorted: `width=300,dpr=2,fit=contain,g=auto`,
 `fit=cover,w=600` and `w=600,fit=pad` are all `fit=contain,w=600` and share one cached file. A download's name is no part of the key.
+
+## Quality and bytes
+
+`quality=auto` is the smallest file that reaches a score: {targets} points of SSIMULACRA2 (70 is high quality, 90 cannot be told from the
+picture), found by at most six encodings, of nine tiles if the picture is large, between quality {sought}. While someone waits the score is worked
+out from the terms that carry it; `python bench/quality_auto.py` compares: of 84 files each, 0.57 (JPEG), 0.51 (WebP) and 0.35 points (AVIF) away
+from the whole in the mean near the target. Pictures below 128 pixels a side get the default quality. What was found is kept with the rendition.
+
+`max_bytes` lowers quality, from what was asked to 10, until the file fits; at most eight more encodings. It never changes the size: where
+nothing fits, also of PNG and GIF, it is 422 `over_max_bytes`, and the answer says how small it would get.
+
+## Animations
+
+An animated GIF or WebP goes on playing as WebP or GIF, every frame cut, turned and coloured alike, delays and rounds kept; `.auto` then chooses
+WebP or else GIF. All frames together, before and after, may have `SAFELIGHT_DELIVERY__MAX_ANIMATION_PIXELS` pixels, as GIF {max_played}. Of a
+larger one the first frame is shown, and the header `Safelight-Animation: first-frame` says so.
+
+## Focal point
+
+`PATCH /images/{{id}}` with `{{"focal_point": {{"x": 0.3, "y": 0.7}}}}` stores a point with the image, null takes it away; it stays when the bytes are
+replaced. `gravity=focal` is then that point, and without one the centre. The point is part of the URL's `v` and of the cache's key, so URLs made
+after a change are others, and nothing needs to be purged.
 
 ## What it costs
 
@@ -79,11 +105,6 @@ CPU milliseconds from the master of a 12-megapixel photograph, mean of eight, le
 | `h=300,t=10,w=300.webp` | 71 | 8.1 |
 
 Most of the way to 600 pixels goes into averaging light: a decoder that halves the picture first would save 20 ms, and average stored values.
-
-## What is not there yet
-
-Animations: the master is a still, so `animation=keep` needs the stored original, decoded in the sandbox. Clear parts of originals: the master
-has them on white. Results larger than the master, and small regions of large originals at their full sharpness, likewise need the original.
 """
 
 
@@ -96,6 +117,11 @@ def page() -> str:
         for option in OPTIONS
     ]
     rules = _RULES.format(
-        max_pixels=f"{MAX_OUTPUT_PIXELS:,}", max_gif=f"{MAX_GIF_PIXELS:,}", steps=", ".join(f"`{step}`" for step in STEPS)
+        max_pixels=f"{MAX_OUTPUT_PIXELS:,}",
+        max_gif=f"{MAX_GIF_PIXELS:,}",
+        steps=", ".join(f"`{step}`" for step in STEPS),
+        max_played=f"{MAX_PLAYED_GIF_PIXELS:,}",
+        targets=" and ".join(f"{points:g}" for points in sorted(set(TARGET.values()))),
+        sought=", ".join(f"{low} and {high} ({format.name})" for format, (low, high) in SOUGHT.items()),
     )
     return _INTRODUCTION.format(max_text=MAX_TEXT, extensions=extensions) + "".join(rows) + rules

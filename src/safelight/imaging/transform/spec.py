@@ -9,7 +9,7 @@ is no part of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from safelight.errors import BadOption
 from safelight.imaging.formats import Format
@@ -18,11 +18,14 @@ from safelight.imaging.transform.values import (
     CLEAR,
     UNPADDED,
     WHITE,
+    Animation,
     Fit,
     Flip,
     Focal,
     Gravity,
+    Metadata,
     Padding,
+    Profile,
     Region,
     Rgba,
     decimal,
@@ -41,9 +44,17 @@ EVERYTHING: Final = "full"
 """How a transform without any option is written, since an empty name would be odd in a URL."""
 AUTO: Final = "auto"
 """The extension of a URL whose format the client's Accept header decides."""
+ORIGINAL: Final = "original"
+"""The extension of a URL that keeps the original's format."""
+AUTO_QUALITY: Final = "auto"
+"""The least quality that looks as it should is sought for every picture."""
+MAX_PAGE: Final = 1000
+MIN_BYTES, MAX_BYTES = 500, 9_999_999
+"""Less holds no picture of any format together with its headers."""
 
 FORMATS: Final = (Format.AVIF, Format.WEBP, Format.JPEG, Format.PNG, Format.GIF)
 """What goes out."""
+PLAYING_FORMATS: Final = frozenset({Format.WEBP, Format.GIF})
 _CLEAR_FORMATS: Final = frozenset({Format.AVIF, Format.WEBP, Format.PNG, Format.GIF})
 _FACTORS: Final = ("brightness", "contrast", "saturation")
 
@@ -53,7 +64,8 @@ class Spec:
     """One transform. Raises BadOption with the option's long name where a value is out of range.
 
     `width` and `height` are pixels of the output box along its own axes, 0 = free. `format` None is not decided yet (`.auto`).
-    `radius` MAX_RADIUS is `max`; `quality` 0 is the format's default; `background` None is clear, white in a JPEG.
+    `radius` MAX_RADIUS is `max`; `quality` 0 is the format's default, AUTO_QUALITY is sought; `max_bytes` 0 is any;
+    `background` None is clear, white in a JPEG.
     """
 
     format: Format | None
@@ -76,8 +88,13 @@ class Spec:
     grayscale: bool = False
     duotone: tuple[Rgba, Rgba] | None = None
     radius: int = 0
-    quality: int = 0
+    quality: int | Literal["auto"] = 0
     progressive: bool = True
+    max_bytes: int = 0
+    animation: Animation = Animation.KEEP
+    page: int = 1
+    metadata: Metadata = Metadata.NONE
+    icc: Profile = Profile.SRGB
 
     def __post_init__(self) -> None:
         """Check, then bring into the normal form."""
@@ -108,7 +125,8 @@ class Spec:
     @property
     def encoder_quality(self) -> int:
         """1 to 100: what was asked, else what the format gets by default."""
-        return self.quality or (RENDER_QUALITY.get(self.format, 0) if self.format else 0)
+        said = 0 if self.quality == AUTO_QUALITY else self.quality
+        return said or (RENDER_QUALITY.get(self.format, 0) if self.format else 0)
 
     @property
     def encoder_effort(self) -> int:
@@ -134,7 +152,13 @@ class Spec:
             trim=whole("trim", self.trim, 0, 100),
             pad=Padding(*(whole("pad", side, 0, MAX_PAD) for side in self.pad)),
             radius=whole("radius", self.radius, 0, MAX_RADIUS),
-            quality=whole("quality", self.quality, 1, 100) if self.quality else 0,
+            quality=self.quality
+            if self.quality == AUTO_QUALITY
+            else whole("quality", self.quality, 1, 100)
+            if self.quality
+            else 0,
+            max_bytes=whole("max_bytes", self.max_bytes, MIN_BYTES, MAX_BYTES) if self.max_bytes else 0,
+            page=whole("page", self.page, 1, MAX_PAGE),
             blur=decimal("blur", self.blur, 0.3, MAX_BLUR) if self.blur else 0.0,
             sharpen=decimal("sharpen", self.sharpen, 0, 10),
             gamma=decimal("gamma", self.gamma, 0.1, 5),
@@ -170,7 +194,7 @@ class Spec:
 
     def _settle_file(self) -> None:
         paper = self.background
-        if not self.has_paper or paper is None or paper.alpha == 0:
+        if paper is None or paper.alpha == 0:
             paper = None
         elif self.format is Format.JPEG:
             paper = paper.over(WHITE)
@@ -180,12 +204,27 @@ class Spec:
             self._set(quality=0)
         if self.format not in {Format.JPEG, None}:
             self._set(progressive=True)
+        if self.format is Format.GIF:
+            self._set(metadata=Metadata.NONE, icc=Profile.SRGB)
+        if self.page > 1 or (self.format and self.format not in PLAYING_FORMATS):
+            # One page does not play, nor do these formats: there is nothing to choose.
+            self._set(animation=Animation.KEEP)
 
     def _said(self) -> dict[str, str]:
         said: dict[str, str] = {}
-        for name, short in (("width", "w"), ("height", "h"), ("trim", "t"), ("rotate", "r"), ("quality", "q")):
+        for name, short in (("width", "w"), ("height", "h"), ("trim", "t"), ("rotate", "r"), ("max_bytes", "mb")):
             if value := getattr(self, name):
                 said[short] = str(value)
+        if self.quality:
+            said["q"] = str(self.quality)
+        if self.page > 1:
+            said["pg"] = str(self.page)
+        if self.animation is not Animation.KEEP:
+            said["an"] = str(self.animation)
+        if self.metadata is not Metadata.NONE:
+            said["md"] = str(self.metadata)
+        if self.icc is not Profile.SRGB:
+            said["icc"] = str(self.icc)
         for name, short, usual in (
             ("blur", "bl", 0),
             ("sharpen", "sh", 0),

@@ -50,6 +50,8 @@ class Gravity(StrEnum):
     NORTH_WEST = "north-west"
     AUTO = "auto"
     """Where the eye goes first: libvips' attention (edges, skin, saturated colour)."""
+    FOCAL = "focal"
+    """The point that is stored with the image, the centre where there is none."""
 
 
 class Flip(StrEnum):
@@ -59,6 +61,28 @@ class Flip(StrEnum):
     H = "h"
     V = "v"
     HV = "hv"
+
+
+class Animation(StrEnum):
+    """Whether what plays goes on playing, or its first frame is shown."""
+
+    KEEP = "keep"
+    FIRST = "first"
+
+
+class Metadata(StrEnum):
+    """What the file says of its making: nothing, creator and copyright, or all that gives nobody away."""
+
+    NONE = "none"
+    COPYRIGHT = "copyright"
+    KEEP = "keep"
+
+
+class Profile(StrEnum):
+    """The colours of the file: sRGB, or those of the original with its ICC profile."""
+
+    SRGB = "srgb"
+    KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True)

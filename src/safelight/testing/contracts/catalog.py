@@ -22,6 +22,7 @@ from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.domain.uploads import Method, UploadState
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, BadField, Forbidden, Missing, Stale, WrongState
+from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
 from safelight.testing.factories import (
     NOON,
@@ -383,6 +384,8 @@ class CatalogContract:
             media_type="image/heic",
             size_bytes=2**40,
             frames=12,
+            has_alpha=True,
+            focal_point=Focal(0.25, 0.1234),
             taken_at=datetime(1969, 7, 20, 20, 17, 40, 1, tzinfo=UTC),
             camera="Canon EOS R5",
             place="Île de Ré",

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from safelight.imaging.transform import Fit, Flip, Focal, Gravity, Padding, Region, Rgba, Spec
-from safelight.imaging.transform.spec import FORMATS, MAX_PAD, MAX_RADIUS, MAX_SIDE
+from safelight.imaging.transform import Animation, Fit, Flip, Focal, Gravity, Metadata, Padding, Profile, Region, Rgba, Spec
+from safelight.imaging.transform.spec import AUTO_QUALITY, FORMATS, MAX_PAD, MAX_RADIUS, MAX_SIDE
 
 levels = st.integers(0, 255)
 colours = st.builds(Rgba, levels, levels, levels, st.sampled_from((0, 1, 128, 254, 255)))
@@ -26,8 +26,8 @@ def regions(most):
     return pixels | per_cent
 
 
-def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None), trim=True):
-    """Mostly nothing is said of most options, as in life; `side`, `pad` and `source` bound the work."""
+def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None), trim=True, searched=True):
+    """Mostly nothing is said of most options, as in life; `side`, `pad` and `source` bound the work, and so does `searched`."""
 
     def maybe(strategy, usual):
         return st.just(usual) | strategy
@@ -54,6 +54,11 @@ def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None)
         grayscale=st.booleans(),
         duotone=maybe(st.tuples(colours, colours), None),
         radius=maybe(st.integers(0, MAX_RADIUS), 0),
-        quality=maybe(st.integers(1, 100), 0),
+        quality=maybe(st.integers(1, 100) | st.just(AUTO_QUALITY) if searched else st.integers(1, 100), 0),
         progressive=st.booleans(),
+        max_bytes=maybe(st.integers(500, 9_999_999), 0) if searched else st.just(0),
+        animation=st.sampled_from(Animation),
+        page=maybe(st.integers(1, 1000), 1) if searched else st.just(1),
+        metadata=st.sampled_from(Metadata),
+        icc=st.sampled_from(Profile),
     )

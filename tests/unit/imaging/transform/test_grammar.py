@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from safelight.errors import BadOption
 from safelight.imaging import PRESETS, Format
 from safelight.imaging.transform import (
+    Animation,
     Fit,
     Flip,
     Focal,
     Gravity,
+    Metadata,
     Padding,
+    Profile,
     Region,
     Rgba,
     Spec,
@@ -23,7 +26,7 @@ from safelight.imaging.transform import (
 )
 from safelight.imaging.transform.grammar import MAX_TEXT
 from safelight.imaging.transform.options import EXTENSIONS, NAMES, OPTIONS
-from safelight.imaging.transform.spec import MAX_RADIUS
+from safelight.imaging.transform.spec import AUTO_QUALITY, MAX_RADIUS
 from tests.unit.imaging.transform.strategies import specs
 
 GOOD = {
@@ -57,7 +60,14 @@ GOOD = {
     "ra=12": {"radius": 12},
     "ra=max": {"radius": MAX_RADIUS},
     "q=1": {"quality": 1},
-    "an=first": {},
+    "an=first": {"animation": Animation.FIRST},
+    "an=keep": {},
+    "pg=1": {},
+    "page=3,an=first": {"page": 3},
+    "q=auto": {"quality": AUTO_QUALITY},
+    "mb=20000": {"max_bytes": 20_000},
+    "md=copyright,icc=keep": {"metadata": Metadata.COPYRIGHT, "icc": Profile.KEEP},
+    "fit=cover,g=focal,h=2,w=3": {"width": 3, "height": 2, "fit": Fit.COVER, "gravity": Gravity.FOCAL},
     "f=webp": {},
     "w=300,dpr=1.5": {"width": 450},
     "dpr=1.25,h=2,p=1,ra=10,w=1,bl=2": {"width": 1, "height": 3, "pad": Padding(1, 1, 1, 1), "radius": 13, "blur": 2.5},
@@ -174,11 +184,19 @@ BAD = {
     "dpr=nan": "dpr",
     "f=avif": "format",
     "f=auto": "format",
+    "f=original": "format",
     "f=tiff": "format",
     "q=0": "quality",
     "q=101": "quality",
-    "q=auto": "quality",
-    "an=keep": "animation",
+    "q=AUTO": "quality",
+    "an=true": "animation",
+    "pg=0": "page",
+    "pg=1001": "page",
+    "mb=0": "max_bytes",
+    "mb=499": "max_bytes",
+    "mb=auto": "max_bytes",
+    "md=all": "metadata",
+    "icc=p3": "icc",
     "pr=no": "progressive",
     "dl=a/b": "download",
     "dl=..": "download",
@@ -217,7 +235,7 @@ def test_without_an_extension_there_is_no_transform():
 def test_the_extension_decides_the_format(extension):
     spec = parse(f"w=300,f={extension}.{extension}")
 
-    assert spec.format is EXTENSIONS[extension]
+    assert (spec.format or extension) == EXTENSIONS[extension]
     assert parse(f"w=300.{extension}") == spec
 
 

@@ -28,7 +28,11 @@ EQUAL = (
     ("gr=true.webp", "sa=0.webp"),
     ("gr=true,sa=3.webp", "gr=true.webp"),
     ("du=000:fff,gr=true,sa=2.webp", "du=000:fff.webp"),
-    ("bg=f00.webp", "full.webp"),
+    ("bg=fff.jpg", "full.jpg"),
+    ("an=first.jpg", "full.jpg"),
+    ("an=first,pg=2.webp", "pg=2.webp"),
+    ("md=keep,icc=keep.gif", "full.gif"),
+    ("q=auto.png", "full.png"),
     ("bg=f000,p=1.webp", "p=1.webp"),
     ("bg=FF0000,p=1.webp", "bg=f00,p=1.webp"),
     ("bg=fff,p=1.jpg", "p=1.jpg"),
@@ -57,6 +61,12 @@ DIFFERENT = (
     ("q=60.webp", "full.webp"),
     ("q=80.auto", "full.auto"),
     ("pr=false.jpg", "full.jpg"),
+    ("bg=f00.webp", "full.webp"),
+    ("an=first.webp", "full.webp"),
+    ("an=first.auto", "full.auto"),
+    ("q=auto.jpg", "full.jpg"),
+    ("q=auto.auto", "full.auto"),
+    ("mb=1000.png", "full.png"),
     ("r=90,fl=h.webp", "r=270,fl=h.webp"),
     ("fit=cover,g=0.5x0.5,h=2,w=2.webp", "fit=cover,h=2,w=2.webp"),
 )
@@ -91,7 +101,7 @@ def test_formats_that_only_come_in_do_not_go_out(format):
 
 
 @pytest.mark.parametrize("value", (nan, inf, -inf, -1, 1e300, True))
-@pytest.mark.parametrize("name", ("width", "height", "trim", "radius", "quality", "blur", "sharpen", "brightness", "gamma"))
+@pytest.mark.parametrize("name", ("width", "height", "trim", "radius", "quality", "blur", "sharpen", "brightness", "gamma", "max_bytes", "page"))
 def test_other_grammars_get_no_nonsense_in_either(name, value):
     with pytest.raises(BadOption) as caught:
         Spec(format=Format.WEBP, **{name: value})
@@ -123,7 +133,7 @@ def test_the_canonical_text_is_sorted_and_short():
 def test_every_field_is_an_option_and_every_option_a_field_but_those_resolved_before():
     fields = set(Spec.__dataclass_fields__)
 
-    assert {option.name for option in OPTIONS} - fields == {"dpr", "animation", "download"}
+    assert {option.name for option in OPTIONS} - fields == {"dpr", "download"}
     assert fields <= {option.name for option in OPTIONS}
 
 

@@ -77,6 +77,8 @@ def upgrade() -> None:
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("frames", sa.Integer(), nullable=False),
+        sa.Column("has_alpha", sa.Boolean(), nullable=False),
+        sa.Column("focal_point", JSON, nullable=True),
         sa.Column("taken_at", sa.BigInteger(), nullable=True),
         sa.Column("camera", sa.Text(), nullable=False),
         sa.Column("place", sa.Text(), nullable=False),
