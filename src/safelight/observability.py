@@ -81,5 +81,11 @@ class Instruments:
             buckets=seconds,
             registry=self.registry,
         )
+        self.cache_reads = Counter(
+            "safelight_cache_reads",
+            "Looks into the shared cache, by what was looked for and whether it was there (hit, miss).",
+            ("what", "outcome"),
+            registry=self.registry,
+        )
         self.dead = Counter("safelight_dead_runs", "Runs that became dead letters.", ("flow",), registry=self.registry)
         self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

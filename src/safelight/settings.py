@@ -46,6 +46,13 @@ def _database_url(*words: str) -> Callable[[str], str]:
     return checked
 
 
+def _cache_url(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text and not re.fullmatch(r"(valkeys?|rediss?)://[^/\s]+(/\d+)?(\?\S*)?", text):
+        raise ValueError("valkey://host:6379/0, or rediss://user:password@host:6379/0 for TLS")
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -126,6 +133,23 @@ class WorkflowsSettings(_Section):
         description="`postgresql://…`, or `sqlite` (a file in the data directory, for one machine)."
         " Empty: where the records are; `sqlite` where those are in DynamoDB.",
     )
+
+
+class CacheSettings(_Section):
+    """What every process may share to be faster, and can do without."""
+
+    url: Annotated[SecretStr, AfterValidator(_cache_url)] = Field(
+        SecretStr(""),
+        description="Valkey or Redis: `valkey://user:password@host:6379/0`; `rediss://` or `valkeys://` for TLS. Empty: none;"
+        " records are then read from the catalog every time, and images are made once by each server.",
+    )
+    deadline_s: float = Field(
+        0.25,
+        gt=0,
+        description="Seconds that one question may take; then the cache counts as away, and nobody asks it until it is back.",
+    )
+    record_s: float = Field(3600.0, ge=0, le=3600, description="Seconds for which a record is kept; changes end it at once.")
+    page_s: float = Field(300.0, ge=0, le=3600, description="The same for pages of lists.")
 
 
 class Limits(_Section):
@@ -219,6 +243,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     search: SearchSettings = SearchSettings()
     workflows: WorkflowsSettings = WorkflowsSettings()
+    cache: CacheSettings = CacheSettings()
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     develop: Develop = Develop()

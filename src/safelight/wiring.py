@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 import structlog
 
 from safelight import flows
+from safelight.adapters.cache.memory import MemoryCache
 from safelight.concurrency import Bell, ByteLru, Expiring, Gate
 from safelight.domain.ids import ImageId
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive
+from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
 from safelight.ports.search import Search
 from safelight.ports.workflows import Workflows
@@ -36,6 +38,7 @@ from safelight.services.development import Buckets, Development
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
 from safelight.services.relay import Relay
+from safelight.services.remembered import Forgetting, Remembered
 from safelight.services.upkeep import Upkeep
 from safelight.settings import Settings
 
@@ -63,6 +66,8 @@ class Part:
     open: Opening
     close: Opening
     ping: Opening
+    is_vital: bool = True
+    """Without it nothing goes; without the others everything goes slower."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Safelight:
     settings: Settings
     instruments: Instruments
     catalog: Catalog
+    cache: Cache
     workflows: Workflows
     sandbox: Sandbox
     accounts: Accounts
@@ -124,6 +130,7 @@ class Overrides(TypedDict, total=False):
 
     clock: Clock
     catalog: Catalog
+    cache: Cache
     originals: Archive
     renditions: Archive
     search: Search
@@ -138,6 +145,13 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
 
     catalog = overrides.get("catalog") or _catalog(settings)
     parts.append(Part("catalog", catalog.open, catalog.close, catalog.ping))
+
+    shared = overrides.get("cache") or _shared_cache(settings)
+    cache = shared or MemoryCache()
+    parts.append(Part("cache", cache.open, cache.close, cache.ping, is_vital=False))
+    if shared is not None:
+        catalog = Forgetting(catalog, shared)
+    remembered = Remembered(catalog, shared, instruments, settings.cache.record_s, settings.cache.page_s)
 
     sweep: Opening | None = None
     if "originals" in overrides and "renditions" in overrides:
@@ -200,8 +214,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     workflows = make_workflows(bound)
     parts.append(Part("workflows", workflows.open, workflows.close, workflows.ping))
 
-    relay = Relay(catalog, workflows, flows.STARTS, instruments)
-    library = Library(catalog, search, buckets.originals, relay, clock, bell)
+    relay = Relay(catalog, workflows, flows.STARTS, instruments, remembered)
+    library = Library(catalog, search, buckets.originals, relay, clock, bell, remembered)
     upkeep = Upkeep(catalog, buckets)
     chores: dict[str, Opening] = {
         "purge_trash": library.purge_expired,
@@ -217,6 +231,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         settings=settings,
         instruments=instruments,
         catalog=catalog,
+        cache=cache,
         workflows=workflows,
         sandbox=sandbox,
         accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), settings.trash.days),
@@ -226,6 +241,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         development=development,
         delivery=Delivery(
             catalog,
+            remembered,
             buckets,
             sandbox,
             clock,
@@ -267,9 +283,22 @@ def _catalog(settings: Settings) -> Catalog:
     from safelight.adapters.catalog.secretbox import SecretBox
     from safelight.adapters.catalog.sql import SqlCatalog
 
+    return SqlCatalog(settings.catalog_url, secrets=SecretBox(*_catalog_keys(settings)))
+
+
+def _catalog_keys(settings: Settings) -> list[bytes]:
     given = settings.catalog.secret_key.get_secret_value()
-    keys = hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.data_dir / "keys" / "catalog.key")
-    return SqlCatalog(settings.catalog_url, secrets=SecretBox(*keys))
+    return hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.data_dir / "keys" / "catalog.key")
+
+
+def _shared_cache(settings: Settings) -> Cache | None:
+    """None without a server: a process's own memory would answer with what another process has changed."""
+    url = settings.cache.url.get_secret_value()
+    if not url:
+        return None
+    from safelight.adapters.cache.valkey import ValkeyCache
+
+    return ValkeyCache(url, key=_catalog_keys(settings)[0], deadline_s=settings.cache.deadline_s)
 
 
 def s3_options(settings: Settings) -> S3Options:

@@ -41,6 +41,7 @@ from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.storage import Storage
 from safelight.services.development import Buckets
+from safelight.services.remembered import Remembered
 
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
@@ -106,6 +107,7 @@ class Delivery:
     """One per process: its memory is its own, and it believes a record for at most two seconds unless told otherwise."""
 
     catalog: Catalog
+    remembered: Remembered
     buckets: Buckets
     sandbox: Sandbox
     clock: Callable[[], datetime]
@@ -155,14 +157,9 @@ class Delivery:
         known = self.known.get(image_id)
         if known is None:
             try:
-                async with self.catalog.directory() as directory:
-                    tenant = await directory.tenant_of(image_id)
-                async with self.catalog.tenant(tenant) as records:
-                    image = await records.images.get(image_id)
-                    ring = self.rings.get(tenant)
-                    if ring is None:
-                        ring = tuple(await records.accounts.signing_keys())
-                        self.rings.put(tenant, ring)
+                tenant = await self.remembered.tenant_of(image_id)
+                image = await self.remembered.image(tenant, image_id)
+                ring = await self._ring(tenant)
             except Missing:
                 # With a signature that nobody can have made, the answer is the same as for an image that exists.
                 raise (BadSignature if is_signed else Missing) from None
@@ -274,13 +271,18 @@ class Delivery:
         self.rings.clear()
         self.known.clear()
 
-    async def signer(self, tenant: TenantId) -> Signer:
-        """Makes the URLs of one answer with the tenant's newest live key."""
+    async def _ring(self, tenant: TenantId) -> tuple[SigningKey, ...]:
+        """The tenant's signing keys: secrets, which never go into the cache."""
         ring = self.rings.get(tenant)
         if ring is None:
             async with self.catalog.tenant(tenant) as records:
                 ring = tuple(await records.accounts.signing_keys())
             self.rings.put(tenant, ring)
+        return ring
+
+    async def signer(self, tenant: TenantId) -> Signer:
+        """Makes the URLs of one answer with the tenant's newest live key."""
+        ring = await self._ring(tenant)
         key = next(key for key in ring if key.retired_at is None)
         return Signer(key, signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s))
 

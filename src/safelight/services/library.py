@@ -23,6 +23,7 @@ from safelight.ports.search import Search
 from safelight.ports.storage import Opened, Storage
 from safelight.services.development import document, is_findable
 from safelight.services.relay import Relay
+from safelight.services.remembered import Remembered
 
 log = structlog.get_logger()
 
@@ -37,11 +38,11 @@ class Library:
     relay: Relay
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
+    remembered: Remembered
 
     async def get(self, actor: Actor, image_id: ImageId) -> Image:
         """The image. Raises Missing also for one that the actor may not see."""
-        async with self.catalog.tenant(actor.tenant) as records:
-            image = await records.images.get(image_id)
+        image = await self.remembered.image(actor.tenant, image_id)
         access.require(actor, "image.read", image)
         return image
 
@@ -49,10 +50,10 @@ class Library:
         """A page of what the actor may see."""
         access.require(actor, "image.list")
         visible_to = actor.user if actor.role is Role.USER else None
-        async with self.catalog.tenant(actor.tenant) as records:
-            if query.album is not None:
+        if query.album is not None:
+            async with self.catalog.tenant(actor.tenant) as records:
                 access.require(actor, "album.read", await records.albums.get(query.album))
-            return await records.images.page(replace(query, visible_to=visible_to))
+        return await self.remembered.page(actor.tenant, replace(query, visible_to=visible_to))
 
     async def with_bytes(self, actor: Actor, sha256: str) -> Page:
         """The actor's own image with exactly these bytes, if there is one that is neither trashed nor refused."""

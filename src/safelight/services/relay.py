@@ -17,6 +17,7 @@ from safelight.flows import Flow
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.workflows import Workflows
+from safelight.services.remembered import Remembered
 
 log = structlog.get_logger()
 
@@ -29,6 +30,7 @@ class Relay:
     workflows: Workflows
     starts: Mapping[type[ImageEvent], Flow]
     instruments: Instruments
+    remembered: Remembered
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def nudge(self) -> None:
@@ -47,6 +49,8 @@ class Relay:
                 is_urgent = isinstance(told.event, ImageAccepted | ImageReplaced)
                 run_id = f"{flow.name}:{told.event.image}:{told.event.version}.{told.event.revision}"
                 await self.workflows.start(flow.name, run_id, told.event.to_json(), is_urgent=is_urgent)
+        # Told to the cache by whoever committed, unless that process died in between.
+        await self.remembered.forget([told.event for told in untold])
         async with self.catalog.directory(writes=True) as directory:
             await directory.mark_told([told.number for told in untold])
         self.instruments.relayed.inc(len(untold))

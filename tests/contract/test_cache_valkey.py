@@ -1,0 +1,264 @@
+"""The cache on a real Valkey: the whole contract from one client and across two, what lies in the server, and what it does
+without one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from safelight.adapters.cache import valkey as adapter
+from safelight.adapters.cache.valkey import ValkeyCache
+from safelight.domain.rates import Rate
+from safelight.errors import BackendUnavailable, WrongState
+from safelight.testing.contracts.cache import PATIENCE_S, SLOW, CacheContract, fresh, keep, value_of
+from tests.servers.valkey import Valkey, new_valkey, valkey  # noqa: F401
+
+KEY = b"k" * 32
+PATIENT_S = 20.0
+"""A deadline that a loaded machine keeps."""
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Valkey, *, deadline_s: float = PATIENT_S, url: str = "", key: bytes = KEY):
+    cache = ValkeyCache(url or server.url, key=key, deadline_s=deadline_s)
+    await cache.open()
+    try:
+        yield cache
+    finally:
+        await cache.close()
+
+
+class TestValkeyCache(CacheContract):
+    @pytest.fixture
+    async def cache(self, valkey):
+        async with connected(valkey) as cache:
+            yield cache
+
+
+class TestTwoProcesses:
+    """Two clients, as two processes have them."""
+
+    @pytest.fixture
+    async def pair(self, valkey):
+        async with connected(valkey) as one, connected(valkey) as other:
+            yield one, other
+
+    async def test_what_one_put_the_other_finds_until_either_forgets_it(self, pair):
+        one, other = pair
+        key, tag = fresh(), fresh("tag")
+        await keep(one, key, b"v", tag)
+        assert await value_of(other, key, tag) == b"v"
+        await other.forget([tag])
+
+        assert await value_of(one, key, tag) is None
+
+    async def test_what_one_read_before_the_others_forget_is_not_believed_by_either(self, pair):
+        one, other = pair
+        key, tag = fresh(), fresh("tag")
+        stale = await one.get(key, tags=[tag])
+        await other.forget([tag])
+        await one.put(key, b"stale", tags=[tag], stamp=stale.stamp, ttl_s=60)
+
+        assert await value_of(one, key, tag) is await value_of(other, key, tag) is None
+
+    async def test_they_share_buckets_and_leases(self, pair):
+        one, other = pair
+        name = fresh()
+        grants = await asyncio.gather(*(cache.take(name, SLOW) for _ in range(10) for cache in pair))
+
+        assert sum(grant.is_granted for grant in grants) == SLOW.burst
+        assert await one.lease(name, "a", ttl_s=60)
+        assert not await other.lease(name, "b", ttl_s=60)
+
+    async def test_lost_generations_are_lost_values(self, pair, valkey):
+        one, other = pair
+        key, tag = fresh(), fresh("tag")
+        await keep(one, key, b"v", tag)
+        valkey.client().delete(f"safelight:g:{tag}")  # pushed out by a server that is full
+
+        assert await value_of(other, key, tag) is None
+
+
+class TestWhatLiesInTheServer:
+    async def test_no_value_can_be_read_there(self, valkey):
+        key, tag = fresh(), fresh("tag")
+        async with connected(valkey) as cache:
+            await keep(cache, key, b"51.4779 N, 0.0015 W", tag)
+        kept = valkey.client().get(f"safelight:k:{key}")
+
+        assert kept is not None
+        assert b"51.4779" not in kept
+
+    @pytest.mark.parametrize("attack", ["changed", "moved", "cut", "of another installation"])
+    async def test_a_value_that_somebody_else_put_there_is_none(self, valkey, attack):
+        key, tag, other = fresh(), fresh("tag"), fresh()
+        raw = valkey.client()
+        async with connected(valkey) as cache, connected(valkey, key=b"x" * 32) as stranger:
+            await keep(stranger if attack == "of another installation" else cache, key, b"v" * 50, tag)
+            kept = raw.get(f"safelight:k:{key}")
+            match attack:
+                case "changed":
+                    raw.set(f"safelight:k:{key}", kept[:-1] + bytes([kept[-1] ^ 1]))
+                case "moved":
+                    raw.set(f"safelight:k:{other}", kept)
+                    key = other
+                case "cut":
+                    raw.set(f"safelight:k:{key}", kept[:20])
+
+            assert await value_of(cache, key, tag) is None
+
+    async def test_everything_ends_by_itself(self, valkey):
+        marker = fresh()
+        async with connected(valkey) as cache:
+            await keep(cache, marker, b"v", marker)
+            await cache.take(marker, SLOW)
+            await cache.lease(marker, "a", ttl_s=60)
+        raw = valkey.client()
+        lives = {key: raw.ttl(key) for key in raw.scan_iter(f"*{marker}*")}
+
+        assert len(lives) == 4
+        assert all(0 < seconds <= adapter.GENERATION_TTL_S for seconds in lives.values()), lives
+
+
+CALLS = (
+    lambda cache: value_of(cache, "k", "tag"),
+    lambda cache: cache.put("k", b"v", tags=["tag"], stamp=b"x" * 16, ttl_s=60),
+    lambda cache: cache.forget(["tag"]),
+    lambda cache: cache.take("bucket", SLOW),
+    lambda cache: cache.lease("lease", "a", ttl_s=60),
+    lambda cache: cache.release("lease", "a"),
+)
+
+
+async def away(cache):
+    """Until it has met the outage."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await cache.ping()
+            except BackendUnavailable:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def back(cache, key="back"):
+    """Until values are kept again."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await value_of(cache, key, "tag") is None:
+            await keep(cache, key, b"v", "tag")
+            await asyncio.sleep(0.02)
+
+
+class TestAway:
+    @pytest.mark.parametrize("how", ["kill", "pause"])
+    async def test_no_call_raises_or_hangs(self, new_valkey, how):
+        async with connected(new_valkey, deadline_s=0.25) as cache:
+            await asyncio.gather(*(call(cache) for call in CALLS))
+            getattr(new_valkey, how)()
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.gather(*(call(cache) for call in CALLS))
+                await away(cache)
+                await asyncio.gather(*(call(cache) for call in CALLS))
+
+    async def test_buckets_and_leases_are_then_the_processs_own(self, new_valkey):
+        async with connected(new_valkey, deadline_s=0.25) as cache:
+            new_valkey.kill()
+            await away(cache)
+            grants = [await cache.take("bucket", SLOW) for _ in range(6)]
+
+            assert [grant.is_granted for grant in grants] == [True] * 5 + [False]
+            assert await cache.lease("lease", "a", ttl_s=60)
+            assert not await cache.lease("lease", "b", ttl_s=60)
+
+    async def test_a_server_that_is_away_is_not_asked_again_by_every_call(self, new_valkey):
+        async with connected(new_valkey, deadline_s=0.25) as cache:
+            new_valkey.pause()
+            await away(cache)
+            began = time.monotonic()
+            for _ in range(1_000):
+                await value_of(cache, "k", "tag")
+                await cache.take("bucket", Rate(1_000, 1_000))
+
+            assert time.monotonic() - began < 0.25 * 1_000, "not a deadline each"
+
+    @pytest.mark.parametrize(("go", "come"), [("kill", "start"), ("pause", "resume")])
+    async def test_it_is_found_again_without_help(self, new_valkey, go, come):
+        async with connected(new_valkey, deadline_s=0.25) as cache:
+            await keep(cache, "k", b"v", "tag")
+            getattr(new_valkey, go)()
+            await away(cache)
+            getattr(new_valkey, come)()
+            await back(cache)
+            await cache.ping()
+
+    async def test_a_server_that_comes_later_is_waited_for(self, new_valkey):
+        new_valkey.kill()
+        async with connected(new_valkey, deadline_s=0.25) as cache:
+            with pytest.raises(BackendUnavailable):
+                await cache.ping()
+            new_valkey.start()
+            await back(cache)
+
+    async def test_what_was_changed_during_an_outage_is_not_believed_after_it_by_anybody(self, new_valkey):
+        """A frozen server keeps its memory: what it holds was true before, and nobody could tell it."""
+        async with connected(new_valkey, deadline_s=0.25) as writer, connected(new_valkey, deadline_s=0.25) as reader:
+            await keep(reader, "k", b"before", "tag")
+            new_valkey.pause()
+            await asyncio.gather(away(writer), away(reader))
+            await writer.forget(["tag"])
+            new_valkey.resume()
+            seen = set()
+            async with asyncio.timeout(PATIENCE_S):
+                while b"probe" not in seen:
+                    seen.add(await value_of(reader, "k", "tag"))
+                    await keep(reader, "other", b"probe", "other")
+                    seen.add(await value_of(reader, "other", "other"))
+                    await asyncio.sleep(0.01)
+
+            assert b"before" not in seen
+
+    async def test_the_first_who_cannot_tell_waits_until_everybody_knows(self, new_valkey):
+        async with connected(new_valkey, deadline_s=0.25) as writer, connected(new_valkey, deadline_s=0.25) as reader:
+            await keep(reader, "k", b"before", "tag")
+            new_valkey.pause()
+            await writer.forget(["tag"])  # returns when the reader must have met the outage too, whoever has asked it or not
+
+            assert await value_of(reader, "k", "tag") is None
+
+    async def test_a_caller_who_goes_away_leaves_no_answer_for_the_next(self, valkey):
+        async with connected(valkey) as cache:
+            keys = [fresh() for _ in range(50)]
+            for key in keys:
+                await keep(cache, key, key.encode(), "tag")
+            for n, key in enumerate(keys * 4):
+                task = asyncio.create_task(value_of(cache, key, "tag"))
+                for _ in range(n % 7):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                assert await value_of(cache, key, "tag") in {key.encode(), None}
+
+
+class TestStarting:
+    async def test_a_wrong_password_stops_the_start_and_names_the_setting(self, new_valkey):
+        new_valkey.client().config_set("requirepass", "secret")
+        for url in (new_valkey.url, new_valkey.url.replace("://", "://:wrong@")):
+            with pytest.raises(WrongState, match="SAFELIGHT_CACHE__URL"):
+                await ValkeyCache(url, key=KEY, deadline_s=PATIENT_S).open()
+        async with connected(new_valkey, url=new_valkey.url.replace("://", "://:secret@")) as cache:
+            await cache.ping()
+
+    async def test_a_full_server_is_no_outage(self, new_valkey):
+        new_valkey.client().config_set("maxmemory", "3mb")
+        new_valkey.client().config_set("maxmemory-policy", "noeviction")
+        async with connected(new_valkey) as cache:
+            for n in range(20):
+                await keep(cache, f"k{n}", b"x" * 500_000, "tag")
+            assert (await cache.take("bucket", SLOW)).is_granted
+            assert await value_of(cache, "k19", "tag") is None
+            await cache.forget(["tag"])
+            await cache.ping()
