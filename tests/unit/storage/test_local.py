@@ -665,6 +665,63 @@ async def test_puts_that_come_at_once_share_transactions(store):
     assert _commits(store) - before <= 3
 
 
+async def test_puts_of_one_turn_that_need_not_be_durable_are_one_transaction(store):
+    first, second = store.bucket("b"), store.bucket("c")
+    before = _commits(store)
+    puts = [bucket.put(f"{number}", b"%d" % number, is_durable=False) for number in range(6) for bucket in (first, second)]
+    stored = await asyncio.gather(*puts)
+
+    assert _commits(store) - before == 1
+    assert [each.size_bytes for each in stored] == [1] * 12
+    assert [await first.get(f"{number}") for number in range(6)] == [b"%d" % number for number in range(6)]
+    assert len(await second.scan("")) == 6
+
+
+async def test_a_full_disk_under_puts_of_one_turn_leaves_none_of_them(store, monkeypatch):
+    await store.bucket("b").put("0", b"old")
+    real, calls = os.write, []
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(os, "write", full)
+    puts = [store.bucket("b").put(f"{number}", b"new", is_durable=False) for number in range(5)]
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    monkeypatch.undo()
+
+    assert [type(result) for result in results] == [BackendUnavailable] * 5
+    assert drafts(store) == []
+    assert len(blobs(store)) == 1
+    assert await store.bucket("b").get("0") == b"old"
+
+
+async def test_a_put_that_is_cancelled_among_those_of_its_turn_is_taken_back_alone(store):
+    storage = store.bucket("b")
+    for number in range(20):
+        tasks = [asyncio.create_task(storage.put(f"{each}", os.urandom(200_000), is_durable=False)) for each in range(4)]
+        await asyncio.sleep(number * 0.0002)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [len(await storage.versions(f"{each}")) for each in (0, 2, 3)] == [number + 1] * 3
+    assert drafts(store) == []
+    assert len(blobs(store)) == 60 + len(await storage.versions("1"))
+
+
+async def test_a_store_closed_before_puts_of_one_turn_are_sent_refuses_them_and_opens_again(store):
+    puts = [asyncio.create_task(store.bucket("b").put(f"{number}", b"x", is_durable=False)) for number in range(3)]
+    await asyncio.sleep(0)
+    await store.close()
+    results = await asyncio.gather(*puts, return_exceptions=True)
+    await store.open()
+
+    assert all(isinstance(result, BackendUnavailable) or result.size_bytes == 1 for result in results)
+    assert (await store.bucket("b").put("again", b"xy", is_durable=False)).size_bytes == 2
+
+
 def _commits(store: LocalStore) -> int:
     """Commit frames in the write-ahead log: those that tell the size of the database (sqlite.org/fileformat2.html, 4.1)."""
     log = (store.root / "objects.db-wal").read_bytes()

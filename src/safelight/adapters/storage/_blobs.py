@@ -51,28 +51,30 @@ class Blobs:
         sync_folder(self._folder)
         sync_folder(root)
 
-    def path(self, name: str) -> Path:
-        """Where the finished blob is."""
-        return self._folder / name[:2] / name
+    def path(self, name: str) -> str:
+        """Where the finished blob is. Text, since taking paths apart and together costs as much as a small blob's writing."""
+        return f"{self._folder}/{name[:2]}/{name}"
 
     def create(self, ring: KeyRing | None) -> BlobWriter:
         """A new blob; nothing is on disk before the first write."""
-        return BlobWriter(self, self._drafts, ring)
+        return BlobWriter(self, f"{self._drafts}/", ring)
 
     def open(self, blob: Blob, ring: KeyRing | None) -> BlobReader:
         """Raises FileNotFoundError, UnknownKey, and DamagedObject when length or header are not what they were."""
         return BlobReader(self.path(blob.name), blob, ring)
 
-    def publish(self, draft: Path, *, is_durable: bool) -> None:
+    def publish(self, draft: str, name: str, *, is_durable: bool) -> None:
         """Give a finished draft its place."""
-        target = draft.rename(self.path(draft.name))
+        target = self.path(name)
+        os.rename(draft, target)  # noqa: PTH104
         if is_durable:
-            sync_folder(target.parent)
+            sync_folder(f"{self._folder}/{name[:2]}")
 
     def remove(self, names: Iterable[str]) -> None:
         """Unlink blobs; those that are gone already are fine."""
         for name in names:
-            self.path(name).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path(name))  # noqa: PTH108
 
     def is_empty(self) -> bool:
         """Whether there is not one finished blob."""
@@ -102,10 +104,11 @@ class Blobs:
 class BlobWriter:
     """One blob being written by one thread at a time, its digest and size growing with it."""
 
-    def __init__(self, blobs: Blobs, drafts: Path, ring: KeyRing | None) -> None:
+    def __init__(self, blobs: Blobs, drafts: str, ring: KeyRing | None) -> None:
+        """`drafts` is a folder, with its slash."""
         self.name = secrets.token_hex(16)
         self._blobs = blobs
-        self._draft = drafts / self.name
+        self._draft = drafts + self.name
         self._sealer = Sealer(ring, bytes.fromhex(self.name)) if ring else None
         self._header = self._sealer.header if self._sealer else b""
         self._digest = hashlib.sha256()
@@ -131,7 +134,7 @@ class BlobWriter:
         if is_durable:
             os.fsync(descriptor)
         self._close()
-        self._blobs.publish(self._draft, is_durable=is_durable)
+        self._blobs.publish(self._draft, self.name, is_durable=is_durable)
         self._is_published = True
         return Blob(self.name, self._size_bytes, self._digest.hexdigest(), self._sealer is not None)
 
@@ -142,7 +145,8 @@ class BlobWriter:
         if self._is_published:
             self._blobs.remove([self.name])
         elif was_created:
-            self._draft.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._draft)  # noqa: PTH108
 
     def _append(self, parts: list[bytes] | list[memoryview]) -> int:
         if self._descriptor is None:
@@ -170,7 +174,7 @@ class BlobReader:
     end to end, while a range of a plain blob is only as trustworthy as the disk.
     """
 
-    def __init__(self, path: Path, blob: Blob, ring: KeyRing | None) -> None:
+    def __init__(self, path: str, blob: Blob, ring: KeyRing | None) -> None:
         self._blob = blob
         self._guard = threading.Lock()
         self._digest = hashlib.sha256()

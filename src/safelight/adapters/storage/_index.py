@@ -180,13 +180,17 @@ class Index:
 
     # Writing
 
-    def add(self, bucket: str, stored: Stored, blob: Blob, *, if_absent: bool, is_durable: bool) -> None:
-        """A version on top. Raises AlreadyExists when it must be the only readable one and is not."""
+    def add(self, versions: Sequence[tuple[str, Stored, Blob]], *, if_absent: bool, is_durable: bool) -> None:
+        """Versions on top of their keys in their buckets, in one transaction.
+
+        Raises AlreadyExists when one must be the only readable version of its key and is not; then none is added.
+        """
 
         def change(rows: sqlite3.Connection) -> None:
-            if if_absent and _is_readable(_top(rows, bucket, stored.key)):
+            if if_absent and any(_is_readable(_top(rows, bucket, stored.key)) for bucket, stored, _ in versions):
                 raise AlreadyExists("An object with this key already exists.")
-            _insert(rows, bucket, stored, blob)
+            for bucket, stored, blob in versions:
+                _insert(rows, bucket, stored, blob)
 
         self._write(change, is_durable=is_durable)
 

@@ -19,7 +19,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -83,6 +83,7 @@ class LocalStore:
         self.clock = clock
         self._ring: KeyRing | None = None
         self._parts: _Parts | None = None
+        self._batch: _Batch | None = None
 
     def bucket(self, name: str) -> LocalStorage:
         """The Storage of that name; buckets need no creation."""
@@ -102,6 +103,7 @@ class LocalStore:
             threads.shutdown(wait=False)
             raise
         self._parts = _Parts(index, blobs, threads)
+        self._batch = None
 
     async def close(self) -> None:
         """Let running work end, then let go of everything. Later calls raise BackendUnavailable until the next open."""
@@ -140,6 +142,29 @@ class LocalStore:
             job.cancel()  # nothing to wait for when no thread has begun
             await _finished(result)
             raise
+
+    async def together(self, put: _Put, data: bytes) -> Stored:
+        """Like settle for a whole body that need not be durable: with all others of this turn of the loop, in one go.
+
+        A photograph's dozen renditions then take one hop to a thread and one transaction. Durable ones stay apart: theirs is the
+        time in fsync, which several threads share.
+        """
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = _Batch([])
+            batch.sending = asyncio.ensure_future(self._send(batch))
+        batch.puts.append((put, data))
+        assert batch.sending is not None
+        try:
+            await asyncio.shield(batch.sending)
+        except asyncio.CancelledError:
+            await _finished(batch.sending)
+            raise
+        return put.stored
+
+    async def _send(self, batch: _Batch) -> None:
+        self._batch = None  # whoever comes from here on is the next one's
+        await self.run(batch.work)
 
     def reader(self, parts: _Parts, blob: Blob) -> BlobReader:
         """In a thread: the open blob. Raises FileNotFoundError, DamagedObject, WrongState when its master key is not to be had."""
@@ -228,6 +253,7 @@ class LocalStorage:
     ) -> Stored:
         """See Storage.put. Bytes take one hop to a thread; a stream one per 256 KiB, and no more is read until they are written.
 
+        Bytes that need not be durable share hop and transaction with all that are put in the same turn of the loop.
         A put that is cancelled is taken back, even when its commit could not be stopped any more.
         """
         check_key(key)
@@ -237,6 +263,8 @@ class LocalStorage:
     async def _put(self, put: _Put, body: Body) -> Stored:
         try:
             if isinstance(body, bytes):
+                if put.may_share:
+                    return await self.store.together(put, body)
                 return await self.store.settle(lambda parts: put.whole(parts, body))
             held: list[bytes] = []
             held_bytes = 0
@@ -394,8 +422,9 @@ class _Put:
         self._if_absent = if_absent
         self._is_durable = is_durable
         self._writer: BlobWriter | None = None
-        self._stored: Stored | None = None
-        self._is_unsure = False
+        self.row: tuple[str, Stored, Blob] | None = None
+        self.is_committed = False
+        self.is_unsure = False
 
     def write(self, parts: _Parts, data: bytes) -> None:
         """Append to the draft."""
@@ -405,6 +434,17 @@ class _Put:
 
     def whole(self, parts: _Parts, data: bytes) -> Stored:
         """Append the last bytes and commit."""
+        self.finish(parts, data)
+        _commit(parts, [self], if_absent=self._if_absent, is_durable=self._is_durable)
+        return self.stored
+
+    @property
+    def may_share(self) -> bool:
+        """Whether it can be done along with others: it waits for no disk, and no other's refusal can be its own."""
+        return not self._is_durable and not self._if_absent
+
+    def finish(self, parts: _Parts, data: bytes) -> None:
+        """Append the last bytes and give the blob its place; `_commit` makes it an object."""
         self.write(parts, data)
         assert self._writer is not None
         blob = self._writer.finish(is_durable=self._is_durable)
@@ -417,13 +457,13 @@ class _Put:
             modified_at=self._at or self._store.clock(),
             metadata=self._metadata,
         )
-        try:
-            parts.index.add(self._bucket, stored, blob, if_absent=self._if_absent, is_durable=self._is_durable)
-        except CommitUnsure:
-            self._is_unsure = True  # the blob stays: either a row names it, or the sweep will find out
-            raise
-        self._stored = stored
-        return stored
+        self.row = self._bucket, stored, blob
+
+    @property
+    def stored(self) -> Stored:
+        """What it has become, once committed."""
+        assert self.row is not None
+        return self.row[1]
 
     async def take_back(self) -> None:
         """Leave nothing behind. Works on a closed store and under repeated cancellation; its own failure is left to the sweep."""
@@ -438,10 +478,36 @@ class _Put:
 
     def _undo(self, parts: _Parts) -> None:
         assert self._writer is not None
-        if self._stored is not None:
-            parts.blobs.remove(parts.index.remove(self._bucket, self._key, self._stored.version))
-        elif not self._is_unsure:
+        if self.is_committed:
+            parts.blobs.remove(parts.index.remove(self._bucket, self._key, self.stored.version))
+        elif not self.is_unsure:
             self._writer.discard()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Puts that are done together: all of them come to be, or none."""
+
+    puts: list[tuple[_Put, bytes]]
+    sending: asyncio.Task[None] | None = None
+
+    def work(self, parts: _Parts) -> None:
+        """In a thread."""
+        for put, data in self.puts:
+            put.finish(parts, data)
+        _commit(parts, [put for put, _ in self.puts], if_absent=False, is_durable=False)
+
+
+def _commit(parts: _Parts, puts: Sequence[_Put], *, if_absent: bool, is_durable: bool) -> None:
+    rows = [put.row for put in puts if put.row is not None]
+    try:
+        parts.index.add(rows, if_absent=if_absent, is_durable=is_durable)
+    except CommitUnsure:
+        for put in puts:
+            put.is_unsure = True  # the blob stays: either a row names it, or the sweep will find out
+        raise
+    for put in puts:
+        put.is_committed = True
 
 
 class _Chunks(AsyncIterator[bytes]):
