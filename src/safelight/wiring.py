@@ -39,6 +39,7 @@ from safelight.services.ingest import Ingest
 from safelight.services.library import Library
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
+from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
 from safelight.settings import Settings
 
@@ -256,6 +257,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
                 most=settings.delivery.max_renders,
                 queue=settings.delivery.max_waiting,
             ),
+            turns=Turns(shared),
             memory=ByteLru(settings.delivery.memory_bytes, largest_bytes=max(1, settings.delivery.memory_bytes // 16)),
             known=known,  # type: ignore[arg-type]
             rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),

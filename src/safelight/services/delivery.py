@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -42,6 +44,7 @@ from safelight.ports.catalog import Catalog
 from safelight.ports.storage import Storage
 from safelight.services.development import Buckets
 from safelight.services.remembered import Remembered
+from safelight.services.turns import Turns
 
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
@@ -114,6 +117,7 @@ class Delivery:
     instruments: Instruments
     limits: DeliveryLimits
     gate: Gate
+    turns: Turns
     memory: ByteLru[str]
     known: Expiring[ImageId, _Known]
     rings: Expiring[TenantId, tuple[SigningKey, ...]]
@@ -252,15 +256,32 @@ class Delivery:
     async def _fetched(
         self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
     ) -> tuple[bytes, str]:
+        since_s = time.monotonic()
+        for attempt in itertools.count():
+            body = await self._stored(key)
+            if body is not None:
+                return body, "store"
+            # A place first, then the turn: who still queues for a place keeps no other server from working.
+            async with (
+                self.gate.admit(weight),
+                self.turns.turn(f"render:{key}", since_s=since_s, patience_s=self.limits.render_s) as is_ours,
+            ):
+                if is_ours:
+                    body = await self.turns.late_look(lambda: self._stored(key))
+                    if body is not None:
+                        return body, "store"
+                    body = await make()
+                    await self.buckets.renditions.put(key, body, media_type=format.media_type, is_durable=False)
+                    self.instruments.deliveries.labels("rendered").inc()
+                    return body, "rendered"
+            await self.turns.rest(attempt)
+        raise AssertionError("counting has no end")
+
+    async def _stored(self, key: str) -> bytes | None:
         try:
-            return await self.buckets.renditions.get(key), "store"
+            return await self.buckets.renditions.get(key)
         except (Missing, DamagedObject):
-            pass  # never made, lost or spoilt: it can be made
-        async with self.gate.admit(weight):
-            body = await make()
-        await self.buckets.renditions.put(key, body, media_type=format.media_type, is_durable=False)
-        self.instruments.deliveries.labels("rendered").inc()
-        return body, "rendered"
+            return None  # never made, lost or spoilt: it can be made
 
     def forget(self, image_id: ImageId) -> None:
         """The record has changed: look again at the next request."""
