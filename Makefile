@@ -43,6 +43,10 @@ serve: $(VENV)/.serve ## Start Safelight on http://127.0.0.1:8000 (ARGS="--port 
 test: $(VENV)/.dev ## Run every test (ARGS="-k name" for some)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+.PHONY: fuzz-urls
+fuzz-urls: $(VENV)/.dev ## 50,000 random delivery URLs, none a 5xx (FUZZ_URLS=..., FUZZ_SEED=...)
+	@FUZZ_URLS=$${FUZZ_URLS:-50000} FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} $(BIN)/pytest tests/hostile/test_urls.py
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, formatting, the floors of the house, the guard of the locks
 	@$(BIN)/ruff check src tests bench

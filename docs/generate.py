@@ -43,6 +43,8 @@ def endpoints() -> str:
             first = operation.get("description", operation.get("summary", "")).split("\n")[0]
             lines.append(f"| {method.upper()} | `{path}` | {first} |")
     lines.append("| GET, HEAD | `/i/{id}/{preset}.{ext}` | Deliver a rendition: presets as `webp`, `jpg` or `avif`, signed by `kid`, `exp` and `sig` unless the image is public or unlisted. |")
+    lines.append("| GET, HEAD | `/imgproxy/{signature}/{options}/{source}` | The same for a URL that was written for imgproxy. |")
+    lines.append("| GET, HEAD | `/thumbor/{signature}/{options}/{source}` | The same for a URL that was written for thumbor. |")
     return "\n".join(lines) + "\n"
 
 
@@ -73,7 +75,13 @@ def transforms() -> str:
     return page()
 
 
-PAGES = {"settings.md": settings, "endpoints.md": endpoints, "errors.md": errors, "transforms.md": transforms}
+def grammars() -> str:
+    from safelight.imaging.transform.foreign_reference import page
+
+    return page()
+
+
+PAGES = {"grammars.md": grammars, "settings.md": settings, "endpoints.md": endpoints, "errors.md": errors, "transforms.md": transforms}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

@@ -172,12 +172,14 @@ class Urls(TypedDict):
 
 
 class SigningKey(TypedDict):
-    """A key for delivery URLs; `secret` only in the answer that makes it."""
+    """A key for delivery URLs; `secret` and `salt` only in the answer that makes it."""
 
     kid: str
+    grammar: str
     created_at: str
     retired_at: str | None
     secret: str | None
+    salt: str | None
 
 
 class User(TypedDict):
@@ -429,9 +431,10 @@ class Client:
         """The ring of keys for delivery URLs, newest first, without secrets."""
         return cast("Sequence[SigningKey]", self._ask("GET", "/admin/signing-keys"))
 
-    def add_signing_key(self) -> SigningKey:
-        """A new one, which signs from now on; with its secret."""
-        return cast("SigningKey", self._ask("POST", "/admin/signing-keys"))
+    def add_signing_key(self, *, grammar: str = "native", secret: str = "", salt: str = "", size_bytes: int = 32) -> SigningKey:
+        """A new one, which signs from now on; with its secret. imgproxy's and thumbor's may be brought along. Raises BadField."""
+        asked = {"grammar": grammar, "secret": secret, "salt": salt, "size_bytes": size_bytes}
+        return cast("SigningKey", self._ask("POST", "/admin/signing-keys", json=asked))
 
     def retire_signing_key(self, kid: str, *, after_s: int = 0) -> None:
         """Stop believing its signatures, now or later. Raises Missing, WrongState for the last live one."""

@@ -3,7 +3,7 @@
 SafelightError
 ├── BadRequest          400  BadOption BadCursor BadField
 ├── Unauthenticated     401
-├── Forbidden           403  BadSignature ExpiredSignature
+├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed
 ├── Missing             404
 ├── Conflict            409  Duplicate WrongState AlreadyExists DataDirInUse
 ├── PreconditionFailed  412  Stale
@@ -123,6 +123,12 @@ class ExpiredSignature(Forbidden):
     """The signed URL has expired."""
 
     code = "expired_signature"
+
+
+class SourceNotAllowed(Forbidden):
+    """Only images of this installation are delivered, not addresses elsewhere."""
+
+    code = "source_not_allowed"
 
 
 class Missing(SafelightError):

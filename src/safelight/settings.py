@@ -218,6 +218,22 @@ class DeliverySettings(_Section):
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
 
 
+def _presets(value: str) -> str:
+    from safelight.imaging.transform.imgproxy import read_presets
+
+    read_presets(value)
+    return value
+
+
+class ImgproxySettings(_Section):
+    """What imgproxy's clients count on; keys and salts are on each tenant's ring."""
+
+    presets: Annotated[str, AfterValidator(_presets)] = Field(
+        "",
+        description="`name=option:argument/option:argument,name=...`, as `IMGPROXY_PRESETS`. `default` goes before every URL's own options.",
+    )
+
+
 class Trash(_Section):
     """How long deleted images can come back."""
 
@@ -248,6 +264,7 @@ class Settings(BaseSettings):
     ingest: Ingest = Ingest()
     develop: Develop = Develop()
     delivery: DeliverySettings = DeliverySettings()
+    imgproxy: ImgproxySettings = ImgproxySettings()
     trash: Trash = Trash()
     log: Log = Log()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import io
 
 import httpx
 import pytest
+from libthumbor import CryptoURL
 from PIL import Image as Pillow
 
 from tests.photographs import photographs
@@ -89,3 +93,19 @@ def test_an_option_that_means_nothing_is_refused_by_name(client, image, transfor
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_option")
     assert httpx.get(str(client.base_url) + f"/i/{image['id']}/{transform}").status_code in (400, 404)
+
+
+def test_the_clients_of_imgproxy_and_thumbor_are_served_over_a_real_socket(client, image):
+    """Percent-encoding on the wire is what imgproxy signs, so it must come through the server as it was sent."""
+    key, salt = b"key of an imgproxy", b"salt of an imgproxy"
+    client.post("/admin/signing-keys", json={"grammar": "imgproxy", "secret": key.hex(), "salt": salt.hex()})
+    client.post("/admin/signing-keys", json={"grammar": "thumbor", "secret": "key of a thumbor"})
+    path = f"/rs:fill:90:60:1/plain/safelight%3A%2F%2F{image['id']}@webp"
+    digest = hmac.new(key, salt + path.encode(), hashlib.sha256).digest()
+    signature = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    thumbor = CryptoURL(key="key of a thumbor").generate(width=90, height=60, filters=["format(webp)"], image_url=image["id"])
+
+    answers = [httpx.get(f"{client.base_url}{url}") for url in (f"/imgproxy/{signature}{path}", f"/thumbor{thumbor}")]
+    assert [opened(answer).size for answer in answers] == [(90, 60)] * 2
+    native = httpx.get(signed(client, image, "w=90,h=60,fit=cover.webp")[0])
+    assert {answer.headers["etag"] for answer in answers} == {native.headers["etag"]}

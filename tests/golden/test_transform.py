@@ -6,6 +6,7 @@ results are compared as PNG, so that what differs is the work and not the encode
 
 import io
 import time
+import warnings
 from dataclasses import replace
 from functools import cache
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from skimage import color
 from skimage import data as photographs
 
 from safelight.errors import BadOption, CorruptImage, OverMaxBytes, SafelightError, TooManyPixels, UnsupportedFormat
@@ -82,6 +84,24 @@ def unsharp(array, amount):
     return (array + amount * (array - soft)).clip(0, 255)
 
 
+def cells(array, side):
+    """Means of squares; at the right and below the last pixels stand for what is missing."""
+    height, width = array.shape[:2]
+    padded = np.pad(array, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+    means = padded.reshape(padded.shape[0] // side, side, -1, side, 3).mean((1, 3))
+    return means.repeat(side, 0).repeat(side, 1)[:height, :width]
+
+
+def crisp(array, sigma):
+    """libvips documents its curve: nothing below 2 levels of lightness, three times what is above, at most 10 up and 20 down."""
+    lab = color.rgb2lab(array / 255)
+    high = lab[..., 0] - gaussian(lab[..., :1], sigma)[..., 0]
+    lab[..., 0] += np.where(abs(high) < 2, 0, 3 * (high - 2 * np.sign(high))).clip(-20, 10)
+    with warnings.catch_warnings():  # of colours outside of sRGB, which are clipped here as there
+        warnings.simplefilter("ignore")
+        return (255 * color.lab2rgb(lab)).clip(0, 255)
+
+
 def disc(width, height, radius):
     """Coverage by sixteen samples a side."""
     fine = 16
@@ -133,6 +153,12 @@ SLOW = {
     "bl=9,w=300": (lambda: gaussian(resized(whole(), 300, 225), 9), 1.5),
     "bl=30,w=300": (lambda: gaussian(resized(whole(), 300, 225), 30), 2.5),
     "sh=1.5,w=128": (lambda: unsharp(SMALL(), 1.5), 1.5),
+    "ed=1,w=128": (lambda: crisp(SMALL(), 1), 1.5),
+    "px=10,w=128": (lambda: cells(SMALL(), 10), 1.5),
+    "li=20,w=128": (lambda: (SMALL() + 51).clip(0, 255), 1.5),
+    "li=-12.5,w=128": (lambda: (SMALL() - 31.875).clip(0, 255), 1.5),
+    "fit=aspect-crop,h=96,w=96": (lambda: resized(whole()[:, 64:448], 96, 96), 1.0),
+    "fit=aspect-crop,h=400,w=600": (lambda: whole()[21:362], 1.0),
     "bg=336699,fit=pad,h=128,w=128": (lambda: on((0x33, 0x66, 0x99), SMALL(), 0, 16, 128, 128), 1.0),
     "bg=ffffff,p=1:2:3:4,w=128": (lambda: on(255, SMALL(), 4, 1, 134, 100), 1.0),
 }

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from safelight import __version__, worker
 from safelight.api import problems
 from safelight.api.auth import documented
-from safelight.api.delivery import PREFIX, DeliveryDoor
+from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.routes import admin, albums, health, images
 from safelight.api.schemas import ProblemOut
@@ -70,7 +70,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
 
 
 class Front:
-    """Sends `/i/…` to delivery and everything else through the edge to the API."""
+    """Sends `/i/…`, `/imgproxy/…` and `/thumbor/…` to delivery and everything else through the edge to the API."""
 
     def __init__(self, safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> None:
         self.api = create_api(safelight, works=works, console=console)
@@ -79,7 +79,7 @@ class Front:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+        if scope["type"] == "http" and scope["path"].startswith(PREFIXES):
             await self._delivery(scope, receive, send)
         else:
             await self._edge(scope, receive, send)

@@ -47,7 +47,8 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{host}"
 
 
-def disposition(name: str) -> str:
+def disposition(name: str, *, is_attachment: bool = True) -> str:
     """RFC 6266, with the file's own name."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    kind = "attachment" if is_attachment else "inline"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

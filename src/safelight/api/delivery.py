@@ -1,22 +1,28 @@
 """The hot door: `/i/{id}/{preset or options}.{ext}` as a plain ASGI callable in front of the API, without framework objects or middleware.
 
+imgproxy's and thumbor's URLs come in beside it, under `/imgproxy/` and `/thumbor/`.
+
 It answers GET and HEAD, checks the signature, and speaks RFC 9110's conditions and ranges. Anything odd is a 4xx, never a 5xx.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 
 import structlog
 
 from safelight.api.conditions import disposition
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
+from safelight.domain.accounts import Grammar
+from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.errors import BadOption, BadSignature, Missing, SafelightError
-from safelight.services.delivery import Asked, Delivered, Signature
+from safelight.imaging.transform import imgproxy, thumbor
+from safelight.services.delivery import Asked, Delivered
 from safelight.wiring import Safelight
 
 log = structlog.get_logger()
@@ -25,6 +31,16 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PREFIX: Final = "/i/"
+IMGPROXY: Final = "/imgproxy/"
+THUMBOR: Final = "/thumbor/"
+PREFIXES: Final = (PREFIX, IMGPROXY, THUMBOR)
+_ROUTES: Final = {
+    PREFIX: "/i/{id}/{preset}.{ext}",
+    IMGPROXY: "/imgproxy/{signature}/{options}/{source}",
+    THUMBOR: "/thumbor/{signature}/{options}/{source}",
+}
+_MERGED: Final = re.compile(r"(/plain/[a-zA-Z][a-zA-Z0-9+.-]*:/)(?!/)")
+"""A source whose two slashes a proxy on the way has merged into one."""
 _ALLOWED: Final = (b"allow", b"GET, HEAD")
 _ALWAYS: Final = (
     (b"accept-ranges", b"bytes"),
@@ -42,8 +58,10 @@ class DeliveryDoor:
         self._delivery = safelight.delivery
         instruments = safelight.instruments
         self._refused = instruments.refused
+        self._presets = imgproxy.read_presets(safelight.settings.imgproxy.presets)
         self._seconds = {
-            status: instruments.requests.labels("GET", "/i/{id}/{preset}.{ext}", f"{status}xx") for status in (2, 3, 4, 5)
+            prefix: {status: instruments.requests.labels("GET", route, f"{status}xx") for status in (2, 3, 4, 5)}
+            for prefix, route in _ROUTES.items()
         }
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
@@ -52,14 +70,18 @@ class DeliveryDoor:
         status, headers, body = await self._answer(scope)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
-        self._seconds[status // 100].observe(time.perf_counter() - started)
+        prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
+        self._seconds[prefix][status // 100].observe(time.perf_counter() - started)
 
     async def _answer(self, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         if scope["method"] not in ("GET", "HEAD"):
             body = body_of(405, "method_not_allowed", "Delivery answers GET and HEAD.")
             return 405, [(b"content-type", b"application/problem+json"), _ALLOWED, _length(body)], body
         try:
-            delivered = await self._delivered(scope["path"], scope["query_string"], scope["headers"])
+            if scope["path"].startswith(PREFIX):
+                delivered = await self._delivered(scope["path"], scope["query_string"], scope["headers"])
+            else:
+                delivered = await self._foreign(scope)
         except SafelightError as error:
             self._refused.labels(error.code).inc()
             return _refusal(error)
@@ -77,6 +99,31 @@ class DeliveryDoor:
         if file.endswith(".auto"):
             accept = ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
         return await self._delivery.deliver(Asked(image_id, file, version, accept), signature=signature, path=path)
+
+    async def _foreign(self, scope: Scope) -> Delivered:
+        if scope["query_string"]:
+            raise BadOption("There is no query here; a question mark of the source is written %3F.", option="query")
+        try:
+            raw = scope.get("raw_path", b"").decode("ascii") or quote(scope["path"])
+        except UnicodeDecodeError:
+            raise BadOption("The path is not percent-encoded.", option="path") from None
+        prefix = IMGPROXY if scope["path"].startswith(IMGPROXY) else THUMBOR
+        signature, slash, rest = raw.partition("?")[0].removeprefix(prefix).partition("/")
+        if not raw.startswith(prefix) or not slash or not rest:
+            raise Missing
+        if prefix == IMGPROXY:
+            path = f"/{rest}"
+            order = imgproxy.parse(path, self._presets)
+            restored = _MERGED.sub(r"\1/", path, count=1)
+            proof = ForeignSignature(Grammar.IMGPROXY, signature, tuple({path, restored}), order.exp)
+        else:
+            order = thumbor.parse(rest)
+            # thumbor's own clients sign what they mean, and whoever sends it escapes it afterwards.
+            proof = ForeignSignature(Grammar.THUMBOR, unquote(signature), tuple({rest, unquote(rest)}), order.exp)
+        accept = ""
+        if order.wish.format is None:
+            accept = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+        return await self._delivery.deliver_order(order, signature=proof, accept=accept)
 
 
 def _query(query_string: bytes) -> tuple[str | None, Signature | None]:
@@ -122,7 +169,7 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
     if found.is_cut_short:
         headers.append((b"safelight-animation", b"first-frame"))
     if found.download:
-        headers.append((b"content-disposition", disposition(found.download).encode()))
+        headers.append((b"content-disposition", disposition(found.download, is_attachment=found.is_attachment).encode()))
     match condition(asked, etag, found.modified_at):
         case 304:
             return 304, headers, b""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from safelight.domain.accounts import ApiKey, Role, Scope, SigningKey, User
+from safelight.domain.accounts import ApiKey, Grammar, Role, Scope, SigningKey, User
 from safelight.domain.albums import Album
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
 from safelight.domain.queries import SearchResult
+from safelight.errors import BadField
 from safelight.ports.workflows import Run, StepRun
 from safelight.services.delivery import Signer
 
@@ -331,19 +332,65 @@ class AlbumImages(In):
     before: str | None = None
 
 
+class SigningKeyIn(In):
+    """A new key of the ring: made here, or brought along from imgproxy or thumbor."""
+
+    grammar: Grammar = Grammar.NATIVE
+    secret: str = Field(
+        "", max_length=1024, description="imgproxy: `IMGPROXY_KEY`, hex. thumbor: `SECURITY_KEY`, as it is. Empty: made."
+    )
+    salt: str = Field("", max_length=1024, description="imgproxy: `IMGPROXY_SALT`, hex.")
+    size_bytes: int = Field(32, description="imgproxy: `IMGPROXY_SIGNATURE_SIZE`, 8 to 32.")
+
+
+class SigningKeyFields(TypedDict):
+    """As the service takes them."""
+
+    grammar: Grammar
+    secret: bytes
+    salt: bytes
+    size_bytes: int
+
+
+def signing_key_fields(asked: SigningKeyIn) -> SigningKeyFields:
+    """The secrets as bytes. Raises BadField."""
+
+    def unhexed(field: str, text: str) -> bytes:
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            raise BadField(f"{field} is hexadecimal.", field=field) from None
+
+    secret = asked.secret.encode() if asked.grammar is Grammar.THUMBOR else unhexed("secret", asked.secret)
+    return {
+        "grammar": asked.grammar,
+        "secret": secret,
+        "salt": unhexed("salt", asked.salt),
+        "size_bytes": asked.size_bytes,
+    }
+
+
 class SigningKeyOut(Out):
     """A key of the ring; its secret is shown only when it is made."""
 
     kid: str
+    grammar: Grammar
     created_at: datetime
     retired_at: datetime | None
-    secret: str | None = Field(None, description="Hex; only in the answer that makes the key.")
+    secret: str | None = Field(None, description="Hex, thumbor's as it is; only in the answer that makes the key.")
+    salt: str | None = Field(None, description="imgproxy's, likewise.")
 
 
 def signing_key_out(key: SigningKey, *, with_secret: bool = False) -> SigningKeyOut:
     """The key as an admin gets it."""
+    secret = key.secret.decode(errors="replace") if key.grammar is Grammar.THUMBOR else key.secret.hex()
     return SigningKeyOut(
-        kid=key.kid, created_at=key.created_at, retired_at=key.retired_at, secret=key.secret.hex() if with_secret else None
+        kid=key.kid,
+        grammar=key.grammar,
+        created_at=key.created_at,
+        retired_at=key.retired_at,
+        secret=secret if with_secret else None,
+        salt=key.salt.hex() if with_secret and key.salt else None,
     )
 
 

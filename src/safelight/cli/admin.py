@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -155,26 +156,58 @@ def list_keys(*, server: Server = HERE, json: Json = False) -> int:
     if json:
         output.say_json({"keys": ring})
         return 0
-    rows = output.table("key", "made", "state")
+    rows = output.table("key", "grammar", "made", "state")
     for key in ring:
-        rows.add_row(output.text(key["kid"]), output.minute(key["created_at"]), _life(key["retired_at"], "retires", "retired"))
+        rows.add_row(
+            output.text(key["kid"]),
+            key["grammar"],
+            output.minute(key["created_at"]),
+            _life(key["retired_at"], "retires", "retired"),
+        )
     output.listing(ring, rows, "There is no signing key.")
     return 0
 
 
 @keys.command(name="add")
-def add_key(*, server: Server = HERE, json: Json = False) -> int:
-    """Add a key; it signs from now on, and URLs signed before stay good. Its secret is shown only now."""
+def add_key(
+    *,
+    grammar: Literal["native", "imgproxy", "thumbor"] = "native",
+    secret_file: Path | None = None,
+    signature_bytes: Annotated[int, Parameter(validator=Number(gte=8, lte=32))] = 32,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Add a key; it signs from now on, and URLs signed before stay good. Its secret is shown only now.
+
+    Parameters
+    ----------
+    grammar
+        Whose URLs it is for: ours, imgproxy's or thumbor's.
+    secret_file
+        A key that imgproxy or thumbor has: IMGPROXY_KEY and IMGPROXY_SALT on a line each, or SECURITY_KEY. Default: made.
+    signature_bytes
+        imgproxy: IMGPROXY_SIGNATURE_SIZE.
+
+    """
+    secret, salt = "", ""
+    if secret_file is not None:
+        lines = secret_file.read_text().splitlines()
+        if not lines or len(lines) != (2 if grammar == "imgproxy" else 1):
+            raise WrongUsage("The file has imgproxy's key and salt on a line each, or thumbor's key.")
+        secret, *salts = lines
+        salt = "".join(salts)
     with server.connect() as client:
-        key = client.add_signing_key()
+        key = client.add_signing_key(grammar=grammar, secret=secret, salt=salt, size_bytes=signature_bytes)
     if json:
         output.say_json(key)
         return 0
     console = output.out()
+    whose = "" if grammar == "native" else f" {grammar}'s URLs"
     console.print(
-        output.text(f"Key {key['kid']} signs from now on. Its secret, shown only now, for services that sign themselves:")
+        output.text(f"Key {key['kid']} signs{whose} from now on. Its secret, shown only now, for services that sign themselves:")
     )
-    console.print(output.text(key["secret"]))
+    for secret in filter(None, (key["secret"], key["salt"])):
+        console.print(output.text(secret))
     return 0
 
 

@@ -25,6 +25,14 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class Grammar(StrEnum):
+    """How a delivery URL is written and signed: our own way, or as another server's clients do."""
+
+    NATIVE = "native"
+    IMGPROXY = "imgproxy"
+    THUMBOR = "thumbor"
+
+
 class DuplicatePolicy(StrEnum):
     """What an upload of bytes that the tenant already has leads to."""
 
@@ -78,13 +86,24 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """One key of a tenant's ring for delivery URLs. The newest live one signs, every live one verifies."""
+    """One key of a tenant's ring for delivery URLs. The newest live one of a grammar signs, every live one verifies.
+
+    A tenant takes imgproxy's or thumbor's URLs as soon as its ring has a key for them. `salt` is imgproxy's, and `size_bytes` how
+    much of its signatures counts.
+    """
 
     kid: str
     tenant: TenantId
     secret: bytes = field(repr=False)
     created_at: datetime
     retired_at: datetime | None = None
+    grammar: Grammar = Grammar.NATIVE
+    salt: bytes = field(default=b"", repr=False)
+    size_bytes: int = 32
+
+    def is_live(self, now: datetime) -> bool:
+        """Neither retired nor past its grace."""
+        return self.retired_at is None or now < self.retired_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

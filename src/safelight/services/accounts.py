@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,16 +18,20 @@ import structlog
 
 from safelight.concurrency import Expiring
 from safelight.domain import access
-from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Role, Scope, SigningKey, Tenant, User
+from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.signing import KID_LENGTH
+from safelight.signing.imgproxy import FULL_BYTES, MIN_BYTES
 
 log = structlog.get_logger()
 
 TOKEN_PREFIX: Final = "sl"  # noqa: S105 (a prefix, not a secret)
 EVERY_SCOPE: Final = frozenset(Scope)
+MIN_SECRET_BYTES: Final = 8
+_KNOWN_SECRETS: Final = frozenset({b"MY_SECURE_KEY", b"my-security-key", b"ALWAYS_CHANGE_ME"})
+"""From the documentation of others: everybody has these."""
 _TOUCH_EVERY: Final = timedelta(minutes=1)
 
 
@@ -159,10 +163,37 @@ class Accounts:
         async with self.catalog.tenant(actor.tenant) as records:
             return await records.accounts.signing_keys()
 
-    async def add_signing_key(self, actor: Actor) -> SigningKey:
-        """A new key on the ring; it signs from now on, the others still verify."""
+    async def add_signing_key(
+        self,
+        actor: Actor,
+        *,
+        grammar: Grammar = Grammar.NATIVE,
+        secret: bytes = b"",
+        salt: bytes = b"",
+        size_bytes: int = FULL_BYTES,
+    ) -> SigningKey:
+        """A new key on the ring; it signs from now on, the others still verify.
+
+        One of another server comes with its secret, so that URLs which are out there stay good; without one it is made.
+        Raises BadField.
+        """
         access.require(actor, "signing.manage")
         key = _new_signing_key(actor.tenant, self.clock())
+        if grammar is Grammar.NATIVE and (secret or salt or size_bytes != FULL_BYTES):
+            raise BadField("Native keys are made here.", field="secret")
+        if grammar is not Grammar.IMGPROXY and (salt or size_bytes != FULL_BYTES):
+            raise BadField("Only imgproxy's keys have a salt and a size of signatures.", field="salt")
+        if secret and (len(secret) < MIN_SECRET_BYTES or secret in _KNOWN_SECRETS):
+            raise BadField(f"A secret has {MIN_SECRET_BYTES} bytes or more, and is not that of an example.", field="secret")
+        if secret and grammar is Grammar.IMGPROXY and not salt:
+            raise BadField("A key of imgproxy has a salt.", field="salt")
+        if not MIN_BYTES <= size_bytes <= FULL_BYTES:
+            raise BadField(f"A signature has {MIN_BYTES} to {FULL_BYTES} bytes.", field="size_bytes")
+        if grammar is Grammar.IMGPROXY:
+            salt = salt or secrets.token_bytes(32)
+        elif grammar is Grammar.THUMBOR:
+            secret = secret or secrets.token_urlsafe(32).encode()
+        key = replace(key, grammar=grammar, secret=secret or key.secret, salt=salt, size_bytes=size_bytes)
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             await records.accounts.add_signing_key(key)
         return key
@@ -175,7 +206,7 @@ class Accounts:
             ring = await records.accounts.signing_keys()
             if not any(key.kid == kid for key in ring):
                 raise Missing
-            if not any(key.kid != kid and key.retired_at is None for key in ring):
+            if not any(key.kid != kid and key.retired_at is None and key.grammar is Grammar.NATIVE for key in ring):
                 raise WrongState("This is the last live signing key; add another first.")
             await records.accounts.retire_signing_key(kid, now + after)
 

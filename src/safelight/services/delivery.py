@@ -23,15 +23,17 @@ from urllib.parse import quote
 
 from safelight import signing
 from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
-from safelight.domain.accounts import SigningKey
+from safelight.domain.accounts import Grammar, SigningKey
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Version, Visibility
-from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, ExpiredSignature, Missing
+from safelight.domain.proofs import ForeignSignature, Signature
+from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, Missing, SourceNotAllowed
 from safelight.imaging import PRESETS, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
     Gravity,
     Metadata,
+    Order,
     Original,
     Request,
     Settled,
@@ -49,15 +51,7 @@ from safelight.services.turns import Turns
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
 _DECODED_MASTER_BYTES: Final = 2048 * 2048 * 3
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What a signed URL carries beside its path."""
-
-    kid: str
-    exp: int
-    sig: str
+_YEAR_S: Final = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +81,8 @@ class Delivered:
     """Name under which a browser should save it."""
     is_cut_short: bool = False
     """The first frame of an animation that is too large to be made."""
+    is_attachment: bool = True
+    """Whether it should save rather than show it, where there is a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +137,7 @@ class Delivery:
         image = known.image
         now = self.clock()
         if signature is not None:
-            _check(known.ring, path, signature, now)
+            signature.check(known.ring, path, now)
         elif image.visibility is Visibility.PRIVATE:
             raise Missing
         elif request is not None:
@@ -152,10 +148,31 @@ class Delivery:
         # A URL of another version still shows the image, as it is now, but nobody may keep that for the old address.
         by_point = request is not None and request.spec.gravity is Gravity.FOCAL
         is_exact = asked.version == image.address(by_focal_point=by_point)
-        max_age = (31_536_000 if is_public or signature is None else _left(signature, now)) if is_exact else None
+        max_age = (_YEAR_S if is_public or signature is None else _left(signature, now)) if is_exact else None
         if request is None:
             return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
         return await self._transformed(image, request, asked.accept, is_public=is_public, max_age_s=max_age)
+
+    async def deliver_order(self, order: Order, *, signature: ForeignSignature, accept: str = "") -> Delivered:
+        """What another server's URL asks for: the same check, the same rendition, the same key. Raises as `deliver`, SourceNotAllowed."""
+        if not order.origin.is_ours:
+            raise SourceNotAllowed
+        if not is_id(order.origin.name):
+            raise Missing
+        known = await self._look_up(ImageId(order.origin.name), is_signed=True)
+        image, now = known.image, self.clock()
+        signature.check(known.ring, now)
+        if image.is_trashed or not image.renditions:
+            raise Missing
+        max_age = None
+        if order.version == image.address():
+            max_age = max(0, order.exp - int(now.timestamp())) if order.exp else _YEAR_S
+        version = next(version for version in image.versions if version.number == image.developed_version)
+        most = self.limits.max_animation_pixels
+        request = order.request(_original(image, version), accept, max_animation_pixels=most)
+        is_public = image.visibility is Visibility.PUBLIC
+        delivered = await self._transformed(image, request, accept, is_public=is_public, max_age_s=max_age)
+        return replace(delivered, varies=order.wish.format is None, is_attachment=order.is_attachment)
 
     async def _look_up(self, image_id: ImageId, *, is_signed: bool) -> _Known:
         known = self.known.get(image_id)
@@ -304,7 +321,7 @@ class Delivery:
     async def signer(self, tenant: TenantId) -> Signer:
         """Makes the URLs of one answer with the tenant's newest live key."""
         ring = await self._ring(tenant)
-        key = next(key for key in ring if key.retired_at is None)
+        key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
         return Signer(key, signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s))
 
 
@@ -332,16 +349,6 @@ class Signer:
     def _signed(self, image: Image, path: str, *, by_point: bool = False) -> str:
         query = [("v", image.address(by_focal_point=by_point))]
         return signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp, query=query)
-
-
-def _check(ring: tuple[SigningKey, ...], path: str, signature: Signature, now: datetime) -> None:
-    key = next((key for key in ring if key.kid == signature.kid), None)
-    if key is None or (key.retired_at is not None and key.retired_at <= now):
-        raise BadSignature
-    if not signing.verify(key.secret, path, kid=signature.kid, exp=signature.exp, sig=signature.sig):
-        raise BadSignature
-    if signature.exp <= now.timestamp():
-        raise ExpiredSignature
 
 
 def _original(image: Image, version: Version) -> Original:

@@ -20,7 +20,7 @@ from safelight.adapters.catalog.rows import (
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.tables import api_keys, signing_keys, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
-from safelight.domain.accounts import ApiKey, SigningKey, User
+from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
 from safelight.domain.ids import KeyId, TenantId
 from safelight.domain.queries import micros
 from safelight.errors import Forbidden, Missing
@@ -102,7 +102,10 @@ class SqlAccounts:
         values = {
             "tenant": key.tenant,
             "kid": key.kid,
+            "grammar": key.grammar.value,
             "secret": self.box.seal(key.secret, context=self._context(key.kid)),
+            "salt": self.box.seal(key.salt, context=f"{self._context(key.kid)}/salt") if key.salt else None,
+            "size_bytes": key.size_bytes,
             "created_at": micros(key.created_at),
             "retired_at": maybe_micros(key.retired_at),
         }
@@ -118,6 +121,9 @@ class SqlAccounts:
                 secret=self.box.unseal(row["secret"], context=self._context(row["kid"])),
                 created_at=moment(row["created_at"]),
                 retired_at=maybe_moment(row["retired_at"]),
+                grammar=Grammar(row["grammar"]),
+                salt=self.box.unseal(row["salt"], context=f"{self._context(row['kid'])}/salt") if row["salt"] else b"",
+                size_bytes=row["size_bytes"],
             )
             for row in self._all(_RING)
         ]

@@ -82,7 +82,10 @@ signing_keys: Final = Table(
     metadata,
     Column("tenant", Word, ForeignKey("tenants.id"), primary_key=True),
     Column("kid", Word, primary_key=True),
+    Column("grammar", Text, nullable=False),
     Column("secret", LargeBinary, nullable=False),
+    Column("salt", LargeBinary),
+    Column("size_bytes", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
 )

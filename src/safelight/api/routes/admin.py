@@ -14,11 +14,13 @@ from safelight.api.schemas import (
     FailureOut,
     FailurePage,
     RetireIn,
+    SigningKeyIn,
     SigningKeyOut,
     UserIn,
     UserOut,
     api_key_out,
     failure_out,
+    signing_key_fields,
     signing_key_out,
     user_out,
 )
@@ -73,9 +75,9 @@ async def signing_keys(hall: Hall, actor: Asking) -> list[SigningKeyOut]:
 
 
 @router.post("/signing-keys", status_code=201, response_model=SigningKeyOut)
-async def add_signing_key(hall: Hall, actor: Asking) -> SigningKeyOut:
+async def add_signing_key(hall: Hall, actor: Asking, body: SigningKeyIn | None = None) -> SigningKeyOut:
     """A new key: it signs from now on, the others still verify. The secret is in this answer and never again."""
-    key = await hall.accounts.add_signing_key(actor)
+    key = await hall.accounts.add_signing_key(actor, **signing_key_fields(body or SigningKeyIn()))
     hall.delivery.forget_rings()
     return signing_key_out(key, with_secret=True)
 

@@ -7,6 +7,7 @@ What moves pixels (`safelight.imaging.transform.apply.transform`) is imported by
 from __future__ import annotations
 
 from safelight.imaging.transform.cost import estimate
+from safelight.imaging.transform.foreign import Order, Origin
 from safelight.imaging.transform.grammar import Request, is_transform, parse, parse_request
 from safelight.imaging.transform.negotiation import best_format
 from safelight.imaging.transform.original import Original, Settled, settle
@@ -32,6 +33,8 @@ __all__ = [
     "Focal",
     "Gravity",
     "Metadata",
+    "Order",
+    "Origin",
     "Original",
     "Padding",
     "Plan",

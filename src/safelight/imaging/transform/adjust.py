@@ -21,7 +21,7 @@ _BINOMIAL: Final = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]])
 
 
 def coloured(image: Pixels, spec: Spec) -> Pixels:
-    """Brightness, contrast, gamma, then saturation, grayscale or duotone."""
+    """Brightness, lift, contrast, gamma, then saturation, grayscale or duotone."""
     curve = _curve(spec)
     if curve is not None:
         image = image.maplut(_table(curve[None, :, None])).copy(interpretation=image.interpretation)
@@ -58,10 +58,22 @@ def sharpened(image: Pixels, amount: float) -> Pixels:
     return image.conv(mask, precision="float").rint().cast("uchar").copy(interpretation=image.interpretation)
 
 
+def crisped(image: Pixels, sigma: float) -> Pixels:
+    """Lightness sharpened along edges of this sigma, flat parts left alone: libvips' own curve, which imgproxy's `sharpen` is."""
+    return image.sharpen(sigma=sigma).cast("uchar").copy(interpretation=image.interpretation)
+
+
+def pixelated(image: Pixels, cell: int) -> Pixels:
+    """Squares of so many pixels, each of its mean; what is cut short at the right and below goes on as its edge does."""
+    across, down = -(-image.width // cell), -(-image.height // cell)
+    whole = image.embed(0, 0, across * cell, down * cell, extend="copy")
+    return whole.shrink(cell, cell).zoom(cell, cell).crop(0, 0, image.width, image.height).cast("uchar")
+
+
 def _curve(spec: Spec) -> NDArray[np.uint8] | None:
-    if (spec.brightness, spec.contrast, spec.gamma) == (1, 1, 1):
+    if (spec.brightness, spec.lift, spec.contrast, spec.gamma) == (1, 0, 1, 1):
         return None
-    values = np.arange(256) / 255 * spec.brightness
+    values = np.arange(256) / 255 * spec.brightness + spec.lift / 100
     values = np.clip((values - 0.5) * spec.contrast + 0.5, 0, 1) ** (1 / spec.gamma)
     return np.round(255 * values).astype(np.uint8)
 

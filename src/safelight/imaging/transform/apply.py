@@ -32,6 +32,7 @@ STEPS: Final = (
     "colour",
     "blur",
     "sharpen",
+    "pixelate",
     "radius",
     "pad",
     "flatten",
@@ -158,7 +159,11 @@ def _finished(image: Pixels, spec: Spec) -> Pixels:
         image = adjust.coloured(image, spec)
         if spec.blur:
             image = adjust.blurred(image.copy_memory(), spec.blur)
-        return adjust.sharpened(image, spec.sharpen) if spec.sharpen else image
+        if spec.sharpen:
+            image = adjust.sharpened(image, spec.sharpen)
+        if spec.edges:
+            image = adjust.crisped(image.copy_memory(), spec.edges)
+        return adjust.pixelated(image.copy_memory(), spec.pixelate) if spec.pixelate else image
     alpha = image.extract_band(3)
     image = adjust.coloured(image.extract_band(0, n=3).copy(interpretation="srgb"), spec)
     image = (image.colourspace("srgb") if image.bands == 1 else image).bandjoin(alpha).copy(interpretation="srgb")
@@ -167,6 +172,10 @@ def _finished(image: Pixels, spec: Spec) -> Pixels:
         image = adjust.blurred(image.premultiply().copy_memory(), spec.blur).unpremultiply().rint().cast("uchar")
     if spec.sharpen:
         image = adjust.sharpened(image.extract_band(0, n=3), spec.sharpen).bandjoin(image.extract_band(3))
+    if spec.edges:
+        image = adjust.crisped(image.extract_band(0, n=3).copy_memory(), spec.edges).bandjoin(image.extract_band(3))
+    if spec.pixelate:
+        image = adjust.pixelated(image.premultiply().copy_memory(), spec.pixelate).unpremultiply().rint().cast("uchar")
     return image.copy(interpretation="srgb")
 
 

@@ -38,7 +38,9 @@ def estimate(spec: Spec, source: Source) -> int:
     is_held = spec.trim or spec.gravity is Gravity.AUTO
     decoded = width * (height if is_held else min(height, _LINES)) * _BANDS * (2 if spec.trim else 1)
     picture = planned.resize.width * planned.resize.height
-    held = picture * _BANDS * (1 + bool(spec.blur)) + (picture * (_BANDS + 2) if spec.radius else 0)
+    held = picture * _BANDS * (1 + bool(spec.blur) + bool(spec.edges) + bool(spec.pixelate)) + (
+        picture * (_BANDS + 2) if spec.radius else 0
+    )
     canvas = planned.canvas.width * planned.canvas.height
     is_clear = spec.has_paper and spec.paper.alpha < 255
     encoder = (_ENCODER[spec.format] if spec.format else max(_ENCODER.values()))[is_clear]

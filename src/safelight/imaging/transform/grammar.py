@@ -94,6 +94,8 @@ def _scaled(given: dict[str, Any]) -> dict[str, Any]:
         given["pad"] = Padding(*map(times, given["pad"]))
     if given.get("radius", 0) <= MAX_RADIUS and "radius" in given:
         given["radius"] = min(MAX_RADIUS, times(given["radius"]))
+    if "pixelate" in given:
+        given["pixelate"] = times(given["pixelate"])
     if "blur" in given:
         given["blur"] = given["blur"] * hundredths / 100
     return given

@@ -59,6 +59,11 @@ def decimal(text: str, places: int = 2) -> float:
     return float(text)
 
 
+def signed(text: str) -> float:
+    """The only shape with a sign. Raises ValueError."""
+    return -decimal(text[1:]) if text.startswith("-") else decimal(text)
+
+
 def colour(text: str) -> Rgba:
     """Raises ValueError."""
     if text == "transparent":
@@ -128,7 +133,8 @@ def _radius(text: str) -> int:
     return MAX_RADIUS if text == "max" else whole(text)
 
 
-def _name(text: str) -> str:
+def filename(text: str) -> str:
+    """Raises ValueError."""
     if len(text) > _MAX_NAME or not text.isprintable() or set(text) & set('/\\"<>:|?*') or text.startswith("."):
         raise ValueError(f"a file name of at most {_MAX_NAME} printable characters, without its extension")
     return text
@@ -241,7 +247,26 @@ OPTIONS: Final = (
         decimal,
     ),
     Option(
+        "edges",
+        "ed",
+        "0, 0.1 to 10",
+        "0",
+        "Sharpens lightness along edges of this sigma in pixels and leaves flat parts alone: libvips' `sharpen`, as in imgproxy.",
+        "ed=0.7,w=300",
+        decimal,
+    ),
+    Option("pixelate", "px", "0 to 1024", "0", "Draws squares of so many pixels, each in its mean colour.", "px=12,w=300", whole),
+    Option(
         "brightness", "br", "0 to 4", "1", "Factor on the stored values; 0.5 is half, 2 is twice as bright.", "br=1.2", decimal
+    ),
+    Option(
+        "lift",
+        "li",
+        "-100 to 100",
+        "0",
+        "Per cent of full white added to every stored value, or taken away (`-`).",
+        "li=-10",
+        signed,
     ),
     Option("contrast", "co", "0 to 4", "1", "Factor on the distance from middle grey.", "co=1.3", decimal),
     Option("saturation", "sa", "0 to 4", "1", "Factor on the distance from grey; 0 is grey.", "sa=1.5", decimal),
@@ -270,7 +295,7 @@ OPTIONS: Final = (
         "",
         "1 to 4",
         "1",
-        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius` and `blur`; two decimals.",
+        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius`, `pixelate` and `blur`; two decimals.",
         "dpr=1.5,w=300",
         decimal,
     ),
@@ -355,7 +380,7 @@ OPTIONS: Final = (
         "shown in place",
         "Offers the file for download under this name; the extension is added. The pixels stay the same.",
         "dl=cat",
-        _name,
+        filename,
     ),
 )
 

@@ -113,6 +113,9 @@ def plan(spec: Spec, source: Source, *, frame: Box | None = None, focus: Focal |
                 covers = region.width >= box.width and region.height >= box.height
                 resize = box if covers else Size(min(resize.width, box.width), min(resize.height, box.height))
                 crop = _window(region, _widest(Size(region.width, region.height), box) if covers else resize, gravity, source)
+            case Fit.ASPECT_CROP:
+                crop = _window(region, _widest(resize, box), gravity, source)
+                resize = box if crop.width >= box.width and crop.height >= box.height else Size(crop.width, crop.height)
             case Fit.FILL:
                 resize = box
     turned = Size(resize.height, resize.width) if lies_across else resize

@@ -30,7 +30,7 @@ result is clear somewhere).
 """
 
 _RULES: Final = """
-Numbers are plain decimals: no sign, no exponent, no leading zeros; two decimals count where nothing else is said.
+Numbers are plain decimals: no sign (but in `lift`), no exponent, no leading zeros; two decimals count where nothing else is said.
 
 ## Fitting
 
@@ -43,10 +43,11 @@ size stays.
 | `contain` | as large as fits inside of the box | yes | no |
 | `cover` | the box exactly | yes | at `gravity` |
 | `crop` | the box exactly; a picture smaller than the box in some direction is only cut where it is larger | no | at `gravity` |
+| `aspect-crop` | the box exactly; a picture smaller than the box in some direction is cut to the box's aspect | no | at `gravity` |
 | `pad` | the box exactly: as `contain`, in the middle of bars of `background` | yes | no |
 | `fill` | the box exactly, aspect not kept | yes | no |
 
-With one side only, `cover`, `pad` and `fill` are `contain`, and `crop` is `scale-down`. `contain`, `cover`, `crop` and `pad` do as Cloudflare
+With one side only, `cover`, `pad` and `fill` are `contain`, `crop` and `aspect-crop` are `scale-down`. `contain`, `cover`, `crop` and `pad` do as Cloudflare
 documents them, `fill` as its `squeeze`.
 
 Most results are made of our master: the upright original at no more than 2048 pixels a side, in sRGB, on white where it was clear. Where that

@@ -40,6 +40,8 @@ MAX_RADIUS: Final = MAX_SIDE // 2
 """Half of the longest side that can be, so it stands for `max`: as round as goes."""
 MAX_BLUR: Final = 100
 MAX_FACTOR: Final = 4
+MAX_CELL: Final = 1024
+MAX_LIFT: Final = 100
 EVERYTHING: Final = "full"
 """How a transform without any option is written, since an empty name would be odd in a URL."""
 AUTO: Final = "auto"
@@ -81,7 +83,10 @@ class Spec:
     pad: Padding = UNPADDED
     blur: float = 0.0
     sharpen: float = 0.0
+    edges: float = 0.0
+    pixelate: int = 0
     brightness: float = 1.0
+    lift: float = 0.0
     contrast: float = 1.0
     saturation: float = 1.0
     gamma: float = 1.0
@@ -161,6 +166,9 @@ class Spec:
             page=whole("page", self.page, 1, MAX_PAGE),
             blur=decimal("blur", self.blur, 0.3, MAX_BLUR) if self.blur else 0.0,
             sharpen=decimal("sharpen", self.sharpen, 0, 10),
+            edges=decimal("edges", self.edges, 0.1, 10) if self.edges else 0.0,
+            pixelate=whole("pixelate", self.pixelate, 0, MAX_CELL),
+            lift=decimal("lift", self.lift, -MAX_LIFT, MAX_LIFT),
             gamma=decimal("gamma", self.gamma, 0.1, 5),
             **{name: decimal(name, getattr(self, name), 0, MAX_FACTOR) for name in _FACTORS},
         )
@@ -174,6 +182,8 @@ class Spec:
             self._set(gravity=Gravity.CENTER)
         if self.crop and self.crop.is_everything:
             self._set(crop=None)
+        if self.pixelate == 1:
+            self._set(pixelate=0)
 
     def _settle_turn(self) -> None:
         """The eight ways a picture can lie, each written in one way: `v` and `hv` hold half a turn."""
@@ -212,7 +222,14 @@ class Spec:
 
     def _said(self) -> dict[str, str]:
         said: dict[str, str] = {}
-        for name, short in (("width", "w"), ("height", "h"), ("trim", "t"), ("rotate", "r"), ("max_bytes", "mb")):
+        for name, short in (
+            ("width", "w"),
+            ("height", "h"),
+            ("trim", "t"),
+            ("rotate", "r"),
+            ("pixelate", "px"),
+            ("max_bytes", "mb"),
+        ):
             if value := getattr(self, name):
                 said[short] = str(value)
         if self.quality:
@@ -228,7 +245,9 @@ class Spec:
         for name, short, usual in (
             ("blur", "bl", 0),
             ("sharpen", "sh", 0),
+            ("edges", "ed", 0),
             ("brightness", "br", 1),
+            ("lift", "li", 0),
             ("contrast", "co", 1),
             ("saturation", "sa", 1),
             ("gamma", "ga", 1),

@@ -22,18 +22,19 @@ class Fit(StrEnum):
     CONTAIN = "contain"
     COVER = "cover"
     CROP = "crop"
+    ASPECT_CROP = "aspect-crop"
     PAD = "pad"
     FILL = "fill"
 
     @property
     def enlarges(self) -> bool:
         """Whether a picture smaller than the box grows to meet it."""
-        return self not in {Fit.SCALE_DOWN, Fit.CROP}
+        return self not in {Fit.SCALE_DOWN, Fit.CROP, Fit.ASPECT_CROP}
 
     @property
     def cuts(self) -> bool:
         """Whether parts of the picture are left out to meet the box."""
-        return self in {Fit.COVER, Fit.CROP}
+        return self in {Fit.COVER, Fit.CROP, Fit.ASPECT_CROP}
 
 
 class Gravity(StrEnum):
@@ -190,5 +191,5 @@ def decimal(option: str, value: float, least: float, most: float, *, places: int
 
 
 def number(value: float) -> str:
-    """Shortest plain decimal: 2, 0.5, 12.345; never an exponent."""
+    """Shortest plain decimal: 2, 0.5, 12.345, -3; never an exponent."""
     return f"{value:.4f}".rstrip("0").rstrip(".")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safelight.domain.accounts import DuplicatePolicy, Role, Scope, Tenant
+from safelight.domain.accounts import DuplicatePolicy, Grammar, Role, Scope, Tenant
 from safelight.domain.albums import Album
 from safelight.domain.events import ImageAccepted, ImageTrashed
 from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
@@ -1006,6 +1006,17 @@ class CatalogContract:
             for bad in ({"title": "\ud800"}, {"file_name": "\x00"}, {"custom": {"a": object()}}, {"custom": {"a": 2**70}}):
                 with pytest.raises(BadField):
                     await records.uploads.add(make_upload(tenant.id, **bad))
+
+    async def test_the_ring_keeps_keys_of_every_grammar(self, catalog: Catalog, tenant: Tenant) -> None:
+        foreign = [
+            make_signing_key(tenant.id, created_at=NOON + HOUR, grammar=Grammar.IMGPROXY, salt=b"\x00salt\xff", size_bytes=12),
+            make_signing_key(tenant.id, grammar=Grammar.THUMBOR, secret=b"a text of any length"),
+        ]
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for key in foreign:
+                await records.accounts.add_signing_key(key)
+
+            assert await records.accounts.signing_keys() == foreign
 
     # The directory
 

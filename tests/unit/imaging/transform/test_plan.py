@@ -55,6 +55,10 @@ def slow(spec, source, frame, focus=None):
         scale = max(Fraction(w, width), Fraction(h, height))
         cut = (max(1, up(w / scale)), max(1, up(h / scale)))
         resized = (w, h)
+    elif spec.fit is Fit.ASPECT_CROP and (box_w and box_h):
+        scale = max(Fraction(w, width), Fraction(h, height))
+        cut = (max(1, up(w / scale)), max(1, up(h / scale)))
+        resized = (w, h) if cut[0] >= w and cut[1] >= h else cut
     elif spec.fit is Fit.CROP:
         resized = cut = (min(w, width), min(h, height))
     else:
