@@ -5,11 +5,11 @@ SafelightError
 ├── Unauthenticated     401
 ├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed
 ├── Missing             404
-├── Conflict            409  Duplicate WrongState AlreadyExists DataDirInUse
+├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse
 ├── PreconditionFailed  412  Stale
 ├── TooLarge            413  TooManyBytes TooManyPixels TooManyFrames
 ├── Unsupported         415  UnsupportedFormat
-├── Unprocessable       422  CorruptImage EmptyFile DecodeBudgetExceeded
+├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch DecodeBudgetExceeded
 ├── TooMany             429
 ├── Unavailable         503  Busy SandboxLost BackendUnavailable
 ├── DamagedObject       503  never worth another try
@@ -163,6 +163,12 @@ class WrongState(Conflict):
     code = "wrong_state"
 
 
+class NotArrived(Conflict):
+    """The bytes of this upload are not there yet."""
+
+    code = "not_arrived"
+
+
 class DataDirInUse(Conflict):
     """Another Safelight server is using this data directory."""
 
@@ -231,6 +237,12 @@ class EmptyFile(Unprocessable):
     """The file is empty."""
 
     code = "empty_file"
+
+
+class ChecksumMismatch(Unprocessable):
+    """The bytes do not have the checksum that was announced."""
+
+    code = "checksum_mismatch"
 
 
 class CorruptImage(Unprocessable):

@@ -74,6 +74,8 @@ CLOCK: Final[dict[str, float]] = {
     "sweep_objects": 6 * 3600.0,
     "sweep_orphans": 6 * 3600.0,
     "prune_runs": 3600.0,
+    "sweep_uploads": 60.0,
+    "sweep_incoming": 6 * 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

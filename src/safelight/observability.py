@@ -88,4 +88,10 @@ class Instruments:
             registry=self.registry,
         )
         self.dead = Counter("safelight_dead_runs", "Runs that became dead letters.", ("flow",), registry=self.registry)
+        self.store_events = Counter(
+            "safelight_store_events",
+            "Events of the object store, by what became of them.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

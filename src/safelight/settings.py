@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX: Final = "SAFELIGHT_"
@@ -80,6 +80,10 @@ class Storage(_Section):
     )
     renditions_bucket: str = Field("", description="S3: bucket of the renditions. Empty: the originals' name and `-renditions`.")
     endpoint_url: Annotated[str, AfterValidator(_http_url)] = Field("", description="S3: address of the server. Empty: AWS.")
+    public_endpoint_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="S3: address of the server for clients that upload directly, when they reach it by another one.",
+    )
     region: str = Field("", description="S3: region. Empty: from the credentials chain, else us-east-1.")
     path_style: bool | None = Field(None, description="S3: `endpoint/bucket/key`. Default: on AWS no, elsewhere yes.")
     access_key_id: str = Field(
@@ -182,6 +186,28 @@ class Ingest(_Section):
     )
 
 
+class UploadSettings(_Section):
+    """Uploads that go to the store directly."""
+
+    ttl_s: int = Field(3600, ge=60, le=7 * 86400, description="Seconds for which an offer to upload directly is good.")
+
+
+class Events(_Section):
+    """What the object store tells."""
+
+    secret: SecretStr = Field(
+        SecretStr(""),
+        description="What `POST /events/s3` has to be sent with, 16 characters at least. Empty: it refuses everything.",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _is_long(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < 16:
+            raise ValueError("16 characters at least")
+        return value
+
+
 class Develop(_Section):
     """How renditions are made."""
 
@@ -262,6 +288,8 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
+    uploads: UploadSettings = UploadSettings()
+    events: Events = Events()
     develop: Develop = Develop()
     delivery: DeliverySettings = DeliverySettings()
     imgproxy: ImgproxySettings = ImgproxySettings()

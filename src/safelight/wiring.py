@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import math
 import os
 import secrets
@@ -29,7 +31,9 @@ from safelight.observability import Instruments
 from safelight.ports.archive import Archive
 from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
+from safelight.ports.incoming import Incoming, Reception
 from safelight.ports.search import Search
+from safelight.ports.storage import Storage
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
@@ -39,11 +43,14 @@ from safelight.services.ingest import Ingest
 from safelight.services.library import Library
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
+from safelight.services.store_events import StoreEvents
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
+from safelight.services.uploads import UploadLimits, Uploads
 from safelight.settings import Settings
 
 if TYPE_CHECKING:
+    from safelight.adapters.storage.incoming import EmbeddedIncoming
     from safelight.adapters.storage.s3 import S3Options
 
 log = structlog.get_logger()
@@ -89,6 +96,10 @@ class Safelight:
     delivery: Delivery
     relay: Relay
     upkeep: Upkeep
+    uploads: Uploads
+    reception: Reception | None
+    """Takes what is uploaded directly, where no store does."""
+    store_events: StoreEvents
     parts: tuple[Part, ...]
     chores: tuple[tuple[str, float, Opening], ...]
     _opened: list[Part] = field(default_factory=list)
@@ -134,6 +145,7 @@ class Overrides(TypedDict, total=False):
     cache: Cache
     originals: Archive
     renditions: Archive
+    incoming: Storage
     search: Search
     workflows: Callable[[flows.Bound], Workflows]
 
@@ -155,19 +167,24 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     remembered = Remembered(catalog, shared, instruments, settings.cache.record_s, settings.cache.page_s)
 
     sweep: Opening | None = None
+    incoming: Incoming
+    reception: Reception | None = None
     if "originals" in overrides and "renditions" in overrides:
         buckets = Buckets(overrides["originals"], overrides["renditions"])
+        incoming = reception = _embedded(settings, overrides.get("incoming") or buckets.originals, buckets.originals)
     elif settings.storage.url:
-        from safelight.adapters.storage.s3 import S3Store
+        from safelight.adapters.storage.s3 import S3Incoming, S3Store
 
         s3 = S3Store(s3_options(settings))
         buckets = Buckets(s3.bucket("originals"), s3.bucket("renditions"))
+        incoming = S3Incoming(s3)
         parts.append(Part("storage", s3.open, s3.close, s3.ping))
     else:
         from safelight.adapters.storage.local import LocalStore
 
         store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
         buckets = Buckets(store.bucket("originals"), store.bucket("renditions"))
+        incoming = reception = _embedded(settings, store.bucket("incoming"), buckets.originals)
         parts.append(Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1)))
         sweep = store.sweep
 
@@ -218,8 +235,17 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     relay = Relay(catalog, workflows, flows.STARTS, instruments, remembered)
     library = Library(catalog, search, buckets.originals, relay, clock, bell, remembered)
     upkeep = Upkeep(catalog, buckets)
+    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell)
+    upload_limits = UploadLimits(
+        max_bytes=settings.limits.max_bytes,
+        ttl=timedelta(seconds=settings.uploads.ttl_s),
+        spool_path=settings.spool_path,
+    )
+    uploads = Uploads(catalog, incoming, ingest, clock, instruments, upload_limits)
     chores: dict[str, Opening] = {
         "purge_trash": library.purge_expired,
+        "sweep_uploads": uploads.sweep,
+        "sweep_incoming": uploads.sweep_objects,
         "sweep_orphans": lambda: upkeep.sweep_orphans(before=clock() - LONGEST_UPLOAD),
     }
     if sweep is not None:
@@ -236,7 +262,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         workflows=workflows,
         sandbox=sandbox,
         accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), settings.trash.days),
-        ingest=Ingest(catalog, buckets.originals, sandbox, relay, clock, bell),
+        ingest=ingest,
         library=library,
         albums=Albums(catalog, clock),
         development=development,
@@ -264,6 +290,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ),
         relay=relay,
         upkeep=upkeep,
+        uploads=uploads,
+        reception=reception,
+        store_events=StoreEvents(incoming, uploads, instruments),
         parts=tuple(parts),
         chores=tuple((name, intervals[name], chore) for name, chore in chores.items()),
     )
@@ -289,6 +318,7 @@ def _catalog(settings: Settings) -> Catalog:
 
 
 def _catalog_keys(settings: Settings) -> list[bytes]:
+    """What every process of the installation has and no client ever gets, the one in use first."""
     given = settings.catalog.secret_key.get_secret_value()
     return hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.data_dir / "keys" / "catalog.key")
 
@@ -301,6 +331,14 @@ def _shared_cache(settings: Settings) -> Cache | None:
     from safelight.adapters.cache.valkey import ValkeyCache
 
     return ValkeyCache(url, key=_catalog_keys(settings)[0], deadline_s=settings.cache.deadline_s)
+
+
+def _embedded(settings: Settings, bucket: Storage, originals: Storage) -> EmbeddedIncoming:
+    from safelight.adapters.storage.incoming import EmbeddedIncoming
+
+    # Derived, so that what seals URLs is not what encrypts the catalog's secrets.
+    secrets = [hmac.digest(key, b"safelight-incoming-v1", hashlib.sha256) for key in _catalog_keys(settings)]
+    return EmbeddedIncoming(bucket, originals, secrets=secrets)
 
 
 def s3_options(settings: Settings) -> S3Options:
@@ -316,6 +354,7 @@ def s3_options(settings: Settings) -> S3Options:
         renditions_bucket=storage.renditions_bucket or f"{bucket}-renditions",
         prefix=prefix.rstrip("/") + "/" if prefix else "",
         endpoint_url=storage.endpoint_url or None,
+        public_endpoint_url=storage.public_endpoint_url or None,
         region=storage.region or None,
         path_style=storage.path_style,
         access_key_id=storage.access_key_id or None,

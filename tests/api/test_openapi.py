@@ -34,7 +34,7 @@ def test_every_operation_says_what_it_does_and_how_it_refuses(document):
 
 
 async def test_no_route_answers_without_a_key_or_beyond_its_scope(run, document):
-    async with run(originals=MemoryStorage(), renditions=MemoryStorage()) as app:
+    async with run({"events": {"secret": "s" * 16}}, originals=MemoryStorage(), renditions=MemoryStorage()) as app:
         user = (await app.client.post("/admin/users", json={"name": "reader"})).json()
         body = {"user": user["id"], "scopes": ["read"]}
         reader = {"authorization": f"Bearer {(await app.client.post('/admin/api-keys', json=body)).json()['token']}"}

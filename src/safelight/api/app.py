@@ -14,7 +14,7 @@ from safelight.api import problems
 from safelight.api.auth import documented
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
-from safelight.api.routes import admin, albums, health, images
+from safelight.api.routes import admin, albums, events, health, images, incoming, uploads
 from safelight.api.schemas import ProblemOut
 from safelight.wiring import Safelight
 
@@ -61,8 +61,10 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    for router in (images.router, albums.router, admin.router):
+    for router in (images.router, uploads.router, albums.router, admin.router):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
+    api.include_router(events.router, generate_unique_id_function=_spoken)
+    api.include_router(incoming.router)
     api.include_router(health.router, generate_unique_id_function=_spoken)
     if console is not None:
         api.include_router(console)

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from fastapi import Request
 
-from safelight.domain.ids import AlbumId, ImageId, is_id
+from safelight.domain.ids import AlbumId, ImageId, UploadId, is_id
 from safelight.errors import BadField, Missing
 
 
@@ -22,6 +22,13 @@ def album_id(text: str) -> AlbumId:
     if not is_id(text):
         raise Missing
     return AlbumId(text)
+
+
+def upload_id(text: str) -> UploadId:
+    """The id, if it has the shape of one. Raises Missing."""
+    if not is_id(text):
+        raise Missing
+    return UploadId(text)
 
 
 def if_match(request: Request) -> int | None:

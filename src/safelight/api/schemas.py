@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from safelight.domain.accounts import ApiKey, Grammar, Role, Scope, SigningKey, User
 from safelight.domain.albums import Album
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
 from safelight.domain.queries import SearchResult
+from safelight.domain.uploads import Upload, UploadState
 from safelight.errors import BadField
 from safelight.ports.workflows import Run, StepRun
 from safelight.services.delivery import Signer
@@ -201,6 +202,72 @@ def version_out(image: Image, version: Version) -> VersionOut:
         file_name=version.file_name,
         created_at=version.created_at,
     )
+
+
+class UploadIn(In):
+    """A file that is going to be sent to the store."""
+
+    filename: str = Field("", max_length=1000)
+    content_type: str = Field("", max_length=200, description="`image/...`, as the browser says; the sender has to say it again.")
+    size: int | None = Field(None, ge=1, lt=2**53, description="Bytes; needed for `put`. The store takes exactly as many.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Of the file; another one is refused.")
+    method: Literal["post", "put"] = Field("post", description="A form that the store checks, or a PUT with signed headers.")
+    title: str = Field("", max_length=MAX_TITLE)
+    description: str = Field("", max_length=MAX_DESCRIPTION)
+    tags: list[str] = Field(default_factory=list, max_length=1000)
+    album_id: str | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    custom: Annotated[dict[str, Any], AfterValidator(small_json)] = Field(default_factory=dict)
+
+
+class UploadOut(Out):
+    """An upload: what was announced, and what became of it."""
+
+    id: str
+    state: UploadState
+    filename: str
+    content_type: str
+    size: int | None
+    sha256: str | None
+    created_at: datetime
+    expires_at: datetime
+    image_id: str | None = Field(description="The image that it has become.")
+    duplicate_of: str | None
+    problem: ImageProblem | None = Field(description="Why it was rejected.")
+
+
+class OfferOut(UploadOut):
+    """How to send the file. The URL is a secret until it expires."""
+
+    method: Literal["POST", "PUT"]
+    url: str
+    fields: dict[str, str] = Field(description="Of the form, before the file, which comes last as `file`.")
+    headers: dict[str, str] = Field(description="Of the PUT; Content-Length is the announced size.")
+
+
+def upload_fields(upload: Upload) -> dict[str, Any]:
+    """The upload as its owner gets it."""
+    return {
+        "id": upload.id,
+        "state": upload.state,
+        "filename": upload.file_name,
+        "content_type": upload.media_type,
+        "size": upload.size_bytes,
+        "sha256": upload.sha256 or None,
+        "created_at": upload.created_at,
+        "expires_at": upload.expires_at,
+        "image_id": upload.image,
+        "duplicate_of": upload.duplicate_of,
+        "problem": ImageProblem(code=upload.problem.code, detail=upload.problem.detail) if upload.problem else None,
+    }
+
+
+class HeardOut(Out):
+    """How many events ended how."""
+
+    accepted: int = 0
+    rejected: int = 0
+    ignored: int = 0
 
 
 class ImagePage(Out):

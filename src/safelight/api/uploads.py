@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from safelight.errors import BadField, BadRequest, EmptyFile, TooManyBytes, Unsupported
+from safelight.services.spool import nameless, write_all
 
 FLUSH_BYTES: Final = 256 * 1024
 MAX_FIELD_BYTES: Final = 64 * 1024
@@ -145,13 +145,20 @@ def _file_name(options: Mapping[bytes, bytes]) -> str:
     return _text(options.get(b"filename", b""), "file name")
 
 
-def _spool(folder: Path) -> int:
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:  # a file system without O_TMPFILE
-        fd, path = tempfile.mkstemp(dir=folder)
-        Path(path).unlink()
-        return fd
+async def body(request: Request, *, idle_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises BadRequest when it is broken off, or when nothing comes for that long."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise BadRequest("The upload stalled.") from None
+        except ClientDisconnect:
+            raise BadRequest("The upload was broken off.") from None
+        if chunk is None:
+            return
+        yield chunk
 
 
 @asynccontextmanager
@@ -168,29 +175,17 @@ async def received(request: Request, *, folder: Path, max_bytes: int, idle_s: fl
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes + ROOM_FOR_FIELDS:
         raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)
-    fd = _spool(folder)
+    fd = nameless(folder)
     try:
         form = _Form(boundary, max_bytes)
         digest = hashlib.sha256()
 
         def keep(data: bytes) -> None:
             digest.update(data)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(fd, data)
 
         total = 0
-        stream = request.stream()
-        while True:
-            try:
-                async with asyncio.timeout(idle_s):
-                    chunk = await anext(stream, None)
-            except TimeoutError:
-                raise BadRequest("The upload stalled.") from None
-            except ClientDisconnect:
-                raise BadRequest("The upload was broken off.") from None
-            if chunk is None:
-                break
+        async for chunk in body(request, idle_s=idle_s):
             total += len(chunk)
             if total > max_bytes + ROOM_FOR_FIELDS:
                 raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)

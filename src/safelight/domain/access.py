@@ -11,16 +11,18 @@ from typing import Final, Literal
 from safelight.domain.accounts import Actor, Role, Scope
 from safelight.domain.albums import Album
 from safelight.domain.images import Image, Visibility
+from safelight.domain.uploads import Upload
 from safelight.errors import Forbidden, Missing
 
 Permission = Literal[
     "image.list", "image.create", "image.read", "image.original", "image.edit", "image.trash", "image.purge",
+    "upload.read", "upload.change",
     "album.list", "album.create", "album.read", "album.edit", "album.delete",
     "signing.read", "signing.manage",
     "failures.read", "failures.manage",
     "users.manage",
 ]  # fmt: skip
-Thing = Image | Album | None
+Thing = Image | Album | Upload | None
 Rule = Callable[[Actor, Thing], bool]
 
 
@@ -54,6 +56,8 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "image.edit": (Scope.WRITE, _owns),
     "image.trash": (Scope.WRITE, _owns),
     "image.purge": (Scope.WRITE, _owns),
+    "upload.read": (Scope.READ, _owns),
+    "upload.change": (Scope.WRITE, _owns),
     "album.list": (Scope.READ, _anyone),
     "album.create": (Scope.WRITE, _anyone),
     "album.read": (Scope.READ, _owns),

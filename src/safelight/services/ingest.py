@@ -1,9 +1,9 @@
-"""Taking pictures in: probe, keep, tell. Multipart today; presigned forms, tus and imports by URL meet here too."""
+"""Taking pictures in: probe, keep, tell. Multipart ends here, and so does every other way in; `uploads` has those by the store."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -14,11 +14,11 @@ from safelight.concurrency import Bell
 from safelight.domain import access
 from safelight.domain.accounts import Actor, DuplicatePolicy
 from safelight.domain.events import ImageAccepted, ImagePurged, ImageReplaced
-from safelight.domain.ids import AlbumId, ImageId, TenantId, new_id
+from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Status, Version, Visibility, checked, normal_file_name
-from safelight.errors import AlreadyExists, Duplicate, Missing, Stale, WrongState, by_code
+from safelight.errors import AlreadyExists, Duplicate, Missing, SafelightError, Stale, Unavailable, WrongState, by_code
 from safelight.imaging import Header, Sandbox
-from safelight.ports.catalog import Catalog
+from safelight.ports.catalog import Catalog, Records
 from safelight.ports.storage import Storage
 from safelight.services.relay import Relay
 
@@ -78,41 +78,68 @@ class Ingest:
         Missing for the album.
         """
         access.require(actor, "image.create")
-        words = checked(
-            {"title": arrival.title, "description": arrival.description, "tags": arrival.tags},
-        )
-        header = await self.sandbox.probe(arrival.fd)
-        async with self.catalog.tenant(actor.tenant) as records:
-            twin = await records.images.by_sha256(arrival.sha256, actor.user)
-            policy = records.tenant.duplicates
-            if arrival.album is not None:
+        if arrival.album is not None:
+            async with self.catalog.tenant(actor.tenant) as records:
                 access.require(actor, "album.edit", await records.albums.get(arrival.album))
+
+        async def keep(image: Image) -> None:
+            await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
+
+        return await self.admit(actor.tenant, actor.user, arrival, keep=keep)
+
+    async def admit(
+        self,
+        tenant: TenantId,
+        owner: UserId,
+        arrival: Arrival,
+        *,
+        keep: Callable[[Image], Awaitable[None]],
+        beside: Callable[[Records, Accepted], Awaitable[None]] | None = None,
+    ) -> Accepted:
+        """The same for a file whose owner has been asked before: every way in ends here.
+
+        `keep` puts the bytes where the image says; `beside` writes in the transaction that records it, and undoes it by raising.
+        """
+        words = checked({"title": arrival.title, "description": arrival.description, "tags": arrival.tags})
+        header = await self.sandbox.probe(arrival.fd)
+        async with self.catalog.tenant(tenant) as records:
+            twin = await records.images.by_sha256(arrival.sha256, owner)
+            policy = records.tenant.duplicates
         if twin is not None and policy is DuplicatePolicy.REFUSE:
             raise Duplicate(duplicate_of=twin.id)
         if twin is not None and policy is DuplicatePolicy.REUSE:
-            return Accepted(twin, twin.id, is_new=False)
+            reused = Accepted(twin, twin.id, is_new=False)
+            if beside is not None:
+                async with self.catalog.tenant(tenant, writes=True) as records:
+                    await beside(records, reused)
+            return reused
 
-        image = self._recorded(actor, arrival, header, words)
-        await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
+        image = self._recorded(tenant, owner, arrival, header, words)
+        accepted = Accepted(image, twin.id if twin else None)
+        await keep(image)
         try:
-            async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            async with self.catalog.tenant(tenant, writes=True) as records:
                 await records.images.add(image)
                 if arrival.album is not None:
                     await records.albums.insert(arrival.album, [image.id])
                 await records.emit(ImageAccepted(image.tenant, image.id, image.version, image.revision))
-        except BaseException:
-            await asyncio.shield(self.originals.purge(image.prefix))
+                if beside is not None:
+                    await beside(records, accepted)
+        except SafelightError as error:
+            # Who does not answer may have committed all the same: those bytes are left to the sweep, which asks the catalog.
+            if not isinstance(error, Unavailable):
+                await asyncio.shield(self.originals.purge(image.prefix))
             raise
         self.relay.nudge()
         log.info("image.accepted", image_id=image.id, size_bytes=image.size_bytes, media_type=image.media_type)
-        return Accepted(image, twin.id if twin else None)
+        return accepted
 
-    def _recorded(self, actor: Actor, arrival: Arrival, header: Header, words: dict[str, Any]) -> Image:
+    def _recorded(self, tenant: TenantId, owner: UserId, arrival: Arrival, header: Header, words: dict[str, Any]) -> Image:
         now = self.clock()
         return Image(
             id=ImageId(new_id(now.timestamp())),
-            tenant=actor.tenant,
-            owner=actor.user,
+            tenant=tenant,
+            owner=owner,
             created_at=now,
             updated_at=now,
             visibility=arrival.visibility,

@@ -104,7 +104,7 @@ async def create(request: Request, hall: Hall, actor: Asking) -> Response:
         accepted = await hall.ingest.accept(actor, _arrival(form))
     image, status = accepted.image, 201 if accepted.is_new else 200
     if accepted.is_new:
-        image = await hall.library.settled(actor, image.id, _patience(request, hall.settings.ingest.wait_s))
+        image = await hall.library.settled(actor, image.id, patience(request, hall.settings.ingest.wait_s))
         image = await hall.ingest.outcome(actor.tenant, image.id)
         status = 201 if image.status is Status.READY else 202
         hall.instruments.accepted.labels(image.media_type).inc()
@@ -120,7 +120,7 @@ def _form(request: Request, hall: Safelight) -> AbstractAsyncContextManager[Rece
     return received(request, folder=hall.settings.spool_path, max_bytes=limits.max_bytes, idle_s=server.body_idle_s)
 
 
-def _patience(request: Request, limit_s: float) -> float:
+def patience(request: Request, limit_s: float) -> float:
     """How long this upload waits: `Prefer: respond-async` or `wait=seconds` (RFC 7240), at most the setting."""
     prefer = request.headers.get("prefer", "").casefold()
     preferences = [part.strip() for part in prefer.split(",")]
@@ -406,7 +406,7 @@ async def replace(request: Request, hall: Hall, actor: Asking, id: str) -> Respo
 
 async def _settled(request: Request, hall: Safelight, actor: Actor, replaced: Image) -> Response:
     """The record when its new version is ready, refused when it cannot be, 202 when that takes longer than the client waits."""
-    image = await hall.library.settled(actor, replaced.id, _patience(request, hall.settings.ingest.wait_s))
+    image = await hall.library.settled(actor, replaced.id, patience(request, hall.settings.ingest.wait_s))
     if image.version < replaced.version and image.problem is not None:
         raise by_code(image.problem.code, image.problem.detail)
     record = (await presented(request, hall, [image]))[0]

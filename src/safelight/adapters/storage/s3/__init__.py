@@ -8,6 +8,7 @@
     upload        bodies of any length: memory, a spool, multipart
     bucket        S3Storage: the Storage port on one bucket
     store         S3Store: both buckets, refused at `open` when they are not as they must be
+    incoming      S3Incoming: presigned forms and PUTs, and what was sent by them
     governance    what else a bucket should be, set and verified item by item
 
 obstore carries the bytes because its client CPU per request is a fifth of botocore's; aiobotocore does what obstore cannot:
@@ -15,7 +16,8 @@ versions, delete markers, copies, conditional multipart and the configuration of
 """
 
 from safelight.adapters.storage.s3.bucket import S3Storage
+from safelight.adapters.storage.s3.incoming import S3Incoming
 from safelight.adapters.storage.s3.options import S3Options
 from safelight.adapters.storage.s3.store import S3Store
 
-__all__ = ["S3Options", "S3Storage", "S3Store"]
+__all__ = ["S3Incoming", "S3Options", "S3Storage", "S3Store"]

@@ -41,9 +41,11 @@ CREDENTIALS_TTL: Final = timedelta(minutes=5)
 class Connection:
     """The clients of one event loop. `client` is botocore's S3, whose methods are made at run time: hence Any."""
 
-    def __init__(self, options: S3Options, client: Any, region: str, credentials: Any | None, closing: Any) -> None:
+    def __init__(self, options: S3Options, client: Any, signer: Any, region: str, credentials: Any | None, closing: Any) -> None:
         self.options = options
         self.client = client
+        self.signer = signer
+        """The client that presigns, for the address by which others reach the server; it sends nothing."""
         self.deadline_s = options.deadline_s
         self.lists_whole = False
         """The server's pages are not to be trusted, see `listing`. Known from the first answer."""
@@ -80,21 +82,26 @@ class Connection:
             max_pool_connections=options.max_connections,
             retries={"total_max_attempts": 1},
             s3={"addressing_style": "path" if options.is_path_style else "auto"},
+            signature_version="s3v4",
         )
-        async with contextlib.AsyncExitStack() as closing:
-            client = await closing.enter_async_context(
-                session.create_client(
-                    "s3",
-                    region_name=region,
-                    endpoint_url=options.endpoint_url,
-                    aws_access_key_id=options.access_key_id,
-                    aws_secret_access_key=options.secret_access_key,
-                    aws_session_token=options.session_token,
-                    config=config,
-                )
+
+        def made_for(endpoint_url: str | None) -> Any:
+            return session.create_client(
+                "s3",
+                region_name=region,
+                endpoint_url=endpoint_url,
+                aws_access_key_id=options.access_key_id,
+                aws_secret_access_key=options.secret_access_key,
+                aws_session_token=options.session_token,
+                config=config,
             )
+
+        async with contextlib.AsyncExitStack() as closing:
+            client = signer = await closing.enter_async_context(made_for(options.endpoint_url))
+            if options.public_endpoint_url is not None:
+                signer = await closing.enter_async_context(made_for(options.public_endpoint_url))
             listing.keep_order(client)
-            return cls(options, client, region, credentials, closing.pop_all())
+            return cls(options, client, signer, region, credentials, closing.pop_all())
         raise AssertionError("unreachable")
 
     async def close(self) -> None:

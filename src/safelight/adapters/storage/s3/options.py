@@ -27,6 +27,8 @@ class S3Options:
     """Before every key in both buckets; '' or text that ends with '/'."""
     endpoint_url: str | None = None
     """None is AWS."""
+    public_endpoint_url: str | None = None
+    """What presigned URLs name instead, when clients reach the server by another address. None: the same."""
     region: str | None = None
     """None asks the credentials chain, then takes us-east-1."""
     path_style: bool | None = None

@@ -1,0 +1,89 @@
+"""/uploads: announce a file, send it to the store, say that it is there. The bytes do not pass through here."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from safelight.api.auth import Asking, Hall
+from safelight.api.conditions import album_id, base_url, upload_id
+from safelight.api.routes.images import answer, patience
+from safelight.api.schemas import ImageOut, OfferOut, UploadIn, UploadOut, etag_of, image_json, upload_fields
+from safelight.domain.images import Status
+from safelight.domain.uploads import Method
+from safelight.errors import Kind, Missing, SafelightError
+from safelight.services.uploads import Announced, said
+
+router = APIRouter(prefix="/uploads", tags=["uploads"])
+
+
+@router.post("", status_code=201, response_model=OfferOut)
+async def create(request: Request, response: Response, hall: Hall, actor: Asking, body: UploadIn) -> OfferOut:
+    """Announce a file; the answer is a URL that takes it, and nothing but it, until it expires."""
+    announced = Announced(
+        method=Method(body.method),
+        media_type=body.content_type,
+        size_bytes=body.size,
+        sha256=body.sha256 or "",
+        file_name=body.filename,
+        title=body.title,
+        description=body.description,
+        tags=tuple(body.tags),
+        album=album_id(body.album_id) if body.album_id else None,
+        visibility=body.visibility,
+        custom=body.custom,
+    )
+    upload, offer = await hall.uploads.expect(actor, announced)
+    response.headers["location"] = f"/uploads/{upload.id}"
+    response.headers["cache-control"] = "no-store"
+    return OfferOut(
+        **upload_fields(upload),
+        method=offer.method,
+        url=base_url(request) + offer.url if offer.url.startswith("/") else offer.url,
+        fields=dict(offer.fields),
+        headers=dict(offer.headers),
+    )
+
+
+@router.get("/{id}", response_model=UploadOut)
+async def get(hall: Hall, actor: Asking, id: str) -> UploadOut:
+    """What has become of an upload; for a week after its end."""
+    return UploadOut(**upload_fields(await hall.uploads.get(actor, upload_id(id))))
+
+
+@router.delete("/{id}", status_code=204)
+async def abandon(hall: Hall, actor: Asking, id: str) -> Response:
+    """Give it up; what has been sent is removed."""
+    await hall.uploads.abandon(actor, upload_id(id))
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{id}/complete",
+    status_code=201,
+    response_model=ImageOut,
+    responses={
+        200: {"model": ImageOut, "description": "You already have these bytes, and your tenant reuses them."},
+        202: {"model": ImageOut, "description": "Accepted; `Location` tells when it is ready."},
+    },
+)
+async def complete(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+    """Say that the file is sent; the answer is the image, as of `POST /images`. May be repeated, and need not be called at all."""
+    upload = await hall.uploads.complete(actor, upload_id(id))
+    assert upload.image is not None
+    is_new = upload.image != upload.duplicate_of
+    try:
+        image = await hall.library.settled(actor, upload.image, patience(request, hall.settings.ingest.wait_s))
+        if is_new:
+            image = await hall.ingest.outcome(actor.tenant, image.id)
+    except Missing:
+        # Another completion has found it refused; it says so in the upload before long.
+        said(await hall.uploads.get(actor, upload.id))
+        raise
+    except SafelightError as error:
+        if error.kind is not Kind.UNAVAILABLE:
+            await hall.uploads.developing_failed(upload, error)
+        raise
+    signer = await hall.delivery.signer(actor.tenant)
+    record = image_json(image, signer, base_url(request), duplicate_of=upload.duplicate_of)
+    status = (201 if image.status is Status.READY else 202) if is_new else 200
+    return answer(record, status, location=f"/images/{image.id}", etag=etag_of(image))

@@ -1,0 +1,61 @@
+"""Spool: a file without a name that holds one upload while it is looked at; gone when its descriptor is, whatever kills us."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import TooManyBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """What was written: where it can be read from, how much it is and its SHA-256 in hexadecimal."""
+
+    fd: int
+    size_bytes: int
+    sha256: str
+
+
+def nameless(folder: Path) -> int:
+    """A descriptor to write and read, of a file in this folder."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # a file system without O_TMPFILE
+        fd, path = tempfile.mkstemp(dir=folder)
+        Path(path).unlink()
+        return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """All of it, however little the system takes at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@asynccontextmanager
+async def spooled(chunks: AsyncIterable[bytes], folder: Path, *, max_bytes: int) -> AsyncIterator[Spooled]:
+    """The bytes in a file for as long as the block lasts. Raises TooManyBytes as soon as they are more than allowed."""
+    fd = nameless(folder)
+    try:
+        digest, size = hashlib.sha256(), 0
+
+        def keep(data: bytes) -> None:
+            digest.update(data)
+            write_all(fd, data)
+
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > max_bytes:
+                raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)
+            await asyncio.to_thread(keep, chunk)
+        yield Spooled(fd, size, digest.hexdigest())
+    finally:
+        os.close(fd)

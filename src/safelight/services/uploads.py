@@ -1,0 +1,364 @@
+"""Uploads that do not pass through the API: announced, sent to the store, taken in by whoever hears of it first, once.
+
+The store's event, the client's completion and the clock all call `arrived`. Each of them may do the whole work; the one that
+saves the next revision of the upload's row, in the transaction that records the image, has done it, and the others take back
+what they did. A crash at any point leaves either bytes that a sweep removes, or a row that the clock takes up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from safelight.concurrency import SingleFlight
+from safelight.domain import access
+from safelight.domain.accounts import Actor
+from safelight.domain.ids import AlbumId, TenantId, UploadId, UserId, is_id, new_id
+from safelight.domain.images import Image, Problem, Visibility, checked, normal_file_name
+from safelight.domain.uploads import KEPT, UNKNOWN_TYPE, Method, Upload, UploadState, checked_media_type, checked_size
+from safelight.errors import (
+    Busy,
+    ChecksumMismatch,
+    EmptyFile,
+    Kind,
+    Missing,
+    NotArrived,
+    SafelightError,
+    Stale,
+    TooManyBytes,
+    WrongState,
+    by_code,
+)
+from safelight.observability import Instruments
+from safelight.ports.catalog import Catalog, Records
+from safelight.ports.incoming import Incoming, Offer
+from safelight.ports.storage import Opened
+from safelight.services.ingest import Accepted, Arrival, Ingest
+from safelight.services.spool import spooled
+
+log = structlog.get_logger()
+
+AT_ONCE: Final = 8
+"""Uploads that one process looks at together: each is a file on disk meanwhile."""
+RACES: Final = 5
+"""How often one process looks again after another one was faster; a row changes three times in its life."""
+LEFT_OVER: Final = timedelta(hours=24)
+"""How old an object on its way in must be that belongs to no open upload; it was sent again, or too late."""
+_AT_FAULT: Final = frozenset({Kind.BAD_REQUEST, Kind.CONFLICT, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.UNPROCESSABLE})
+"""Errors that the file or its words have deserved; the others are ours, and are tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """What a client says of a file that it is going to send."""
+
+    method: Method = Method.POST
+    media_type: str = UNKNOWN_TYPE
+    size_bytes: int | None = None
+    sha256: str = ""
+    file_name: str = ""
+    title: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    album: AlbumId | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    custom: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadLimits:
+    """`ttl` is how long an offer is good."""
+
+    max_bytes: int
+    ttl: timedelta
+    spool_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """From an announcement to an image."""
+
+    catalog: Catalog
+    incoming: Incoming
+    ingest: Ingest
+    clock: Callable[[], datetime]
+    instruments: Instruments
+    limits: UploadLimits
+    _flights: SingleFlight[UploadId, Upload] = field(default_factory=SingleFlight)
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def expect(self, actor: Actor, announced: Announced) -> tuple[Upload, Offer]:
+        """A row for the file, and the right to send it. Raises Forbidden, BadField, Unsupported, TooManyBytes, Missing (album)."""
+        access.require(actor, "image.create")
+        words = checked({"title": announced.title, "description": announced.description, "tags": announced.tags})
+        now = self.clock()
+        upload = Upload(
+            id=UploadId(new_id(now.timestamp())),
+            tenant=actor.tenant,
+            owner=actor.user,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + self.limits.ttl,
+            method=announced.method,
+            media_type=checked_media_type(announced.media_type),
+            size_bytes=checked_size(announced.size_bytes, announced.method, max_bytes=self.limits.max_bytes),
+            sha256=announced.sha256,
+            file_name=normal_file_name(announced.file_name),
+            album=announced.album,
+            visibility=announced.visibility,
+            custom=announced.custom,
+            **words,
+        )
+        offer = await self.incoming.offer(upload, max_bytes=self.limits.max_bytes)
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            if upload.album is not None:
+                access.require(actor, "album.edit", await records.albums.get(upload.album))
+            await records.uploads.add(upload)
+        log.info("upload.expected", upload_id=upload.id, method=upload.method)
+        return upload, offer
+
+    async def get(self, actor: Actor, upload_id: UploadId) -> Upload:
+        """One upload of the actor's. Raises Missing."""
+        upload = await self._found(actor.tenant, upload_id)
+        access.require(actor, "upload.read", upload)
+        return upload
+
+    async def abandon(self, actor: Actor, upload_id: UploadId) -> None:
+        """Do not take it in; what has come of it is removed. Abandoning again is fine. Raises Missing, WrongState when it is in."""
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            upload = await records.uploads.get(upload_id)
+            access.require(actor, "upload.change", upload)
+            if upload.is_open:
+                await records.uploads.save(upload.abandoned(at=self.clock()))
+            elif upload.state is UploadState.ACCEPTED:
+                raise WrongState("The upload has become an image; delete that.")
+        await self.incoming.discard(upload)
+
+    async def awaited(self, tenant: TenantId, upload_id: UploadId) -> None:
+        """Return while the upload may still be sent. Raises Missing, WrongState."""
+        upload = await self._found(tenant, upload_id)
+        if not upload.is_open:
+            raise WrongState(f"The upload is {upload.state}.")
+
+    async def complete(self, actor: Actor, upload_id: UploadId) -> Upload:
+        """The client says that it has sent everything: the upload, accepted.
+
+        Raises NotArrived; for a file that was refused what refused it; WrongState for one that was given up or came too late.
+        """
+        access.require(actor, "upload.change", await self.get(actor, upload_id))
+        return said(await self.arrived(actor.tenant, upload_id))
+
+    async def arrived(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+        """Take in what was sent, once however often and by whomever this is called: the upload as it has ended.
+
+        Raises Missing for an unknown upload, NotArrived, and what is worth another try.
+        """
+        return await self._flights.do(upload_id, lambda: self._arrived(tenant, upload_id))
+
+    async def developing_failed(self, upload: Upload, error: SafelightError) -> None:
+        """The image was refused by its developing after all, and is gone: say so where its sender looks."""
+        async with self.catalog.tenant(upload.tenant, writes=True) as records:
+            current = await records.uploads.get(upload.id)
+            if current.state is UploadState.ACCEPTED:
+                problem = Problem(code=error.code, detail=error.detail)
+                await records.uploads.save(current.rejected(problem, at=self.clock()))
+
+    async def sweep(self) -> int:
+        """Take up what nobody has told of, end what came too late, forget what has ended long ago; how many."""
+        async with self.catalog.directory() as directory:
+            tenants = await directory.tenants()
+        swept = 0
+        for tenant in tenants:
+            async with self.catalog.tenant(tenant.id) as records:
+                due = await records.uploads.due(self.clock(), limit=1000)
+            for upload in due:
+                try:
+                    await self._look_after(upload)
+                    swept += 1
+                except SafelightError as error:
+                    log.warning("upload.sweep_failed", upload_id=upload.id, code=error.code)
+        if swept:
+            log.info("uploads.swept", count=swept)
+        return swept
+
+    async def sweep_objects(self) -> int:
+        """Remove what was sent again after its end, or too late; how many files."""
+        before, after, removed = self.clock() - LEFT_OVER, "", 0
+        while page := await self.incoming.scan(after=after):
+            after = page[-1].key
+            for stored in page:
+                parts = stored.key.split("/")
+                if stored.modified_at >= before or len(parts) != 3 or not (is_id(parts[1]) and is_id(parts[2])):
+                    continue
+                try:
+                    upload = await self._found(TenantId(parts[1]), UploadId(parts[2]))
+                except Missing:
+                    upload = _nobodys(stored.key, stored.modified_at)
+                if not upload.is_open:
+                    await self.incoming.discard(upload)
+                    removed += 1
+        return removed
+
+    async def _look_after(self, upload: Upload) -> None:
+        if not upload.is_open:
+            async with self.catalog.tenant(upload.tenant, writes=True) as records:
+                await records.uploads.remove(upload.id)
+            return
+        try:
+            await self.arrived(upload.tenant, upload.id)
+        except NotArrived:
+            await self._end(upload, lambda current: current.expired(at=self.clock()))
+            await self.incoming.discard(upload)
+        except SafelightError as error:
+            if self.clock() - upload.created_at < KEPT:
+                raise
+            # A week of trying is enough; who asks is told why it never became an image.
+            problem = _problem(error)
+            await self._end(upload, lambda current: current.rejected(problem, at=self.clock()))
+            log.error("upload.given_up", upload_id=upload.id, code=error.code)
+
+    async def _end(self, upload: Upload, change: Callable[[Upload], Upload]) -> None:
+        async with self.catalog.tenant(upload.tenant, writes=True) as records:
+            current = await records.uploads.get(upload.id)
+            if current.is_open:
+                await records.uploads.save(change(current))
+
+    async def _found(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+        async with self.catalog.tenant(tenant) as records:
+            return await records.uploads.get(upload_id)
+
+    async def _arrived(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+        async with self._places:
+            for _ in range(RACES):
+                upload = await self._found(tenant, upload_id)
+                if not upload.is_open:
+                    return upload
+                try:
+                    opened = await self.incoming.open(upload)
+                    upload = await self._taken(await self._marked(upload), opened)
+                except (Stale, Missing) as error:
+                    # Another process has changed the row, or taken it in and cleared it away.
+                    upload = await self._found(tenant, upload_id)
+                    if upload.is_open and isinstance(error, Missing):
+                        raise NotArrived from None
+                    continue
+                await self._cleared(upload, opened.stored.version if upload.source else None)
+                return upload
+        raise Busy
+
+    async def _marked(self, upload: Upload) -> Upload:
+        """Noted durably that there is something: from now on the clock sees to it that it ends."""
+        if upload.state is UploadState.ARRIVED:
+            return upload
+        async with self.catalog.tenant(upload.tenant, writes=True) as records:
+            await records.uploads.save(upload := upload.arrived(at=self.clock()))
+        return upload
+
+    async def _taken(self, upload: Upload, opened: Opened) -> Upload:
+        try:
+            return await self._accepted(upload, opened)
+        except Stale:
+            raise
+        except SafelightError as error:
+            if error.kind not in _AT_FAULT:
+                raise
+            rejected = upload.rejected(_problem(error), at=self.clock())
+            async with self.catalog.tenant(upload.tenant, writes=True) as records:
+                await records.uploads.save(rejected)
+            log.info("upload.rejected", upload_id=upload.id, code=error.code)
+            return rejected
+
+    async def _accepted(self, upload: Upload, opened: Opened) -> Upload:
+        stored, most = opened.stored, self.limits.max_bytes
+        if stored.size_bytes == 0:
+            raise EmptyFile
+        if stored.size_bytes > most:
+            raise TooManyBytes(f"The file has more than {most} bytes.", limit=most)
+        saved: list[Upload] = []
+        async with spooled(opened.chunks, self.limits.spool_path, max_bytes=most) as spool:
+            if upload.sha256 and spool.sha256 != upload.sha256:
+                raise ChecksumMismatch
+
+            async def keep(image: Image) -> None:
+                await self.incoming.promote(upload, stored, image.original_key, media_type=image.media_type, sha256=spool.sha256)
+
+            async def beside(records: Records, accepted: Accepted) -> None:
+                became = upload.accepted(accepted.image.id, duplicate_of=accepted.duplicate_of, at=self.clock())
+                await records.uploads.save(became)
+                saved.append(became)
+
+            accepted = await self.ingest.admit(
+                upload.tenant,
+                upload.owner,
+                Arrival(
+                    fd=spool.fd,
+                    size_bytes=spool.size_bytes,
+                    sha256=spool.sha256,
+                    file_name=upload.file_name,
+                    title=upload.title,
+                    description=upload.description,
+                    tags=upload.tags,
+                    album=await self._album(upload),
+                    visibility=upload.visibility,
+                    custom=upload.custom,
+                ),
+                keep=keep,
+                beside=beside,
+            )
+        if accepted.is_new:
+            self.instruments.accepted.labels(accepted.image.media_type).inc()
+            self.instruments.accepted_bytes.inc(accepted.image.size_bytes)
+        return saved[-1]
+
+    async def _album(self, upload: Upload) -> AlbumId | None:
+        """Where it was to go; an album that is gone by now does not cost its owner the picture."""
+        if upload.album is None:
+            return None
+        async with self.catalog.tenant(upload.tenant) as records:
+            try:
+                return (await records.albums.get(upload.album)).id
+            except Missing:
+                log.info("upload.album_gone", upload_id=upload.id)
+                return None
+
+    async def _cleared(self, upload: Upload, version: str | None) -> None:
+        """Nothing stays of what was sent; what was found and refused stays where its owner put it."""
+        if upload.source and upload.problem is not None:
+            return
+        try:
+            await self.incoming.discard(upload, version=version)
+        except SafelightError as error:  # the sweep finds it
+            log.warning("upload.not_cleared", upload_id=upload.id, code=error.code)
+
+
+def said(upload: Upload) -> Upload:
+    """The upload, if it has become an image. Raises what refused it, WrongState."""
+    if upload.state is UploadState.ACCEPTED:
+        return upload
+    if upload.problem is not None:
+        raise by_code(upload.problem.code, upload.problem.detail)
+    raise WrongState(f"The upload is {upload.state}.")
+
+
+def _problem(error: SafelightError) -> Problem:
+    return Problem(code=error.code, detail=error.detail)
+
+
+def _nobodys(key: str, at: datetime) -> Upload:
+    """Stands for an object whose upload nobody remembers."""
+    _, tenant, upload = key.split("/")
+    return Upload(
+        id=UploadId(upload),
+        tenant=TenantId(tenant),
+        owner=UserId(""),
+        created_at=at,
+        updated_at=at,
+        expires_at=at,
+        state=UploadState.EXPIRED,
+    )
