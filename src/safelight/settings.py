@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "SAFELIGHT_"
 CLIENT_NAMES: Final = frozenset({"SAFELIGHT_URL", "SAFELIGHT_API_KEY"})
@@ -307,6 +307,11 @@ class Settings(BaseSettings):
         return self.storage.key_file or self.data_dir / "keys" / "master.key"
 
     @property
+    def secrets_file(self) -> Path:
+        """What the catalog's secrets are sealed with, unless a setting says it."""
+        return self.data_dir / "keys" / "catalog.key"
+
+    @property
     def catalog_url(self) -> str:
         """The database's address."""
         return self.catalog.url or f"sqlite:///{self.data_dir.resolve() / 'catalog.db'}"
@@ -342,6 +347,21 @@ class Settings(BaseSettings):
     def spool_path(self) -> Path:
         """Where uploads in flight are."""
         return self.ingest.spool_path or self.data_dir / "spool"
+
+
+def only(values: Mapping[str, str]) -> Settings:
+    """Settings by their environment names, with nothing from the environment of this process. Raises ValidationError."""
+
+    class Only(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            source = EnvSettingsSource(settings_cls)
+            source.env_vars = {name.lower(): value for name, value in values.items()}
+            return (source,)
+
+    return Only()
 
 
 def names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[tuple[str, str, str, str]]:

@@ -41,6 +41,7 @@ from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
+from safelight.services.moving import Holdings
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
 from safelight.services.store_events import StoreEvents
@@ -50,6 +51,7 @@ from safelight.services.uploads import UploadLimits, Uploads
 from safelight.settings import Settings
 
 if TYPE_CHECKING:
+    from safelight.adapters.catalog.secretbox import SecretBox
     from safelight.adapters.storage.incoming import EmbeddedIncoming
     from safelight.adapters.storage.s3 import S3Options
 
@@ -172,21 +174,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     if "originals" in overrides and "renditions" in overrides:
         buckets = Buckets(overrides["originals"], overrides["renditions"])
         incoming = reception = _embedded(settings, overrides.get("incoming") or buckets.originals, buckets.originals)
-    elif settings.storage.url:
-        from safelight.adapters.storage.s3 import S3Incoming, S3Store
-
-        s3 = S3Store(s3_options(settings))
-        buckets = Buckets(s3.bucket("originals"), s3.bucket("renditions"))
-        incoming = S3Incoming(s3)
-        parts.append(Part("storage", s3.open, s3.close, s3.ping))
     else:
-        from safelight.adapters.storage.local import LocalStore
-
-        store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
-        buckets = Buckets(store.bucket("originals"), store.bucket("renditions"))
-        incoming = reception = _embedded(settings, store.bucket("incoming"), buckets.originals)
-        parts.append(Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1)))
-        sweep = store.sweep
+        kept = _kept(settings)
+        buckets, incoming, reception, sweep = kept.buckets, kept.incoming, kept.reception, kept.sweep
+        parts.append(kept.part)
 
     search = overrides.get("search") or _search(settings)
     parts.append(Part("search", search.open, search.close, search.ping))
@@ -310,17 +301,22 @@ def _gives_up(
     return give_up
 
 
-def _catalog(settings: Settings) -> Catalog:
-    from safelight.adapters.catalog.secretbox import SecretBox
+def _catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
     from safelight.adapters.catalog.sql import SqlCatalog
 
-    return SqlCatalog(settings.catalog_url, secrets=SecretBox(*_catalog_keys(settings)))
+    return SqlCatalog(settings.catalog_url, secrets=_secret_box(settings), is_whole=is_whole)
 
 
 def _catalog_keys(settings: Settings) -> list[bytes]:
     """What every process of the installation has and no client ever gets, the one in use first."""
     given = settings.catalog.secret_key.get_secret_value()
-    return hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.data_dir / "keys" / "catalog.key")
+    return hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.secrets_file)
+
+
+def _secret_box(settings: Settings) -> SecretBox:
+    from safelight.adapters.catalog.secretbox import SecretBox
+
+    return SecretBox(*_catalog_keys(settings))
 
 
 def _shared_cache(settings: Settings) -> Cache | None:
@@ -341,7 +337,72 @@ def _embedded(settings: Settings, bucket: Storage, originals: Storage) -> Embedd
     return EmbeddedIncoming(bucket, originals, secrets=secrets)
 
 
-def s3_options(settings: Settings) -> S3Options:
+@dataclass(frozen=True)
+class _Kept:
+    """The bytes' side of an installation, connected to nothing yet."""
+
+    buckets: Buckets
+    incoming: Incoming
+    reception: Reception | None
+    part: Part
+    sweep: Opening | None
+
+
+def _kept(settings: Settings, *, is_read_only: bool = False) -> _Kept:
+    if settings.storage.url:
+        from safelight.adapters.storage.s3 import S3Incoming, S3Store
+
+        s3 = S3Store(s3_options(settings, is_read_only=is_read_only))
+        buckets = Buckets(s3.bucket("originals"), s3.bucket("renditions"))
+        return _Kept(buckets, S3Incoming(s3), None, Part("storage", s3.open, s3.close, s3.ping), None)
+    from safelight.adapters.storage.local import LocalStore
+
+    store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
+    buckets = Buckets(store.bucket("originals"), store.bucket("renditions"))
+    incoming = _embedded(settings, store.bucket("incoming"), buckets.originals)
+    part = Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1))
+    return _Kept(buckets, incoming, incoming, part, store.sweep)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An installation as `safelight move` sees it: what it keeps, who is at work on it, and how it is opened."""
+
+    settings: Settings
+    holdings: Holdings
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def at(cls, settings: Settings, *, is_source: bool) -> Place:
+        """Connected to nothing yet. Of a source nothing is made or written: raises WrongState where its key is missing."""
+        from safelight.adapters.catalog.sql_tables import SqlTables
+
+        if settings.is_on_dynamodb:
+            raise BadField("A move knows SQLite and PostgreSQL; it does not know dynamodb://.", field="SAFELIGHT_CATALOG__URL")
+        if is_source and not settings.catalog.secret_key.get_secret_value() and not settings.secrets_file.exists():
+            raise WrongState(
+                f"The key that its signing secrets are sealed with is missing: {settings.secrets_file}."
+                " Put the file back, or set SAFELIGHT_CATALOG__SECRET_KEY."
+            )
+        tables = SqlTables(settings.catalog_url, secrets=_secret_box(settings))
+        kept = _kept(settings, is_read_only=is_source)
+        catalog = Part("catalog", tables.open, tables.close, tables.filling)
+        return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part))
+
+    def processes_at_work(self) -> int:
+        """How many servers and workers take part in its work now."""
+        from safelight.adapters.workflows.stores import store_at
+
+        return store_at(_workflows_url(self.settings)).slots().held()
+
+    def safelight(self) -> Safelight:
+        """The services over the same buckets and a catalog that may still be half filled."""
+        catalog = _catalog(self.settings, is_whole=False)
+        buckets = self.holdings.buckets
+        return build(self.settings, catalog=catalog, originals=buckets.originals, renditions=buckets.renditions)
+
+
+def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:
     """How to talk to the buckets, from the settings. Raises BadField when they are not on S3."""
     from safelight.adapters.storage.s3 import S3Options
 
@@ -362,6 +423,7 @@ def s3_options(settings: Settings) -> S3Options:
         is_encrypted=storage.is_encrypted,
         kms_key_id=storage.kms_key_id or None,
         spool_path=settings.spool_path,
+        is_read_only=is_read_only,
     )
 
 
@@ -383,11 +445,14 @@ def _engine(settings: Settings) -> Callable[[flows.Bound], Workflows]:
     def engine(bound: flows.Bound) -> Workflows:
         from safelight.adapters.workflows.dbos import DbosWorkflows
 
-        is_file = settings.workflows_url == "sqlite"
-        url = f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if is_file else settings.workflows_url
-        return DbosWorkflows(url, bound, concurrency=settings.develop.waiting)
+        return DbosWorkflows(_workflows_url(settings), bound, concurrency=settings.develop.waiting)
 
     return engine
+
+
+def _workflows_url(settings: Settings) -> str:
+    is_file = settings.workflows_url == "sqlite"
+    return f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if is_file else settings.workflows_url
 
 
 def secret_keys(path: Path) -> list[bytes]:

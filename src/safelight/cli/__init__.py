@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "serve": ("safelight.cli.server:serve", "Serve the API, delivery and the work behind them, until interrupted."),
         "worker": ("safelight.cli.server:worker", "Take part in the work of a server: run flows, relay events, keep the clock."),
         "migrate": ("safelight.cli.server:migrate", "Bring the catalog's schema up to date."),
+        "move": ("safelight.cli.moving:move", "Copy a whole installation to other backends, and verify every byte."),
         "doctor": ("safelight.cli.doctor:doctor", "Look whether this machine and a data directory can serve. Changes nothing."),
     },
     "Use a server": {

@@ -23,6 +23,8 @@ from safelight.errors import BackendUnavailable, BadField
 if TYPE_CHECKING:
     import psycopg
 
+    from safelight.adapters import postgres
+
 _MIGRATION_WAIT_S: Final = 60.0
 """How long a second process waits for the first to finish migrating."""
 
@@ -80,11 +82,23 @@ class Database(Protocol):
         """Whether a row points to one that is not there, rather than repeating a key."""
         ...
 
+    def count_on(self, connection: Connection, table: str, column: str) -> None:
+        """After rows came with numbers of their own: the next number is a new one."""
+        ...
 
-def database_at(url: str, *, busy_timeout_s: float, writers: int) -> Database:
-    """The database that the URL names. Raises BadField."""
+
+def database_at(url: str, *, busy_timeout_s: float, writers: int, statement_s: float | None = None) -> Database:
+    """The database that the URL names. Raises BadField.
+
+    Args:
+        url: SQLite file or PostgreSQL server.
+        busy_timeout_s: How long a transaction waits for what another one holds.
+        writers: How many may write at once, where the database can have several.
+        statement_s: How long a statement may take on a server, None for its default.
+
+    """
     if url.startswith(("postgresql:", "postgres:")):
-        return Postgres(url, busy_timeout_s=busy_timeout_s, writers=writers)
+        return Postgres(url, busy_timeout_s=busy_timeout_s, writers=writers, statement_s=statement_s)
     return Sqlite(url, busy_timeout_s=busy_timeout_s)
 
 
@@ -158,6 +172,9 @@ class Sqlite:
         """Whether a row points to one that is not there, rather than repeating a key."""
         return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
 
+    def count_on(self, connection: Connection, table: str, column: str) -> None:
+        """Nothing to do: AUTOINCREMENT looks at the highest number that ever was."""
+
     def _engine(
         self,
         begin: str,
@@ -227,13 +244,15 @@ class Postgres:
 
     ends_reads_inline: Final = False
 
-    def __init__(self, url: str, *, busy_timeout_s: float, writers: int) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float, writers: int, statement_s: float | None = None) -> None:
         # Here and not on top: an installation on SQLite need not have the driver.
         from safelight.adapters import postgres
 
         self._postgres = postgres
         self._url = postgres.checked(url)
         self._busy_timeout_s = busy_timeout_s
+        self._statement_s = postgres.STATEMENT_S if statement_s is None else statement_s
+        self._patience = postgres.Patience(self._statement_s)
         self.writers: Final = writers
 
     def prepare(self) -> None:
@@ -261,7 +280,7 @@ class Postgres:
             settings=f" SELECT pg_advisory_xact_lock({postgres.Lock.MIGRATION.value}, 1);"
             f" SET LOCAL lock_timeout = '{_DDL_LOCK_S}s'; SET LOCAL statement_timeout = '{_DDL_STATEMENT_S}s';",
         )
-        return self._engine(0, begin, patience=postgres.Patience(_MIGRATION_WAIT_S))
+        return self._engine(0, begin, postgres.Patience(_MIGRATION_WAIT_S))
 
     def check(self, connection: Connection) -> None:
         """Nothing to do: references were held all the time."""
@@ -280,18 +299,23 @@ class Postgres:
         """Foreign key violation, SQLSTATE 23503."""
         return getattr(error.orig, "sqlstate", None) == "23503"
 
+    def count_on(self, connection: Connection, table: str, column: str) -> None:
+        """The sequence goes on behind the highest number; without numbers it stays."""
+        last = f'SELECT max("{column}") FROM "{table}"'  # noqa: S608 (names of our own tables)
+        connection.exec_driver_sql(f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), ({last}))")
+
     def _begin(self, mode: str) -> str:
         # The server's default takes the disk for one that has to turn: it would rather read a whole table than walk an index.
         settings = " SET LOCAL random_page_cost = 1.1;"
-        return self._postgres.beginning(mode, lock_s=self._busy_timeout_s, settings=settings)
+        return self._postgres.beginning(mode, statement_s=self._statement_s, lock_s=self._busy_timeout_s, settings=settings)
 
-    def _engine(self, connections: int, begin: str, **options: Any) -> Engine:
+    def _engine(self, connections: int, begin: str, patience: postgres.Patience | None = None) -> Engine:
         return self._postgres.engine(
             self._url,
             size=connections,
             wait_s=self._busy_timeout_s,
             begin=begin,
+            patience=patience or self._patience,
             json_serializer=dump_json,
             json_deserializer=orjson.loads,
-            **options,
         )

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final, Generic, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, select, text
 
 from safelight.adapters.catalog.engines import database_at
 from safelight.adapters.catalog.migrations import HEAD
@@ -25,6 +25,7 @@ from safelight.adapters.catalog.sql_albums import SqlAlbums
 from safelight.adapters.catalog.sql_directory import SqlDirectory, read_tenant, write_event
 from safelight.adapters.catalog.sql_images import SqlImages
 from safelight.adapters.catalog.sql_uploads import SqlUploads
+from safelight.adapters.catalog.tables import unfinished_moves
 from safelight.adapters.catalog.transactions import Transaction, told_as_ours, writing
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import Tenant
@@ -76,13 +77,24 @@ class SqlCatalog:
         readers: Connections for transactions that read.
         writers: Connections for transactions that write; SQLite has one, whatever is said here.
         busy_timeout_s: How long a transaction waits for what another one holds, in seconds.
+        statement_s: How long a statement may take on a server, in seconds; None for its default.
+        is_whole: Open only on a catalog that no unfinished move is filling.
 
     """
 
     def __init__(
-        self, url: str, *, secrets: SecretBox | bytes, readers: int = 4, writers: int = 4, busy_timeout_s: float = 5.0
+        self,
+        url: str,
+        *,
+        secrets: SecretBox | bytes,
+        readers: int = 4,
+        writers: int = 4,
+        busy_timeout_s: float = 5.0,
+        statement_s: float | None = None,
+        is_whole: bool = True,
     ) -> None:
-        self._database: Final = database_at(url, busy_timeout_s=busy_timeout_s, writers=writers)
+        self._database: Final = database_at(url, busy_timeout_s=busy_timeout_s, writers=writers, statement_s=statement_s)
+        self._is_whole: Final = is_whole
         self._box: Final = SecretBox(secrets) if isinstance(secrets, bytes) else secrets
         self._reading: Final = Turns(readers)
         self._writing: Final = Turns(self._database.writers)
@@ -163,8 +175,9 @@ class SqlCatalog:
         )
         try:
             with told_as_ours(self._database), connected.readers.connect() as connection:
-                revision = _revision(connection)
-            _require(revision)
+                require_current(connection)
+                if self._is_whole:
+                    _require_whole(connection)
         except BaseException:
             self._disconnect(connected)
             raise
@@ -242,7 +255,9 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _require(revision: str | None) -> None:
+def require_current(connection: Connection) -> None:
+    """Raises WrongState when the schema is not the one that this release needs."""
+    revision = _revision(connection)
     if revision is None:
         raise WrongState("The catalog has no schema yet; run `safelight migrate`.")
     if revision > HEAD:  # revisions begin with their number
@@ -252,3 +267,9 @@ def _require(revision: str | None) -> None:
         )
     if revision < HEAD:
         raise WrongState(f"The catalog's schema is {revision}, this release needs {HEAD}; run `safelight migrate`.")
+
+
+def _require_whole(connection: Connection) -> None:
+    source = connection.execute(select(unfinished_moves.c.source)).scalar()
+    if source is not None:
+        raise WrongState(f"A move into this catalog is not finished; give `safelight move` the same words again ({source}).")

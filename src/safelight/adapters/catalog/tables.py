@@ -7,7 +7,7 @@ ordered by code point (PostgreSQL: collation C), as Python orders it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -31,6 +31,16 @@ metadata: Final = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+
+def sealed_for(context: str) -> dict[str, Any]:
+    """For a binary column: its secret is sealed by the SecretBox in this context, in which `{column}` is a value of its row.
+
+    '' keeps it as it is. Every binary column says one or the other, so that no secret is carried to another installation under a
+    key that is not there.
+    """
+    return {"sealed_for": context}
+
 
 Word: Final = Text().with_variant(Text(collation="C"), "postgresql")
 Json: Final = JSON(none_as_null=True)
@@ -67,7 +77,7 @@ api_keys: Final = Table(
     Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
     Column("user", Word, ForeignKey("users.id"), nullable=False),
     Column("name", Text, nullable=False),
-    Column("secret_hash", LargeBinary, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False, info=sealed_for("")),
     Column("scopes", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
@@ -83,8 +93,8 @@ signing_keys: Final = Table(
     Column("tenant", Word, ForeignKey("tenants.id"), primary_key=True),
     Column("kid", Word, primary_key=True),
     Column("grammar", Text, nullable=False),
-    Column("secret", LargeBinary, nullable=False),
-    Column("salt", LargeBinary),
+    Column("secret", LargeBinary, nullable=False, info=sealed_for("{tenant}/{kid}")),
+    Column("salt", LargeBinary, info=sealed_for("{tenant}/{kid}/salt")),
     Column("size_bytes", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
@@ -227,3 +237,6 @@ events: Final = Table(
     Column("payload", Json, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# One row while `safelight move` fills this catalog, with the name of what it is filled from; none ever after.
+unfinished_moves: Final = Table("unfinished_moves", metadata, Column("source", Word, primary_key=True))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import time
 from collections.abc import Iterator
@@ -44,6 +45,10 @@ class Slots(Protocol):
 
     def borrowed(self, slot: int) -> AbstractContextManager[bool]:
         """A context: True inside it when nobody held the slot, which then cannot be taken by anyone else."""
+        ...
+
+    def held(self) -> int:
+        """How many processes hold a slot now."""
         ...
 
     def look_after(self) -> Lease:
@@ -84,6 +89,14 @@ class FileSlots:
         finally:
             if held is not None:
                 os.close(held)
+
+    def held(self) -> int:
+        """By trying every file there is."""
+        count = 0
+        for path in self._database.parent.glob(f"{glob.escape(self._database.name)}.slot-*"):
+            with self.borrowed(int(path.name.rpartition("-")[2])) as is_free:
+                count += not is_free
+        return count
 
     def look_after(self) -> Lease:
         """The kernel takes no lock away."""
@@ -150,6 +163,17 @@ class PostgresSlots:
         finally:
             if is_free:
                 self._ask("SELECT pg_advisory_unlock(%s, %s)", self._number, slot)
+
+    def held(self) -> int:
+        """The server shows every lock to everybody. Closes the connection unless it holds a slot itself."""
+        count = self._ask(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            self._number,
+        )
+        if self._held is None:
+            self._hang_up()
+        return count or 0
 
     def look_after(self) -> Lease:
         """Whether the session lives; a new one asks for the same slot first, so that the runs under it stay ours."""

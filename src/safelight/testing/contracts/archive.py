@@ -16,9 +16,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from safelight.errors import BadRequest, Missing
-from safelight.ports.archive import Archive, Pile
+from safelight.domain.accounts import Tenant
+from safelight.domain.events import ImageAccepted
+from safelight.domain.ids import ImageId
+from safelight.errors import AlreadyExists, BadField, BadRequest, Missing, WrongState
+from safelight.ports.archive import Archive, Pile, Row, Tables
+from safelight.ports.catalog import Catalog
 from safelight.ports.storage import Stored
+from safelight.testing.factories import make_album, make_image, make_key, make_signing_key, make_tenant, make_user
 
 NOON = datetime(2020, 2, 3, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -153,3 +158,121 @@ class ArchiveContract:
             with pytest.raises(BadRequest):
                 await archive.lay(as_it_was("a//b", is_marker=is_marker), b"")
         assert await archive.piles() == []
+
+
+async def rows_of(tables: Tables, table: str, limit: int = 2) -> list[Row]:
+    """Every row, in pages of that size."""
+    found: list[Row] = []
+    while page := await tables.read(table, after=found[-1] if found else None, limit=limit):
+        assert len(page) <= limit
+        found += page
+    return found
+
+
+class TablesContract:
+    """`tables` is open on a migrated, empty catalog, and `catalog` is a Catalog on the same, not open yet.
+
+    `other_tables` and `other_catalog` are another pair whose secrets are sealed with another key.
+    """
+
+    async def test_parents_stand_before_their_children(self, tables: Tables) -> None:
+        names = list(tables.names)
+
+        assert names.index("tenants") < names.index("users") < names.index("api_keys")
+        assert names.index("images") < names.index("album_images")
+        assert names.index("albums") < names.index("album_images")
+
+    async def test_an_empty_catalog_has_no_rows(self, tables: Tables) -> None:
+        for table in tables.names:
+            assert await tables.read(table) == []
+            assert await tables.last(table) is None
+
+    async def test_a_whole_catalog_is_carried_into_another_with_its_secrets(
+        self, tables: Tables, catalog: Catalog, other_tables: Tables, other_catalog: Catalog
+    ) -> None:
+        await catalog.open()
+        tenant, images = await self._filled(catalog)
+        for table in tables.names:
+            for row in await rows_of(tables, table, limit=1000):
+                await other_tables.write(table, [row])
+
+        for table in tables.names:
+            assert await rows_of(other_tables, table) == await rows_of(tables, table)
+        await other_catalog.open()
+        async with other_catalog.tenant(tenant.id) as records:
+            assert [image.id for image in await records.images.get_many(images)] == images
+            [key] = await records.accounts.signing_keys()
+            assert key.secret == b"0123456789abcdef0123456789abcdef"
+        # The outbox goes on behind the numbers that came.
+        async with other_catalog.tenant(tenant.id, writes=True) as records:
+            await records.emit(ImageAccepted(tenant.id, images[0], 1, 2))
+        async with other_catalog.directory() as directory:
+            numbers = [told.number for told in await directory.untold()]
+        assert numbers == sorted(set(numbers))
+        assert len(numbers) == 2
+        await catalog.close()
+        await other_catalog.close()
+
+    async def test_pages_go_by_primary_key_and_the_last_row_ends_them(self, tables: Tables, catalog: Catalog) -> None:
+        await catalog.open()
+        await self._filled(catalog)
+        await catalog.close()
+
+        for table in tables.names:
+            rows = await rows_of(tables, table, limit=1000)
+            assert await rows_of(tables, table, limit=2) == rows
+            assert await tables.last(table) == (rows[-1] if rows else None)
+        assert len(await rows_of(tables, "images")) == 5
+        assert len(await rows_of(tables, "image_tags")) == 10
+
+    async def test_rows_are_written_all_or_none(self, tables: Tables, catalog: Catalog) -> None:
+        await catalog.open()
+        await self._filled(catalog)
+        await catalog.close()
+        [row] = await tables.read("tenants")
+
+        with pytest.raises(AlreadyExists):
+            await tables.write("tenants", [dict(row) | {"id": "new", "name": "new"}, row])
+        with pytest.raises(BadField):
+            await tables.write("tenants", [{"id": "new"}])
+        assert await tables.read("tenants") == [row]
+
+    async def test_clearing_leaves_nothing(self, tables: Tables, catalog: Catalog) -> None:
+        await catalog.open()
+        await self._filled(catalog)
+        await catalog.close()
+
+        await tables.clear()
+
+        for table in tables.names:
+            assert await tables.read(table) == []
+
+    async def test_a_catalog_that_is_being_filled_does_not_open(self, tables: Tables, catalog: Catalog) -> None:
+        assert await tables.filling() is None
+        await tables.set_filling("over there")
+
+        assert await tables.filling() == "over there"
+        with pytest.raises(WrongState, match="over there"):
+            await catalog.open()
+        await tables.set_filling(None)
+        assert await tables.filling() is None
+        await catalog.open()
+        await catalog.close()
+
+    async def _filled(self, catalog: Catalog) -> tuple[Tenant, list[ImageId]]:
+        tenant = make_tenant(name="acme")
+        user = make_user(tenant.id)
+        images = [make_image(tenant.id, tags=("sea", "ship"), custom={"é": [1, None, 2.5]}) for _ in range(5)]
+        album = make_album(tenant.id)
+        async with catalog.directory(writes=True) as directory:
+            await directory.add_tenant(tenant)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.accounts.add_user(user)
+            await records.accounts.add_key(make_key(user))
+            await records.accounts.add_signing_key(make_signing_key(tenant.id, secret=b"0123456789abcdef0123456789abcdef"))
+            for image in images:
+                await records.images.add(image)
+            await records.albums.add(album)
+            await records.albums.insert(album.id, [image.id for image in reversed(images)])
+            await records.emit(ImageAccepted(tenant.id, images[0].id, 1, 1))
+        return tenant, [image.id for image in images]

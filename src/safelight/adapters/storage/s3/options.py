@@ -53,6 +53,9 @@ class S3Options:
     spool_path: Path | None = None
     """Folder for streamed bodies of more than 8 MiB on their way in (unlinked files). None: the system's temporary folder."""
 
+    is_read_only: bool = False
+    """Opening writes nothing, so nothing is known of the right to write."""
+
     def __post_init__(self) -> None:
         if self.prefix and (not self.prefix.endswith("/") or self.prefix.startswith("/") or "//" in self.prefix):
             raise ValueError(f"A key prefix must end with '/', not start with it, nor have '//': {self.prefix!r}.")

@@ -71,7 +71,7 @@ class S3Store:
             for name in BUCKETS:
                 await self._check(connection, name)
             self._connection = connection
-            for name in BUCKETS:
+            for name in () if self.options.is_read_only else BUCKETS:
                 await self._probe(name)
             connection.deadline_s = self.options.deadline_s
         except BaseException:

@@ -39,6 +39,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
     )
     op.create_table(
+        "unfinished_moves",
+        sa.Column("source", WORD, nullable=False),
+        sa.PrimaryKeyConstraint("source", name=op.f("pk_unfinished_moves")),
+    )
+    op.create_table(
         "albums",
         sa.Column("id", WORD, nullable=False),
         sa.Column("tenant", WORD, nullable=False),
@@ -221,4 +226,5 @@ def downgrade() -> None:
     op.drop_table("images")
     op.drop_table("albums")
     op.drop_table("tenants")
+    op.drop_table("unfinished_moves")
     op.drop_table("events")

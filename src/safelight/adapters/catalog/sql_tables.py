@@ -1,0 +1,178 @@
+"""SqlTables: the catalog's rows as they lie, for `safelight move`. Beside SqlCatalog on the same database, and knows no record.
+
+Sealed columns say so where they are declared (`tables.sealed_for`), so that a secret leaves one catalog open and enters the next
+sealed with that one's key, whatever table it is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, delete, insert, literal, select, tuple_
+
+from safelight.adapters.catalog.engines import database_at
+from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.adapters.catalog.sql import require_current
+from safelight.adapters.catalog.tables import metadata, unfinished_moves
+from safelight.adapters.catalog.transactions import told_as_ours
+from safelight.errors import BackendUnavailable, BadField
+from safelight.ports.archive import Row
+
+T = TypeVar("T")
+
+_TABLES: Final = {str(table.name): table for table in metadata.sorted_tables if table is not unfinished_moves}
+STATEMENT_S: Final = 600.0
+"""Emptying a catalog of millions is one statement; nobody else is served meanwhile."""
+
+
+class SqlTables:
+    """Keeps Tables.
+
+    Args:
+        url: As SqlCatalog takes it.
+        secrets: Opens and seals the sealed columns.
+
+    """
+
+    def __init__(self, url: str, *, secrets: SecretBox) -> None:
+        self._database: Final = database_at(url, busy_timeout_s=10.0, writers=1, statement_s=STATEMENT_S)
+        self._box: Final = secrets
+        self._engines: tuple[Engine, Engine] | None = None
+        self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tables")
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Parents first, as SQLAlchemy sorts them."""
+        return tuple(_TABLES)
+
+    async def open(self) -> None:
+        """Connect and look at the schema's revision."""
+        await self._run(self._open)
+
+    async def close(self) -> None:
+        """Let go of both connections."""
+        engines, self._engines = self._engines, None
+        for engine in engines or ():
+            await asyncio.to_thread(engine.dispose)
+
+    async def read(self, table: str, *, after: Row | None = None, limit: int = 500) -> list[Row]:
+        """Along the primary key."""
+        asked = _table(table)
+        rows = select(asked).order_by(*asked.primary_key.columns).limit(limit)
+        if after is not None:
+            rows = rows.where(tuple_(*asked.primary_key.columns) > tuple_(*_key(asked, after)))
+
+        def work(connection: Connection) -> list[Row]:
+            return [self._opened(asked, tuple(row)) for row in connection.execute(rows)]
+
+        return await self._reading(work)
+
+    async def last(self, table: str) -> Row | None:
+        """From the end of the primary key."""
+        asked = _table(table)
+        rows = select(asked).order_by(*(column.desc() for column in asked.primary_key.columns)).limit(1)
+
+        def work(connection: Connection) -> Row | None:
+            row = connection.execute(rows).first()
+            return None if row is None else self._opened(asked, tuple(row))
+
+        return await self._reading(work)
+
+    async def write(self, table: str, rows: Sequence[Row]) -> None:
+        """In one transaction; a counter goes on behind the numbers that came."""
+        asked = _table(table)
+        if not rows:
+            return
+        for row in rows:
+            if unknown := set(row) ^ set(asked.columns.keys()):
+                raise BadField(f"Rows of {table} have other columns here: {', '.join(sorted(unknown))}.")
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(asked), [self._sealed(asked, row) for row in rows])
+            counter = asked.autoincrement_column
+            if counter is not None:
+                self._database.count_on(connection, asked.name, counter.name)
+
+        await self._writing(work)
+
+    async def clear(self) -> None:
+        """Children first."""
+
+        def work(connection: Connection) -> None:
+            for table in reversed(list(_TABLES.values())):
+                connection.execute(delete(table))
+
+        await self._writing(work)
+
+    async def filling(self) -> str | None:
+        """The one row of `unfinished_moves`."""
+        return await self._reading(lambda connection: connection.execute(select(unfinished_moves.c.source)).scalar())
+
+    async def set_filling(self, by: str | None) -> None:
+        """That row, written or removed."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(unfinished_moves))
+            if by is not None:
+                connection.execute(insert(unfinished_moves), {"source": by})
+
+        await self._writing(work)
+
+    def _open(self) -> None:
+        if self._engines is None:
+            engines = self._database.readers(1), self._database.writer()
+            try:
+                with told_as_ours(self._database), engines[0].connect() as connection:
+                    require_current(connection)
+            except BaseException:
+                for engine in engines:
+                    engine.dispose()
+                raise
+            self._engines = engines
+
+    async def _reading(self, work: Callable[[Connection], T]) -> T:
+        return await self._run(lambda: self._transacted(0, work))
+
+    async def _writing(self, work: Callable[[Connection], T]) -> T:
+        return await self._run(lambda: self._transacted(1, work))
+
+    def _transacted(self, which: int, work: Callable[[Connection], T]) -> T:
+        if self._engines is None:
+            raise BackendUnavailable("The catalog is not open.")
+        with told_as_ours(self._database), self._engines[which].begin() as connection:
+            return work(connection)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _opened(self, table: Table, values: tuple[Any, ...]) -> Row:
+        row = dict(zip(map(str, table.columns.keys()), values, strict=True))
+        return row | {
+            name: self._box.unseal(row[name], context=context) for name, context in _sealed(table, row) if row[name] is not None
+        }
+
+    def _sealed(self, table: Table, row: Row) -> dict[str, Any]:
+        return dict(row) | {
+            name: self._box.seal(row[name], context=context) for name, context in _sealed(table, row) if row[name] is not None
+        }
+
+
+def _table(name: str) -> Table:
+    try:
+        return _TABLES[name]
+    except KeyError:
+        raise BadField(f"There is no table {name}.", field="table") from None
+
+
+def _key(table: Table, row: Row) -> list[Any]:
+    return [literal(row[column.name], column.type) for column in table.primary_key.columns]
+
+
+def _sealed(table: Table, row: Row) -> list[tuple[str, str]]:
+    """The sealed columns, each with what its secret is sealed for in this row."""
+    return [
+        (column.name, context.format_map(row)) for column in table.columns if (context := column.info.get("sealed_for"))
+    ]
