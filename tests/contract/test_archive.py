@@ -81,3 +81,9 @@ async def test_a_page_of_piles_asks_nothing_of_the_single_object(s3, seaweedfs):
         assert len(await behind.bucket("originals").piles("t/")) == 20
 
         assert len(proxy.requests) == 1
+
+
+async def test_the_probes_of_a_store_that_opens_are_nobodys_objects(s3):
+    await s3.put("safelight-probe/1", b"probe")
+
+    assert await s3.piles() == []

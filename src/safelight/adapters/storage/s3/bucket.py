@@ -41,6 +41,8 @@ CHUNK_BYTES: Final = 256 * 1024
 PIECE_BYTES: Final = 4 * 1024 * 1024
 """What one request reads. Nearly every rendition is one piece; a reader that dawdles holds a piece, never a connection."""
 HEADS_AT_ONCE: Final = 16
+PROBE: Final = "safelight-probe"
+"""What the keys begin with that an opening store writes and removes: nobody's objects."""
 _HEADERS: Final = frozenset(
     {"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Storage-Class"}
 )
@@ -235,7 +237,7 @@ class S3Storage:
         behind = self._prefix + names.to_s3(after.encode(errors="replace").decode()) if after else ""
         async for name, entries in listing.piles(connection, self._bucket, self._prefix + names.to_s3(prefix), behind):
             key = names.from_s3(name.removeprefix(self._prefix))
-            if key is None:
+            if key is None or key.startswith(f"{PROBE}/"):
                 continue
             found.append(Pile(key, tuple(_layer(each) for each in reversed(entries))))
             if len(found) == limit:

@@ -12,7 +12,7 @@ from typing import Final, Self
 import structlog
 
 from safelight.adapters.storage.s3 import faults
-from safelight.adapters.storage.s3.bucket import S3Storage
+from safelight.adapters.storage.s3.bucket import PROBE, S3Storage
 from safelight.adapters.storage.s3.connection import Connection
 from safelight.adapters.storage.s3.options import (
     CREDENTIALS,
@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 BUCKETS: Final[tuple[BucketName, ...]] = ("renditions", "originals")
 """In the order in which they are tried: what fails for originals alone is the matter of their key."""
-PROBE: Final = "safelight-probe"
 OPENING_DEADLINE_S: Final = 5.0
 """Of one request at the start: some servers answer 500 to an unknown key, and whoever starts this wants to know soon."""
 _BAD_REGION: Final = frozenset(
