@@ -399,7 +399,9 @@ class Place:
         """The services over the same buckets and a catalog that may still be half filled."""
         catalog = _catalog(self.settings, is_whole=False)
         buckets = self.holdings.buckets
-        return build(self.settings, catalog=catalog, originals=buckets.originals, renditions=buckets.renditions)
+        # Nobody else is there to be told of a change, so no cache is asked either.
+        alone = self.settings.model_copy(update={"cache": type(self.settings.cache)()})
+        return build(alone, catalog=catalog, originals=buckets.originals, renditions=buckets.renditions)
 
 
 def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:
