@@ -173,6 +173,4 @@ def _key(table: Table, row: Row) -> list[Any]:
 
 def _sealed(table: Table, row: Row) -> list[tuple[str, str]]:
     """The sealed columns, each with what its secret is sealed for in this row."""
-    return [
-        (column.name, context.format_map(row)) for column in table.columns if (context := column.info.get("sealed_for"))
-    ]
+    return [(column.name, context.format_map(row)) for column in table.columns if (context := column.info.get("sealed_for"))]

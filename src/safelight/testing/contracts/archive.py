@@ -202,7 +202,7 @@ class TablesContract:
         async with other_catalog.tenant(tenant.id) as records:
             assert [image.id for image in await records.images.get_many(images)] == images
             [key] = await records.accounts.signing_keys()
-            assert key.secret == b"0123456789abcdef0123456789abcdef"
+            assert (key.secret, key.salt) == (b"0123456789abcdef0123456789abcdef", b"fedcba9876543210")
         # The outbox goes on behind the numbers that came.
         async with other_catalog.tenant(tenant.id, writes=True) as records:
             await records.emit(ImageAccepted(tenant.id, images[0], 1, 2))
@@ -269,7 +269,8 @@ class TablesContract:
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
             await records.accounts.add_key(make_key(user))
-            await records.accounts.add_signing_key(make_signing_key(tenant.id, secret=b"0123456789abcdef0123456789abcdef"))
+            ring_key = make_signing_key(tenant.id, secret=b"0123456789abcdef0123456789abcdef", salt=b"fedcba9876543210")
+            await records.accounts.add_signing_key(ring_key)
             for image in images:
                 await records.images.add(image)
             await records.albums.add(album)
