@@ -34,8 +34,10 @@ REGION = "us-east-1"
 class SeaweedFS:
     """One server on ports of its own, below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, webhook: tuple[str, str] | None = None) -> None:
+        """`webhook`: an address that hears of every object, and the bearer token to say."""
         self.folder = folder
+        self.webhook = webhook
         self.port = _free_port(5)
         self.kms_port = _free_port(1)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -182,6 +184,10 @@ class SeaweedFS:
             },
         }
         (self.folder / "s3.json").write_text(json.dumps(config))
+        if self.webhook is not None:
+            endpoint, token = map(json.dumps, self.webhook)
+            told = f'[notification.webhook]\nenabled = true\nendpoint = {endpoint}\nbearer_token = {token}\n'
+            (self.folder / "notification.toml").write_text(told + 'path_prefixes = ["/buckets/originals/incoming"]\n')
 
 
 class Moto:

@@ -1,0 +1,156 @@
+"""The store tells, and the server dies in between: SeaweedFS's own webhook, and a storm of events with kill -9.
+
+`EVENTS=5000` makes the storm as large as that; `make nightly` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import Server
+from tests.pictures import jpeg
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+
+SECRET = "what the store says to us"
+EVENTS = int(os.environ.get("EVENTS", "500"))
+PATIENCE_S = 60 + EVENTS / 5
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A server and a store that tells it of what it takes."""
+    server = Server(tmp_path_factory.mktemp("told") / "data")
+    with SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), webhook=(f"{server.url}/events/s3", SECRET)) as s3:
+        server.environment = {
+            "SAFELIGHT_STORAGE__URL": f"s3://{s3.make_bucket('originals', is_versioned=True)}",
+            "SAFELIGHT_STORAGE__RENDITIONS_BUCKET": s3.make_bucket("renditions", is_versioned=True),
+            "SAFELIGHT_STORAGE__ENDPOINT_URL": s3.url,
+            "SAFELIGHT_STORAGE__ACCESS_KEY_ID": ACCESS_KEY,
+            "SAFELIGHT_STORAGE__SECRET_ACCESS_KEY": SECRET_KEY,
+            "SAFELIGHT_EVENTS__SECRET": SECRET,
+        }
+        server.start()
+        yield server, s3
+        server.kill()
+
+
+def announce(client, size):
+    answer = client.post("/uploads", json={"content_type": "image/jpeg", "size": size})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def wait(until, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not until():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("data", [jpeg(seed=981), b"no image at all"], ids=["accepted", "rejected"])
+def test_the_stores_own_webhook_is_enough(told, data, request):
+    server, s3 = told
+    with server.client() as client:
+        offer = announce(client, len(data))
+        assert httpx.post(offer["url"], data=offer["fields"], files={"file": ("x", data)}).status_code == 204
+        outcome = request.node.callspec.id
+
+        wait(lambda: client.get(f"/uploads/{offer['id']}").json()["state"] == outcome, f"never {outcome}: {server.log[-3000:]}")
+    left = s3.client().list_object_versions(Bucket="originals", Prefix=offer["fields"]["key"])
+    wait(lambda: "Versions" not in s3.client().list_object_versions(Bucket="originals", Prefix=offer["fields"]["key"]), left)
+
+
+@pytest.mark.slow
+def test_a_storm_of_events_and_kills_makes_exactly_one_image_of_each_object(told):
+    server, s3 = told
+    rng = random.Random(5)
+    objects = max(20, EVENTS // 10)
+    with server.client() as client:
+        before = count(client)
+        offers = [announce(client, None) for _ in range(objects)]
+    pictures = {offer["id"]: jpeg(120 + n % 60, 100, seed=10_000 + n) for n, offer in enumerate(offers)}
+    storm = [notification(s3, offer, rng) for offer in offers for _ in range(EVENTS // objects)]
+    rng.shuffle(storm)
+    lock, answers = threading.Lock(), Counter()
+    key = server.api_key
+
+    def sender() -> None:
+        while True:
+            with lock:
+                if not storm:
+                    return
+                body = storm.pop()
+            while True:
+                try:
+                    answer = httpx.post(f"{server.url}/events/s3", json=body, headers={"authorization": f"Bearer {SECRET}"}, timeout=60)
+                except httpx.HTTPError:
+                    time.sleep(0.2)  # the server is dead; as a store does, say it again
+                    continue
+                answers[answer.status_code] += 1
+                if answer.status_code == 200:
+                    break
+                assert answer.status_code == 503, answer.text
+
+    def client_of_ours() -> None:
+        """Sends every object, and completes some of them at the same time as the store tells of it."""
+        for offer in offers:
+            sent = httpx.post(offer["url"], data=offer["fields"], files={"file": ("x", pictures[offer["id"]])}, timeout=60)
+            assert sent.status_code == 204, sent.text
+            if rng.random() < 0.2:
+                try:
+                    headers = {"authorization": f"Bearer {key}", "prefer": "respond-async"}
+                    httpx.post(f"{server.url}/uploads/{offer['id']}/complete", headers=headers, timeout=60)
+                except httpx.HTTPError:
+                    pass
+
+    threads = [threading.Thread(target=client_of_ours), *(threading.Thread(target=sender) for _ in range(4))]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        time.sleep(rng.uniform(0.5, 1.5))
+        server.kill()
+        server.start()
+    for thread in threads:
+        thread.join(PATIENCE_S * 3)
+        assert not thread.is_alive()
+    # A last round, in order, as a store's retries would be: whatever was told before its object came is told again.
+    for offer in offers:
+        httpx.post(
+            f"{server.url}/events/s3", json=notification(s3, offer, rng), headers={"authorization": f"Bearer {SECRET}"}, timeout=60
+        ).raise_for_status()
+
+    with server.client() as client:
+        uploads = [client.get(f"/uploads/{offer['id']}").json() for offer in offers]
+        assert Counter(upload["state"] for upload in uploads) == {"accepted": objects}
+        assert len({upload["image_id"] for upload in uploads}) == objects
+        assert count(client) == before + objects
+        wait(lambda: count(client, status="ready") == before + objects, "not all of them are ready")
+        assert client.get("/admin/failures").json()["failures"] == []
+        for upload in rng.sample(uploads, 10):
+            assert client.get(f"/images/{upload['image_id']}/original").content == pictures[upload["id"]]
+
+
+def notification(s3, offer, rng):
+    """What one of the stores would say of it."""
+    key = offer["fields"]["key"]
+    aws = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Post", "s3": {"bucket": {"name": "originals"}, "object": {"key": key.replace("/", "%2F")}}}
+    bridge = {"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {"name": "originals"}, "object": {"key": key}}}
+    filer = {"event_type": "create", "key": f"/buckets/originals/{key}", "message": {"new_entry": {"name": offer["id"]}}}
+    return rng.choice([{"Records": [aws]}, {"Records": [aws, aws]}, bridge, filer, {"Type": "Notification", "Message": json.dumps({"Records": [aws]})}])
+
+
+def count(client, **query):
+    total, cursor = 0, None
+    while True:
+        page = client.get("/images", params={"limit": 200, **query} | ({"cursor": cursor} if cursor else {})).json()
+        total, cursor = total + len(page["images"]), page["next"]
+        if cursor is None:
+            return total
