@@ -160,6 +160,8 @@ class Server:
 
     def start(self, within_s: float = 60.0) -> Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")} | self.environment
+        # One client alone asks here for as much as there is.
+        environment = {"SAFELIGHT_RATE__USER_PER_S": "0", "SAFELIGHT_RATE__ADDRESS_PER_S": "0"} | environment
         environment["SAFELIGHT_LOG__LEVEL"] = environment.get("SAFELIGHT_LOG__LEVEL", "info")
         command = [sys.executable, "-m", "safelight", "serve", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         if self.cores:

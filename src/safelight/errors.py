@@ -266,7 +266,7 @@ class OverMaxBytes(Unprocessable):
 class TooMany(SafelightError):
     """Too many requests."""
 
-    code = "rate_limited"
+    code = "too_many_requests"
     kind = Kind.TOO_MANY
 
 

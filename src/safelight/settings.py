@@ -7,6 +7,7 @@ the start, since a mistyped limit is a limit that does not hold. `docs/reference
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,12 @@ def _cache_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _networks(value: str) -> str:
+    for word in value.replace(",", " ").split():
+        ipaddress.ip_network(word, strict=False)
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,6 +73,15 @@ class Server(_Section):
     public_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
         description="Address that clients use, for links in answers. Empty: taken from each request's Host header.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="Addresses or networks (`10.0.0.0/8, 192.0.2.7`) whose word on the client's address is taken. Empty: nobody's.",
+    )
+    client_header: str = Field(
+        "x-forwarded-for",
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$",
+        description="Header in which those proxies tell it, their own entry last.",
     )
     drain_s: int = Field(30, ge=1, description="Seconds that requests in flight get at shutdown.")
     body_idle_s: float = Field(30.0, gt=0, description="Seconds without a byte after which an upload is given up.")
@@ -145,7 +161,7 @@ class CacheSettings(_Section):
     url: Annotated[SecretStr, AfterValidator(_cache_url)] = Field(
         SecretStr(""),
         description="Valkey or Redis: `valkey://user:password@host:6379/0`; `rediss://` or `valkeys://` for TLS. Empty: none;"
-        " records are then read from the catalog every time, and images are made once by each server.",
+        " records are then read from the catalog every time, images are made once by each server, and rates are counted by each process.",
     )
     deadline_s: float = Field(
         0.25,
@@ -154,6 +170,19 @@ class CacheSettings(_Section):
     )
     record_s: float = Field(3600.0, ge=0, le=3600, description="Seconds for which a record is kept; changes end it at once.")
     page_s: float = Field(300.0, ge=0, le=3600, description="The same for pages of lists.")
+
+
+class RateSettings(_Section):
+    """How often somebody may ask. A bucket holds a second's worth, or a minute's where the rate is by the minute."""
+
+    user_per_s: float = Field(1000.0, ge=0, description="API requests a second of one user. 0: any number.")
+    address_per_s: float = Field(2000.0, ge=0, description="API requests a second of one client address. 0: any number.")
+    auth_per_minute: float = Field(60.0, ge=0, description="Requests a minute of one client address to `/auth/`. 0: any number.")
+    delivery_per_s: float = Field(
+        0.0,
+        ge=0,
+        description="Deliveries a second of one client address, counted by each process for itself. 0: any number.",
+    )
 
 
 class Limits(_Section):
@@ -286,6 +315,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     workflows: WorkflowsSettings = WorkflowsSettings()
     cache: CacheSettings = CacheSettings()
+    rate: RateSettings = RateSettings()
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     uploads: UploadSettings = UploadSettings()

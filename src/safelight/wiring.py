@@ -41,6 +41,7 @@ from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
+from safelight.services.limiter import Limiter
 from safelight.services.moving import Holdings
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
@@ -88,6 +89,7 @@ class Safelight:
     instruments: Instruments
     catalog: Catalog
     cache: Cache
+    limiter: Limiter
     workflows: Workflows
     sandbox: Sandbox
     accounts: Accounts
@@ -250,6 +252,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         instruments=instruments,
         catalog=catalog,
         cache=cache,
+        limiter=Limiter(cache),
         workflows=workflows,
         sandbox=sandbox,
         accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), settings.trash.days),

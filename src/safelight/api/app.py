@@ -14,6 +14,7 @@ from safelight.api import problems
 from safelight.api.auth import documented
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
+from safelight.api.rates import Rated
 from safelight.api.routes import admin, albums, events, health, images, incoming, uploads
 from safelight.api.schemas import ProblemOut
 from safelight.wiring import Safelight
@@ -77,7 +78,7 @@ class Front:
     def __init__(self, safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> None:
         self.api = create_api(safelight, works=works, console=console)
         self._delivery = DeliveryDoor(safelight)
-        self._edge = Edge(self.api, safelight.instruments)
+        self._edge = Edge(Rated(self.api, safelight), safelight.instruments)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""

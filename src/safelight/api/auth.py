@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from safelight.api.rates import count_user
 from safelight.domain.accounts import Actor
 from safelight.errors import Unauthenticated
 from safelight.wiring import Safelight
@@ -30,14 +31,17 @@ Hall = Annotated[Safelight, Depends(hall)]
 
 
 async def actor(request: Request) -> Actor:
-    """Who asks. Raises Unauthenticated."""
+    """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.casefold() != "bearer":
         token = request.headers.get("x-api-key", "")
     token = token.strip()
     if not token or len(token) > MAX_TOKEN:
         raise Unauthenticated
-    return await services_of(request).accounts.authenticate(token)
+    services = services_of(request)
+    actor = await services.accounts.authenticate(token)
+    await count_user(services, actor, request.state)
+    return actor
 
 
 # The scheme is declared for the OpenAPI document only; `actor` reads the header itself and answers with a problem document.

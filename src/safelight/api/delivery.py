@@ -15,14 +15,17 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import structlog
 
+from safelight.api.client_address import client_address, counted_as
 from safelight.api.conditions import disposition
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
+from safelight.api.rates import delivery_policy, too_many
 from safelight.domain.accounts import Grammar
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.errors import BadOption, BadSignature, Missing, SafelightError
 from safelight.imaging.transform import imgproxy, thumbor
 from safelight.services.delivery import Asked, Delivered
+from safelight.services.limiter import Policy
 from safelight.wiring import Safelight
 
 log = structlog.get_logger()
@@ -56,6 +59,9 @@ class DeliveryDoor:
 
     def __init__(self, safelight: Safelight) -> None:
         self._delivery = safelight.delivery
+        self._limiter = safelight.limiter
+        self._rate = delivery_policy(safelight.settings.rate)
+        self._address = client_address(safelight.settings.server)
         instruments = safelight.instruments
         self._refused = instruments.refused
         self._presets = imgproxy.read_presets(safelight.settings.imgproxy.presets)
@@ -78,6 +84,8 @@ class DeliveryDoor:
             body = body_of(405, "method_not_allowed", "Delivery answers GET and HEAD.")
             return 405, [(b"content-type", b"application/problem+json"), _ALLOWED, _length(body)], body
         try:
+            if self._rate is not None:
+                self._count(self._rate, scope)
             if scope["path"].startswith(PREFIX):
                 delivered = await self._delivered(scope["path"], scope["query_string"], scope["headers"])
             else:
@@ -89,6 +97,14 @@ class DeliveryDoor:
             log.exception("delivery.failed")
             return _refusal(SafelightError("The image could not be delivered."))
         return _response(delivered, {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+
+    def _count(self, policy: Policy, scope: Scope) -> None:
+        """One delivery to this address. Raises TooMany."""
+        address = self._address.of(scope)
+        if address:
+            grant = self._limiter.ask_here(policy, counted_as(address))
+            if not grant.is_granted:
+                raise too_many(grant)
 
     async def _delivered(self, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Delivered:
         image_id, slash, file = path[len(PREFIX) :].partition("/")
