@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
 
 from safelight.errors import Busy
@@ -114,6 +115,27 @@ class Bell(Generic[K]):
             listeners.discard(event)
             if not listeners:
                 del self._waiters[key]
+
+
+class AtHand(Generic[K]):
+    """Open files that somebody in this process has anyway, by key, so that nobody else need fetch the same bytes from afar."""
+
+    def __init__(self) -> None:
+        self._fds: dict[K, int] = {}
+
+    @contextmanager
+    def lend(self, key: K, fd: int) -> Iterator[None]:
+        """The file can be borrowed while the block runs; it stays the lender's, who must not change it."""
+        self._fds[key] = fd
+        try:
+            yield
+        finally:
+            del self._fds[key]
+
+    def borrow(self, key: K) -> int | None:
+        """A descriptor of one's own, to be closed, which outlives the lender's; None when there is none to be had."""
+        fd = self._fds.get(key)
+        return None if fd is None else os.dup(fd)
 
 
 class ByteLru(Generic[K]):

@@ -23,7 +23,7 @@ import structlog
 
 from safelight import flows
 from safelight.adapters.cache.memory import MemoryCache
-from safelight.concurrency import Bell, ByteLru, Expiring, Gate
+from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
 from safelight.domain.ids import ImageId
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
@@ -207,7 +207,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     )
     # One more than is decoded at a time: its bytes are fetched while the others are busy, and nobody else's wait in memory.
     fetching = asyncio.Semaphore(settings.develop.slots + 1)
-    development = Development(catalog, buckets, search, sandbox, recipe, clock, bell, instruments, fetching)
+    at_hand: AtHand[str] = AtHand()
+    development = Development(catalog, buckets, search, sandbox, recipe, clock, bell, instruments, fetching, at_hand)
     bound = flows.Bound(
         flows.FLOWS,
         {
@@ -228,7 +229,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     relay = Relay(catalog, workflows, flows.STARTS, instruments, remembered)
     library = Library(catalog, search, buckets.originals, relay, clock, bell, remembered)
     upkeep = Upkeep(catalog, buckets)
-    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell)
+    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell, at_hand)
     upload_limits = UploadLimits(
         max_bytes=settings.limits.max_bytes,
         ttl=timedelta(seconds=settings.uploads.ttl_s),

@@ -70,12 +70,27 @@ def attempt(_data: Any, what: str, _limits: Limits) -> Reply:
         "raise a limit": lambda: _checked(libc.setrlimit(7, (ctypes.c_ulong * 2)(1000, 1000))),
         "make a file in memory": lambda: os.memfd_create("x"),
         "take another identity": lambda: os.setuid(1),
+        "change the input": _scribble,
     }
     try:
         attempts[what]()
     except OSError as error:
         return Reply(errno.errorcode[error.errno])
     return Reply("done")
+
+
+def _scribble() -> None:
+    """Through any descriptor that can be mapped for writing; Python's own mmap would duplicate it, which is refused anyway."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_ssize_t, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_size_t]
+    writable, shared = 3, 1
+    for fd in range(32):
+        address = libc.mmap(None, 1, writable, shared, fd, 0)
+        if address != -1:
+            ctypes.memset(address, 0, 1)
+            return
+        if ctypes.get_errno() not in (errno.EBADF, errno.ENODEV):
+            raise OSError(ctypes.get_errno(), "refused")
 
 
 def _checked(result: int) -> None:

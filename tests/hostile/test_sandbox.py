@@ -130,6 +130,7 @@ async def test_ten_gigabytes_are_not_given(sandbox, fd, how):
         "raise a limit",
         "make a file in memory",
         "take another identity",
+        "change the input",
     ),
 )
 async def test_nothing_but_computing_is_allowed(sandbox, fd, what):

@@ -1,8 +1,9 @@
 import asyncio
+import os
 
 import pytest
 
-from safelight.concurrency import Bell, ByteLru, Expiring, Gate, SingleFlight
+from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate, SingleFlight
 from safelight.errors import Busy
 
 
@@ -102,6 +103,21 @@ async def test_a_bell_wakes_those_who_listen_for_its_key_only():
 
         assert a.is_set()
         assert not b.is_set()
+
+
+def test_a_file_is_at_hand_while_it_is_lent_and_a_borrower_keeps_it_longer(tmp_path):
+    (tmp_path / "a").write_bytes(b"bytes")
+    at_hand: AtHand[str] = AtHand()
+    fd = os.open(tmp_path / "a", os.O_RDONLY)
+    with at_hand.lend("a", fd):
+        borrowed = at_hand.borrow("a")
+        assert at_hand.borrow("b") is None
+    os.close(fd)
+
+    assert at_hand.borrow("a") is None
+    assert borrowed is not None
+    assert os.pread(borrowed, 100, 0) == b"bytes"
+    os.close(borrowed)
 
 
 def test_an_lru_lets_go_of_the_least_recently_used():

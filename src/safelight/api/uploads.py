@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from safelight.errors import BadField, BadRequest, EmptyFile, TooManyBytes, Unsupported
 from safelight.services.spool import nameless, write_all
 
-FLUSH_BYTES: Final = 256 * 1024
+FLUSH_BYTES: Final = 512 * 1024
 MAX_FIELD_BYTES: Final = 64 * 1024
 MAX_HEADER_BYTES: Final = 8 * 1024
 MAX_PARTS: Final = 200

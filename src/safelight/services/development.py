@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from safelight.concurrency import Bell
+from safelight.concurrency import AtHand, Bell
 from safelight.domain.events import ImageReady
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, Image, Problem, Rendition, Status, normal_tag
@@ -56,6 +56,8 @@ class Development:
     instruments: Instruments
     fetching: asyncio.Semaphore
     """Who may hold an original in memory: without it every waiting image would."""
+    at_hand: AtHand[str]
+    """Originals whose upload is still here, by key."""
 
     async def develop(self, payload: Mapping[str, Any]) -> None:
         """Make and store every rendition, then publish them in one transaction; a file at fault is rejected, once and for all."""
@@ -88,14 +90,24 @@ class Development:
         self.instruments.developed.labels("ready").observe(time.perf_counter() - started)
 
     async def _developed(self, image: Image) -> Developed:
+        fd = self.at_hand.borrow(image.original_key)
+        if fd is None:  # after a restart, in another process, or when nobody waits any more
+            fd = await self._fetched(image)
+        try:
+            return await self.sandbox.develop(fd, self.recipe)
+        finally:
+            os.close(fd)
+
+    async def _fetched(self, image: Image) -> int:
         opened = await self.buckets.originals.open(image.original_key)
         fd = os.memfd_create("original", os.MFD_CLOEXEC)
         try:
             async for chunk in opened.chunks:
                 os.write(fd, chunk)
-            return await self.sandbox.develop(fd, self.recipe)
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        return fd
 
     async def _stored(self, image: Image, files: tuple[File, ...]) -> tuple[Rendition, ...]:
         async def store(file: File) -> Rendition | None:

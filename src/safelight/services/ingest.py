@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from safelight.concurrency import Bell
+from safelight.concurrency import AtHand, Bell
 from safelight.domain import access
 from safelight.domain.accounts import Actor, DuplicatePolicy
 from safelight.domain.events import ImageAccepted, ImagePurged, ImageReplaced
@@ -23,7 +23,8 @@ from safelight.ports.storage import Storage
 from safelight.services.relay import Relay
 
 log = structlog.get_logger()
-CHUNK: Final = 256 * 1024
+CHUNK: Final = 512 * 1024
+"""Each is a trip to a thread, and held in memory once an upload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,8 @@ class Ingest:
     relay: Relay
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
+    at_hand: AtHand[str]
+    """Uploads by the key of their original, for as long as their clients wait."""
 
     async def accept(self, actor: Actor, arrival: Arrival) -> Accepted:
         """Record the image and have it developed. Nothing stays behind when it is refused.

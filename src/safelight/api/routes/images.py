@@ -102,9 +102,11 @@ async def create(request: Request, hall: Hall, actor: Asking) -> Response:
     """Take in one image; the answer is its record, with URLs, as soon as its renditions are ready."""
     async with _form(request, hall) as form:
         accepted = await hall.ingest.accept(actor, _arrival(form))
-    image, status = accepted.image, 201 if accepted.is_new else 200
+        image, status = accepted.image, 201 if accepted.is_new else 200
+        if accepted.is_new:
+            with hall.ingest.at_hand.lend(image.original_key, form.fd):
+                image = await hall.library.settled(actor, image.id, patience(request, hall.settings.ingest.wait_s))
     if accepted.is_new:
-        image = await hall.library.settled(actor, image.id, patience(request, hall.settings.ingest.wait_s))
         image = await hall.ingest.outcome(actor.tenant, image.id)
         status = 201 if image.status is Status.READY else 202
         hall.instruments.accepted.labels(image.media_type).inc()
@@ -401,7 +403,8 @@ async def replace(request: Request, hall: Hall, actor: Asking, id: str) -> Respo
         if form.fields:
             raise BadField("This form has the field file only; change the rest by PATCH.", field=form.fields[0][0][:100])
         replaced = await hall.ingest.replace(actor, image, _arrival(form), if_revision=revision)
-    return await _settled(request, hall, actor, replaced)
+        with hall.ingest.at_hand.lend(replaced.original_key, form.fd):
+            return await _settled(request, hall, actor, replaced)
 
 
 async def _settled(request: Request, hall: Safelight, actor: Actor, replaced: Image) -> Response:

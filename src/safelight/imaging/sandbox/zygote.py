@@ -126,6 +126,7 @@ class Zygote:
                 os.close(handle)
             for standard in (0, 1, 2):
                 os.dup2(self.nowhere, standard)
+            _make_read_only(source)
             data = _mapped(source)  # before the doors close: Python duplicates the descriptor
             self.lockdown.apply()
             _write(reply, _work(self.jobs[message["job"]], data, message.get("argument"), self.lockdown.limits))
@@ -175,6 +176,14 @@ def _work(job: Job, data: mmap.mmap | bytes, argument: Any, limits: Limits) -> I
         return wire.packed_error(DecodeBudgetExceeded())
     except Exception as error:  # noqa: BLE001 (a fault of ours; the server logs it, the child has nowhere to)
         return wire.packed_error(SafelightError(f"{type(error).__name__}: {error}"[:500]))
+
+
+def _make_read_only(source: int) -> None:
+    # The server may hold it open for writing, and has yet to store it: what was hashed and probed is what must be stored. No limit
+    # on the size of files keeps anybody from writing through a mapping.
+    readable = os.open(f"/proc/self/fd/{source}", os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(readable, source)
+    os.close(readable)
 
 
 def _mapped(source: int) -> mmap.mmap | bytes:
