@@ -229,6 +229,12 @@ class Events(_Section):
         description="What `POST /events/s3` has to be sent with, 16 characters at least. Empty: it refuses everything.",
     )
 
+    sqs_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="Address of the SQS queue that hears of the originals bucket; every server and worker reads it."
+        " The region is that of the address, the credentials are the store's.",
+    )
+
     @field_validator("secret")
     @classmethod
     def _is_long(cls, value: SecretStr) -> SecretStr:

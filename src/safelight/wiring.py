@@ -31,6 +31,7 @@ from safelight.observability import Instruments
 from safelight.ports.archive import Archive
 from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
+from safelight.ports.inbox import Inbox
 from safelight.ports.incoming import Incoming, Reception
 from safelight.ports.search import Search
 from safelight.ports.storage import Storage
@@ -104,6 +105,8 @@ class Safelight:
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents
+    listening: tuple[tuple[str, Opening], ...]
+    """What workers do for as long as they live, beside the relay."""
     parts: tuple[Part, ...]
     chores: tuple[tuple[str, float, Opening], ...]
     _opened: list[Part] = field(default_factory=list)
@@ -150,6 +153,7 @@ class Overrides(TypedDict, total=False):
     originals: Archive
     renditions: Archive
     incoming: Storage
+    inbox: Inbox
     search: Search
     workflows: Callable[[flows.Bound], Workflows]
 
@@ -236,6 +240,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         spool_path=settings.spool_path,
     )
     uploads = Uploads(catalog, incoming, ingest, clock, instruments, upload_limits)
+    store_events = StoreEvents(incoming, uploads, instruments)
+    inbox = overrides.get("inbox") or _inbox(settings)
+    if inbox is not None:
+        parts.append(Part("inbox", inbox.open, inbox.close, inbox.ping, is_vital=False))
     chores: dict[str, Opening] = {
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
@@ -287,7 +295,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         upkeep=upkeep,
         uploads=uploads,
         reception=reception,
-        store_events=StoreEvents(incoming, uploads, instruments),
+        store_events=store_events,
+        listening=() if inbox is None else (("store_events", lambda: store_events.listen(inbox)),),
         parts=tuple(parts),
         chores=tuple((name, intervals[name], chore) for name, chore in chores.items()),
     )
@@ -331,6 +340,19 @@ def _shared_cache(settings: Settings) -> Cache | None:
     from safelight.adapters.cache.valkey import ValkeyCache
 
     return ValkeyCache(url, key=_catalog_keys(settings)[0], deadline_s=settings.cache.deadline_s)
+
+
+def _inbox(settings: Settings) -> Inbox | None:
+    if not settings.events.sqs_url:
+        return None
+    from safelight.adapters.inbox.sqs import SqsInbox
+
+    storage = settings.storage
+    return SqsInbox(
+        settings.events.sqs_url,
+        access_key_id=storage.access_key_id,
+        secret_access_key=storage.secret_access_key.get_secret_value(),
+    )
 
 
 def _embedded(settings: Settings, bucket: Storage, originals: Storage) -> EmbeddedIncoming:

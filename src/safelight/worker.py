@@ -27,6 +27,15 @@ async def _keep_time(name: str, every_s: float, chore: Callable[[], Awaitable[ob
         await asyncio.sleep(every_s)
 
 
+async def _listen(name: str, listen: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await listen()
+        except Exception:
+            log.exception("listener.failed", listener=name)
+        await asyncio.sleep(1.0)
+
+
 async def _tidy(safelight: Safelight, before: datetime) -> None:
     try:
         await safelight.upkeep.sweep_orphans(before=before)
@@ -44,6 +53,7 @@ async def working(safelight: Safelight, *, is_alone: bool = False) -> AsyncItera
     if is_alone:
         tasks.append(asyncio.create_task(_tidy(safelight, datetime.now(UTC)), name="tidy"))
     tasks += [asyncio.create_task(_keep_time(name, every_s, chore), name=name) for name, every_s, chore in safelight.chores]
+    tasks += [asyncio.create_task(_listen(name, listen), name=name) for name, listen in safelight.listening]
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The store tells, and the server dies in between: SeaweedFS's own webhook, and a storm of events with kill -9.
+"""The store tells, and the server dies in between: SeaweedFS's own webhook, an SQS queue, and a storm of events with kill -9.
 
 `EVENTS=5000` makes the storm as large as that; `make nightly` does.
 """
@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.conftest import Server
 from tests.pictures import jpeg
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, Moto, SeaweedFS
 
 SECRET = "what the store says to us"
 EVENTS = int(os.environ.get("EVENTS", "500"))
@@ -28,7 +28,12 @@ PATIENCE_S = 60 + EVENTS / 5
 def told(tmp_path_factory):
     """A server and a store that tells it of what it takes."""
     server = Server(tmp_path_factory.mktemp("told") / "data")
-    with SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), webhook=(f"{server.url}/events/s3", SECRET)) as s3:
+    with Moto(tmp_path_factory.mktemp("moto")) as moto, SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), webhook=(f"{server.url}/events/s3", SECRET)) as s3:
+        sqs = s3.client("sqs", url=moto.url)
+        dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "3"})
+        queue = sqs.create_queue(QueueName="photos", Attributes={"RedrivePolicy": policy})["QueueUrl"]
         server.environment = {
             "SAFELIGHT_STORAGE__URL": f"s3://{s3.make_bucket('originals', is_versioned=True)}",
             "SAFELIGHT_STORAGE__RENDITIONS_BUCKET": s3.make_bucket("renditions", is_versioned=True),
@@ -36,9 +41,10 @@ def told(tmp_path_factory):
             "SAFELIGHT_STORAGE__ACCESS_KEY_ID": ACCESS_KEY,
             "SAFELIGHT_STORAGE__SECRET_ACCESS_KEY": SECRET_KEY,
             "SAFELIGHT_EVENTS__SECRET": SECRET,
+            "SAFELIGHT_EVENTS__SQS_URL": queue,
         }
         server.start()
-        yield server, s3
+        yield server, s3, (sqs, queue, dead)
         server.kill()
 
 
@@ -57,7 +63,7 @@ def wait(until, what):
 
 @pytest.mark.parametrize("data", [jpeg(seed=981), b"no image at all"], ids=["accepted", "rejected"])
 def test_the_stores_own_webhook_is_enough(told, data, request):
-    server, s3 = told
+    server, s3, _ = told
     with server.client() as client:
         offer = announce(client, len(data))
         assert httpx.post(offer["url"], data=offer["fields"], files={"file": ("x", data)}).status_code == 204
@@ -68,9 +74,39 @@ def test_the_stores_own_webhook_is_enough(told, data, request):
     wait(lambda: "Versions" not in s3.client().list_object_versions(Bucket="originals", Prefix=offer["fields"]["key"]), left)
 
 
+def test_what_the_queue_brings_is_taken_in_and_what_it_cannot_mean_is_put_aside(told):
+    server, s3, (sqs, queue, dead) = told
+    rng = random.Random(6)
+    pictures = [jpeg(130 + n, 100, seed=20_000 + n) for n in range(6)]
+    with server.client() as client:
+        offers = [announce(client, len(data)) for data in pictures]
+        for offer, data in zip(offers, pictures, strict=True):
+            # The store's own webhook hears of it as well: the two race.
+            assert httpx.post(offer["url"], data=offer["fields"], files={"file": ("x", data)}).status_code == 204
+            for _ in range(3):
+                sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(notification(s3, offer, rng)))
+        for body in ("not JSON", '{"Event": "s3:TestEvent"}', '{"Records": [1]}'):
+            sqs.send_message(QueueUrl=queue, MessageBody=body)
+
+        wait(lambda: all(client.get(f"/uploads/{offer['id']}").json()["state"] == "accepted" for offer in offers), server.log[-3000:])
+    found: list[str] = []
+
+    def put_aside() -> bool:
+        found.extend(message["Body"] for message in sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get("Messages", []))
+        return len(set(found)) == 2
+
+    wait(put_aside, "the dead letters never came")
+    assert set(found) == {"not JSON", '{"Records": [1]}'}
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    wait(
+        lambda: set(sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"].values()) == {"0"},
+        "the queue is never empty",
+    )
+
+
 @pytest.mark.slow
 def test_a_storm_of_events_and_kills_makes_exactly_one_image_of_each_object(told):
-    server, s3 = told
+    server, s3, (sqs, queue, _) = told
     rng = random.Random(5)
     objects = max(20, EVENTS // 10)
     with server.client() as client:
@@ -88,7 +124,10 @@ def test_a_storm_of_events_and_kills_makes_exactly_one_image_of_each_object(told
                 if not storm:
                     return
                 body = storm.pop()
-            while True:
+                is_queued = len(storm) % 3 == 0
+            if is_queued:
+                sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(body))
+            while not is_queued:
                 try:
                     answer = httpx.post(f"{server.url}/events/s3", json=body, headers={"authorization": f"Bearer {SECRET}"}, timeout=60)
                 except httpx.HTTPError:

@@ -1,0 +1,1 @@
+"""Inboxes: where other systems leave messages for Safelight."""
