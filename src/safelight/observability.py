@@ -71,6 +71,12 @@ class Instruments:
             ("source",),
             registry=self.registry,
         )
+        self.renders = Counter(
+            "safelight_renders",
+            "Renditions made on request, by what they were made of.",
+            ("source",),
+            registry=self.registry,
+        )
         self.accepted = Counter("safelight_images_accepted", "Images taken in.", ("format",), registry=self.registry)
         self.accepted_bytes = Counter("safelight_accepted_bytes", "Bytes of originals taken in.", registry=self.registry)
         self.refused = Counter("safelight_refusals", "Refusals, by their stable code.", ("code",), registry=self.registry)

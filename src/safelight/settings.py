@@ -264,6 +264,12 @@ class DeliverySettings(_Section):
 
     url_ttl_s: int = Field(3600, ge=60, description="Seconds for which a signed URL is good, at least; at most twice that.")
     memory_bytes: int = Field(64 * 1024**2, ge=0, description="Renditions kept in memory, per process.")
+    disk_path: Path | None = Field(
+        None,
+        description="Folder that keeps renditions on this machine between memory and the store, sealed; may be shared by the"
+        " processes of a machine and outlives them. Empty: none.",
+    )
+    disk_bytes: int = Field(10 * 1024**3, ge=16 * 1024**2, description="Bytes that it may take.")
     max_renders: int = Field(default_factory=_cores, ge=1, description="Renditions made on the fly at the same time.")
     render_memory_bytes: int = Field(
         512 * 1024**2,

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import structlog
 
@@ -34,6 +34,7 @@ from safelight.ports.catalog import Catalog
 from safelight.ports.inbox import Inbox
 from safelight.ports.incoming import Incoming, Reception
 from safelight.ports.search import Search
+from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Storage
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
@@ -155,6 +156,7 @@ class Overrides(TypedDict, total=False):
     incoming: Storage
     inbox: Inbox
     search: Search
+    shelf: Shelf
     workflows: Callable[[flows.Bound], Workflows]
 
 
@@ -201,6 +203,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     sandbox = Sandbox(slots=settings.develop.slots, limits=limits)
     parts.append(Part("sandbox", sandbox.open, sandbox.close, sandbox.ping))
 
+    shelf = overrides.get("shelf") or _shelf(settings)
+    if shelf is not None:
+        parts.append(Part("shelf", shelf.open, _nothing, _nothing))
+
     known: Expiring[ImageId, object] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
     bell: Bell[ImageId] = Bell(also=known.drop)
     recipe = Recipe(
@@ -213,6 +219,12 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     fetching = asyncio.Semaphore(settings.develop.slots + 1)
     at_hand: AtHand[str] = AtHand()
     development = Development(catalog, buckets, search, sandbox, recipe, clock, bell, instruments, fetching, at_hand)
+
+    async def erase(payload: Mapping[str, Any]) -> None:
+        await development.erase(payload)
+        if shelf is not None:
+            await shelf.drop(f"{payload['tenant']}/{payload['image']}/")
+
     bound = flows.Bound(
         flows.FLOWS,
         {
@@ -222,7 +234,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             "hide.index": development.index,
             "hide.mark": development.mark,
             "purge.forget": development.forget,
-            "purge.erase": development.erase,
+            "purge.erase": erase,
         },
         _gives_up(development, instruments),
     )
@@ -287,6 +299,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
                 queue=settings.delivery.max_waiting,
             ),
             turns=Turns(shared),
+            shelf=shelf,
             memory=ByteLru(settings.delivery.memory_bytes, largest_bytes=max(1, settings.delivery.memory_bytes // 16)),
             known=known,  # type: ignore[arg-type]
             rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
@@ -353,6 +366,24 @@ def _inbox(settings: Settings) -> Inbox | None:
         access_key_id=storage.access_key_id,
         secret_access_key=storage.secret_access_key.get_secret_value(),
     )
+
+
+def _shelf(settings: Settings) -> Shelf | None:
+    delivery = settings.delivery
+    if delivery.disk_path is None:
+        return None
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    from safelight.adapters.shelf.disk import DiskShelf
+
+    # A key of its own, the same after a restart: one that is changed only forgets what was kept.
+    key = HKDF(SHA256(), 32, salt=None, info=b"safelight shelf").derive(_catalog_keys(settings)[0])
+    return DiskShelf(delivery.disk_path, capacity_bytes=delivery.disk_bytes, key=key)
+
+
+async def _nothing() -> None:
+    """Neither closed nor asked: a disk that is gone is a cache that is empty."""
 
 
 def _embedded(settings: Settings, bucket: Storage, originals: Storage) -> EmbeddedIncoming:

@@ -129,7 +129,7 @@ async def test_a_rendition_that_was_lost_is_made_again_from_the_master(run, tmp_
 
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.content for answer in answers}) == 1
-        assert 'safelight_deliveries_total{source="rendered"} 1.0' in (await app.client.get("/metrics")).text
+        assert 'safelight_renders_total{source="master"} 1.0' in (await app.client.get("/metrics")).text
 
 
 async def test_the_clock_purges_what_has_been_in_the_trash_for_its_days(run, tmp_path):

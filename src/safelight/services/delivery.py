@@ -43,6 +43,7 @@ from safelight.imaging.transform import (
 )
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
+from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Storage
 from safelight.services.development import Buckets
 from safelight.services.remembered import Remembered
@@ -115,6 +116,7 @@ class Delivery:
     gate: Gate
     turns: Turns
     memory: ByteLru[str]
+    shelf: Shelf | None
     known: Expiring[ImageId, _Known]
     rings: Expiring[TenantId, tuple[SigningKey, ...]]
     _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=SingleFlight)
@@ -197,6 +199,7 @@ class Delivery:
             from safelight.imaging.pipeline import render
 
             master = await self.buckets.originals.get(image.delivered_master_key)
+            self.instruments.renders.labels("master").inc()
             return (await asyncio.to_thread(render, master, side=SIDES[preset], format=format)).data
 
         body, source = await self._found(image, key, format, make, _DECODED_MASTER_BYTES)
@@ -234,6 +237,7 @@ class Delivery:
     async def _made(self, image: Image, version: Version, settled: Settled) -> bytes:
         xmp = packet(_credits(image, settled.spec.metadata))
         if settled.needs_original:
+            self.instruments.renders.labels("original").inc()
             async with _descriptor(self.buckets.originals, image.key_of_version(version.number)) as fd:
                 try:
                     async with asyncio.timeout(self.limits.render_s):
@@ -241,6 +245,7 @@ class Delivery:
                 except TimeoutError:
                     raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
         master = await self.buckets.originals.get(image.delivered_master_key)
+        self.instruments.renders.labels("master").inc()
 
         from safelight.imaging.libvips import Stop
         from safelight.imaging.transform.apply import transform
@@ -260,18 +265,26 @@ class Delivery:
     async def _found(
         self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
     ) -> tuple[bytes, str]:
-        """The bytes, from memory, from the store, or made now; and which."""
+        """The bytes, from memory, this machine's disk, the store, or made now; and which."""
         body = self.memory.get(key)
         if body is not None:
             self.instruments.deliveries.labels("memory").inc()
             return body, "memory"
-        body, source = await self._flights.do(key, lambda: self._fetched(image, key, format, make, weight))
+        body, source = await self._flights.do(key, lambda: self._fetched(key, format, make, weight))
         self.memory.put(key, body)
-        self.instruments.deliveries.labels("store").inc()
+        self.instruments.deliveries.labels(source).inc()
         return body, source
 
-    async def _fetched(
-        self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
+    async def _fetched(self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int) -> tuple[bytes, str]:
+        if self.shelf is not None and (kept := await self.shelf.get(key)) is not None:
+            return kept, "disk"
+        body, source = await self._stored_or_made(key, format, make, weight)
+        if self.shelf is not None:
+            await self.shelf.put(key, body)
+        return body, source
+
+    async def _stored_or_made(
+        self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
     ) -> tuple[bytes, str]:
         since_s = time.monotonic()
         for attempt in itertools.count():
@@ -289,7 +302,6 @@ class Delivery:
                         return body, "store"
                     body = await make()
                     await self.buckets.renditions.put(key, body, media_type=format.media_type, is_durable=False)
-                    self.instruments.deliveries.labels("rendered").inc()
                     return body, "rendered"
             await self.turns.rest(attempt)
         raise AssertionError("counting has no end")
