@@ -171,6 +171,30 @@ class Urls(TypedDict):
     expires_at: str
 
 
+class CloudFrontRendition(TypedDict):
+    """A stored rendition at the CDN."""
+
+    preset: str
+    format: str
+    url: str
+
+
+class CloudFrontUrls(TypedDict):
+    """Signed CloudFront URLs of what is stored of an image."""
+
+    renditions: list[CloudFrontRendition]
+    original: str | None
+    expires_at: str
+
+
+class CloudFrontCookies(TypedDict):
+    """Cookies that open every stored rendition of the tenant, and what that is."""
+
+    resource: str
+    cookies: dict[str, str]
+    expires_at: str
+
+
 class SigningKey(TypedDict):
     """A key for delivery URLs; `secret` and `salt` only in the answer that makes it."""
 
@@ -463,9 +487,18 @@ class Client:
         """End it now. Raises Missing."""
         self._ask("DELETE", f"/admin/api-keys/{_segment(key_id)}")
 
-    def urls(self, image_id: str, transforms: Sequence[str]) -> Urls:
-        """Signed delivery URLs of these transforms, in their order."""
-        return cast("Urls", self._ask("POST", f"/images/{_segment(image_id)}/urls", json={"transforms": list(transforms)}))
+    def urls(self, image_id: str, transforms: Sequence[str], *, grammar: str = "native") -> Urls:
+        """Signed delivery URLs of these transforms, in their order. Raises BadOption, WrongState without a key of that grammar."""
+        asked = {"transforms": list(transforms), "grammar": grammar}
+        return cast("Urls", self._ask("POST", f"/images/{_segment(image_id)}/urls", json=asked))
+
+    def at_cloudfront(self, image_id: str) -> CloudFrontUrls:
+        """Where CloudFront has what is stored of an image. Raises WrongState when none is set up."""
+        return cast("CloudFrontUrls", self._ask("GET", f"/images/{_segment(image_id)}/cloudfront"))
+
+    def cloudfront_cookies(self) -> CloudFrontCookies:
+        """Cookies that open every stored rendition of the tenant. Raises Forbidden, WrongState."""
+        return cast("CloudFrontCookies", self._ask("POST", "/admin/cloudfront-cookies"))
 
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""

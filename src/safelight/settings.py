@@ -292,6 +292,19 @@ def _presets(value: str) -> str:
     return value
 
 
+class CloudFrontSettings(_Section):
+    """A distribution in front of the buckets of S3, from which stored bytes go out without Safelight."""
+
+    renditions_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="Address of the distribution whose origin is the renditions bucket: `https://d111111abcdef8.cloudfront.net`.",
+    )
+    originals_url: Annotated[str, AfterValidator(_http_url)] = Field("", description="Likewise for the originals bucket.")
+    key_pair_id: str = Field("", description="Id of the public key in the key group that the distribution trusts.")
+    private_key_file: Path | None = Field(None, description="Its private key, PEM: RSA of 2048 bits or ECDSA on P-256.")
+    hash: Literal["sha1", "sha256"] = Field("sha256", description="Hash of the signatures; `sha1` for who still expects it.")
+
+
 class ImgproxySettings(_Section):
     """What imgproxy's clients count on; keys and salts are on each tenant's ring."""
 
@@ -334,6 +347,7 @@ class Settings(BaseSettings):
     events: Events = Events()
     develop: Develop = Develop()
     delivery: DeliverySettings = DeliverySettings()
+    cloudfront: CloudFrontSettings = CloudFrontSettings()
     imgproxy: ImgproxySettings = ImgproxySettings()
     trash: Trash = Trash()
     log: Log = Log()

@@ -27,6 +27,7 @@ from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
 from safelight.domain.ids import ImageId
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
+from safelight.imaging.transform.imgproxy import read_presets
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive
 from safelight.ports.cache import Cache
@@ -39,6 +40,7 @@ from safelight.ports.storage import Storage
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
+from safelight.services.cloudfront import CloudFront
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
 from safelight.services.ingest import Ingest
@@ -303,6 +305,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             memory=ByteLru(settings.delivery.memory_bytes, largest_bytes=max(1, settings.delivery.memory_bytes // 16)),
             known=known,  # type: ignore[arg-type]
             rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
+            presets=read_presets(settings.imgproxy.presets),
+            cloudfront=_cloudfront(settings),
         ),
         relay=relay,
         upkeep=upkeep,
@@ -512,6 +516,32 @@ def _engine(settings: Settings) -> Callable[[flows.Bound], Workflows]:
 def _workflows_url(settings: Settings) -> str:
     is_file = settings.workflows_url == "sqlite"
     return f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if is_file else settings.workflows_url
+
+
+def _cloudfront(settings: Settings) -> CloudFront | None:
+    """Raises BadField that names the setting."""
+    chosen = settings.cloudfront
+    if not (chosen.renditions_url or chosen.originals_url):
+        return None
+    if not settings.storage.url:
+        raise BadField(
+            "CloudFront stands before buckets of S3, and SAFELIGHT_STORAGE__URL names none.", field="SAFELIGHT_STORAGE__URL"
+        )
+    from safelight.signing import cloudfront
+
+    name = "SAFELIGHT_CLOUDFRONT__PRIVATE_KEY_FILE"
+    if chosen.private_key_file is None:
+        raise BadField(f"{name} is needed with the address of a distribution.", field=name)
+    try:
+        key = cloudfront.load_key(chosen.private_key_file.read_bytes(), chosen.key_pair_id, hash=chosen.hash)
+    except (OSError, ValueError) as error:
+        raise BadField(f"{name}: {error}", field=name) from None
+    prefix = s3_options(settings).prefix
+
+    def base(url: str) -> str:
+        return f"{url.rstrip('/')}/{prefix}" if url else ""
+
+    return CloudFront(key, base(chosen.renditions_url), base(chosen.originals_url))
 
 
 def secret_keys(path: Path) -> list[bytes]:

@@ -64,7 +64,6 @@ class DeliveryDoor:
         self._address = client_address(safelight.settings.server)
         instruments = safelight.instruments
         self._refused = instruments.refused
-        self._presets = imgproxy.read_presets(safelight.settings.imgproxy.presets)
         self._seconds = {
             prefix: {status: instruments.requests.labels("GET", route, f"{status}xx") for status in (2, 3, 4, 5)}
             for prefix, route in _ROUTES.items()
@@ -129,7 +128,7 @@ class DeliveryDoor:
             raise Missing
         if prefix == IMGPROXY:
             path = f"/{rest}"
-            order = imgproxy.parse(path, self._presets)
+            order = imgproxy.parse(path, self._delivery.presets)
             restored = _MERGED.sub(r"\1/", path, count=1)
             proof = ForeignSignature(Grammar.IMGPROXY, signature, tuple({path, restored}), order.exp)
         else:

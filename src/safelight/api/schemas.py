@@ -159,7 +159,7 @@ def image_json(
                 "width": r.width,
                 "height": r.height,
                 "bytes": r.size_bytes,
-                "url": base + signer.url(image, r.preset, "jpg" if r.format == "jpeg" else r.format),
+                "url": signer.link(image, r, base),
             }
             for r in image.renditions
         ],
@@ -325,6 +325,33 @@ class UrlsIn(In):
     transforms: list[Annotated[str, Field(max_length=512)]] = Field(
         min_length=1, max_length=100, examples=[["w=300,h=200,fit=cover.webp", "width=1200.auto"]]
     )
+    grammar: Grammar = Field(
+        Grammar.NATIVE, description="Whose; imgproxy's are `rs:fill:300:200@webp`, thumbor's `300x200/smart`."
+    )
+
+
+class CloudFrontRendition(Out):
+    """A stored rendition at the CDN."""
+
+    preset: str
+    format: str
+    url: str
+
+
+class CloudFrontOut(Out):
+    """Signed CloudFront URLs of what is stored of an image."""
+
+    renditions: list[CloudFrontRendition]
+    original: str | None = Field(description="Null where no distribution stands before the originals, or it is not yours.")
+    expires_at: datetime
+
+
+class CloudFrontCookies(Out):
+    """Cookies that open every stored rendition of the tenant at the CDN."""
+
+    resource: str = Field(description="What they open.")
+    cookies: dict[str, str]
+    expires_at: datetime
 
 
 class UrlsOut(Out):

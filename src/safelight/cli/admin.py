@@ -234,6 +234,19 @@ def retire_key(
     return 0
 
 
+@keys.command(name="cookies")
+def cookies(*, server: Server = HERE, json: Json = False) -> int:
+    """CloudFront cookies that open every stored rendition of the tenant, one a line as a browser sends them. Keep them secret."""
+    with server.connect() as client:
+        made = client.cloudfront_cookies()
+    if json:
+        output.say_json(made)
+        return 0
+    for name, value in made["cookies"].items():
+        output.out().print(f"{name}={value}", soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
 @user.command(name="list")
 def list_users(*, server: Server = HERE, json: Json = False) -> int:
     """List users."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -209,7 +209,14 @@ def _matched(found: FoundImage) -> Text:
     return Text("\n").join(lines)
 
 
-def url(image: str, *transforms: str, server: Server = HERE, json: Json = False) -> int:
+def url(
+    image: str,
+    *transforms: str,
+    grammar: Literal["native", "imgproxy", "thumbor"] = "native",
+    cloudfront: bool = False,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
     """Signed delivery URLs of any transforms of an image.
 
     Parameters
@@ -218,17 +225,34 @@ def url(image: str, *transforms: str, server: Server = HERE, json: Json = False)
         Id of the image.
     transforms
         Like `w=300,h=200,fit=cover.webp`; docs/reference/transforms.md has every option.
+        imgproxy's are like `rs:fill:300:200@webp`, thumbor's like `300x200/smart`.
+    grammar
+        How the transforms are written, and the URLs.
+    cloudfront
+        Instead, where CloudFront has the stored renditions and, for its owner, the original.
 
     """
-    if not transforms:
-        raise WrongUsage("Name at least one transform, like w=300.webp.")
-    with server.connect() as client:
-        made = client.urls(image, transforms)
-    if json:
-        output.say_json(made)
+    if cloudfront:
+        if transforms:
+            raise WrongUsage("CloudFront has what is stored; it makes no transforms.")
+        with server.connect() as client:
+            stored = client.at_cloudfront(image)
+        if json:
+            output.say_json(stored)
+            return 0
+        originals = [stored["original"]] if stored["original"] else []
+        found = [*(each["url"] for each in stored["renditions"]), *originals]
     else:
-        for each in made["urls"]:
-            output.out().print(each, soft_wrap=True, highlight=False)
+        if not transforms:
+            raise WrongUsage("Name at least one transform, like w=300.webp.")
+        with server.connect() as client:
+            made = client.urls(image, transforms, grammar=grammar)
+        if json:
+            output.say_json(made)
+            return 0
+        found = made["urls"]
+    for each in found:
+        output.out().print(each, soft_wrap=True, highlight=False)
     return 0
 
 

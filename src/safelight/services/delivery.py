@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -25,9 +25,9 @@ from safelight import signing
 from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
 from safelight.domain.accounts import Grammar, SigningKey
 from safelight.domain.ids import ImageId, TenantId, is_id
-from safelight.domain.images import Image, Version, Visibility
+from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
-from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, Missing, SourceNotAllowed
+from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, Missing, SourceNotAllowed, WrongState
 from safelight.imaging import PRESETS, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
@@ -37,17 +37,22 @@ from safelight.imaging.transform import (
     Original,
     Request,
     Settled,
+    imgproxy,
     is_transform,
     parse_request,
     settle,
+    thumbor,
 )
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Storage
+from safelight.services.cloudfront import CloudFront
 from safelight.services.development import Buckets
 from safelight.services.remembered import Remembered
 from safelight.services.turns import Turns
+from safelight.signing import imgproxy as imgproxy_signing
+from safelight.signing import thumbor as thumbor_signing
 
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
@@ -119,6 +124,9 @@ class Delivery:
     shelf: Shelf | None
     known: Expiring[ImageId, _Known]
     rings: Expiring[TenantId, tuple[SigningKey, ...]]
+    presets: Mapping[str, str] = field(default_factory=dict)
+    """imgproxy's, by name."""
+    cloudfront: CloudFront | None = None
     _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=SingleFlight)
 
     async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
@@ -334,7 +342,7 @@ class Delivery:
         """Makes the URLs of one answer with the tenant's newest live key."""
         ring = await self._ring(tenant)
         key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
-        return Signer(key, signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s))
+        return Signer(key, signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s), ring, self.presets, self.cloudfront)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +351,23 @@ class Signer:
 
     key: SigningKey
     exp: int
+    ring: tuple[SigningKey, ...] = ()
+    presets: Mapping[str, str] = field(default_factory=dict)
+    cloudfront: CloudFront | None = None
+
+    def link(self, image: Image, rendition: Rendition, base: str) -> str:
+        """Where a stored rendition is fetched: at CloudFront where that stands before it, else here."""
+        if self.cloudfront and (url := self.cloudfront.rendition(rendition, self.exp)):
+            return url
+        extension = "jpg" if rendition.format == "jpeg" else rendition.format
+        return base + self.url(image, rendition.preset, extension)
+
+    @property
+    def at_cloudfront(self) -> CloudFront:
+        """Raises WrongState where there is none."""
+        if self.cloudfront is None:
+            raise WrongState("No CloudFront distribution is set up.")
+        return self.cloudfront
 
     def url(self, image: Image, preset: str, extension: str) -> str:
         """Path and query; plain for public and unlisted images."""
@@ -357,6 +382,22 @@ class Signer:
         path = f"/i/{image.id}/{text}"
         signed = self._signed(image, path, by_point=by_point)
         return quote(path, safe="/=,:") + signed.removeprefix(path)
+
+    def foreign_url(self, image: Image, text: str, grammar: Grammar) -> str:
+        """The path of `{options}@{extension}` by imgproxy's or `{parts}` by thumbor's grammar. Raises BadOption, WrongState without a key."""
+        key = next((key for key in self.ring if key.grammar is grammar and key.retired_at is None), None)
+        if key is None:
+            raise WrongState(f"There is no key for {grammar}'s URLs; add one first.")
+        text = text.strip("/")
+        if grammar is Grammar.THUMBOR:
+            path = f"{text}/{image.id}" if text else image.id
+            thumbor.parse(quote(path))
+            return "/thumbor/" + quote(f"{thumbor_signing.sign(key.secret, path)}/{path}", safe="/:=()|,")
+        options, at, extension = text.partition("@")
+        parts = [*filter(None, [options]), f"cb:{image.address()}", f"exp:{self.exp}", "plain"]
+        path = quote(f"/{'/'.join(parts)}/{image.id}{at}{extension}", safe="/:@%=,")
+        imgproxy.parse(path, self.presets)
+        return f"/imgproxy/{imgproxy_signing.sign(key.secret, key.salt, path, size_bytes=key.size_bytes)}{path}"
 
     def _signed(self, image: Image, path: str, *, by_point: bool = False) -> str:
         query = [("v", image.address(by_focal_point=by_point))]

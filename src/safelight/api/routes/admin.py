@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -11,6 +11,7 @@ from safelight.api.auth import Asking, Hall
 from safelight.api.schemas import (
     ApiKeyIn,
     ApiKeyOut,
+    CloudFrontCookies,
     FailureOut,
     FailurePage,
     RetireIn,
@@ -89,6 +90,15 @@ async def retire_signing_key(hall: Hall, actor: Asking, kid: str, body: RetireIn
     await hall.accounts.retire_signing_key(actor, kid, after=after)
     hall.delivery.forget_rings()
     return Response(status_code=204)
+
+
+@router.post("/cloudfront-cookies", response_model=CloudFrontCookies)
+async def cloudfront_cookies(hall: Hall, actor: Asking) -> CloudFrontCookies:
+    """Cookies that open every stored rendition of the tenant at CloudFront, for a page that you let somebody in to."""
+    access.require(actor, "signing.manage")
+    signer = await hall.delivery.signer(actor.tenant)
+    resource, cookies = signer.at_cloudfront.cookies(actor.tenant, signer.exp)
+    return CloudFrontCookies(resource=resource, cookies=cookies, expires_at=datetime.fromtimestamp(signer.exp, UTC))
 
 
 @router.get("/failures", response_model=FailurePage)

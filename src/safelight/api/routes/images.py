@@ -17,6 +17,8 @@ from safelight.api.conditions import album_id, base_url, disposition, if_match, 
 from safelight.api.problems import body_of
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.schemas import (
+    CloudFrontOut,
+    CloudFrontRendition,
     ImageOut,
     ImagePage,
     ImagePatch,
@@ -32,7 +34,8 @@ from safelight.api.schemas import (
     version_out,
 )
 from safelight.api.uploads import Received, received
-from safelight.domain.accounts import Actor
+from safelight.domain import access
+from safelight.domain.accounts import Actor, Grammar
 from safelight.domain.ids import UserId, is_id
 from safelight.domain.images import Image, Status, Visibility, normal_tag
 from safelight.domain.queries import Cursor, ImageQuery, SearchQuery, Sort
@@ -377,8 +380,26 @@ async def urls(request: Request, hall: Hall, actor: Asking, id: str, body: UrlsI
     image = await hall.library.get(actor, image_id(id))
     signer = await hall.delivery.signer(actor.tenant)
     base = base_url(request)
-    made = [base + signer.transform_url(image, text) for text in body.transforms]
+    if body.grammar is Grammar.NATIVE:
+        made = [base + signer.transform_url(image, text) for text in body.transforms]
+    else:
+        made = [base + signer.foreign_url(image, text, body.grammar) for text in body.transforms]
     return UrlsOut(urls=made, expires_at=datetime.fromtimestamp(signer.exp, UTC))
+
+
+@router.get("/images/{id}/cloudfront", response_model=CloudFrontOut)
+async def at_cloudfront(hall: Hall, actor: Asking, id: str) -> CloudFrontOut:
+    """Signed CloudFront URLs of the stored renditions, and of the original for whoever may have it."""
+    image = await hall.library.get(actor, image_id(id))
+    signer = await hall.delivery.signer(actor.tenant)
+    cloudfront = signer.at_cloudfront
+    urls = [(r.preset, r.format, cloudfront.rendition(r, signer.exp)) for r in image.renditions]
+    may = access.may(actor, "image.original", image) and not image.is_trashed
+    return CloudFrontOut(
+        renditions=[CloudFrontRendition(preset=preset, format=format, url=url) for preset, format, url in urls if url],
+        original=cloudfront.original(image, signer.exp) or None if may else None,
+        expires_at=datetime.fromtimestamp(signer.exp, UTC),
+    )
 
 
 @router.get("/images/{id}/versions", response_model=list[VersionOut])
