@@ -72,6 +72,13 @@ class Problem(TypedDict):
     detail: str
 
 
+class FocalPoint(TypedDict):
+    """A point as fractions of width and height, from the upper left corner."""
+
+    x: float
+    y: float
+
+
 class Image(TypedDict):
     """One image, as `GET /images/{id}` answers."""
 
@@ -91,6 +98,7 @@ class Image(TypedDict):
     width: int
     height: int
     frames: int
+    focal_point: FocalPoint | None
     taken_at: str | None
     camera: str
     place: str
