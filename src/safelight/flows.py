@@ -73,6 +73,8 @@ CLOCK: Final[dict[str, float]] = {
     "purge_trash": 3600.0,
     "sweep_objects": 6 * 3600.0,
     "sweep_orphans": 6 * 3600.0,
+    "expire_noncurrent": 24 * 3600.0,
+    "abort_multipart": 24 * 3600.0,
     "prune_runs": 3600.0,
     "sweep_uploads": 60.0,
     "sweep_incoming": 6 * 3600.0,

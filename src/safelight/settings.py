@@ -12,9 +12,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "SAFELIGHT_"
@@ -24,6 +24,11 @@ CLIENT_NAMES: Final = frozenset({"SAFELIGHT_URL", "SAFELIGHT_API_KEY"})
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """The words of a setting that holds several, separated by commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
 def _http_url(value: str) -> str:
@@ -118,6 +123,58 @@ class Storage(_Section):
         description="Embedded: master key, made at the first start. Default: `keys/master.key` in the data directory."
         " Without this file the objects cannot be read: back it up apart from them.",
     )
+    connect_timeout_s: float = Field(2.0, gt=0, le=60, description="S3: seconds to connect.")
+    attempt_timeout_s: float = Field(10.0, gt=0, le=600, description="S3: seconds for one request, or one part of 8 MiB.")
+    deadline_s: float = Field(
+        25.0, gt=0, le=600, description="S3: seconds for one call with all its attempts; then clients get 503."
+    )
+    max_connections: int = Field(64, ge=1, le=1024, description="S3: connections of a process that wait for their next request.")
+
+
+def _networks(value: str) -> str:
+    for network in listed(value):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError("networks such as 192.0.2.0/24, separated by commas") from None
+    return value
+
+
+def _origins(value: str) -> str:
+    if not all(re.fullmatch(r"https?://(\*\.)?[\w.-]+(:\d+)?", origin) for origin in listed(value)):
+        raise ValueError("origins such as https://shop.example, separated by commas")
+    return value
+
+
+class BucketSettings(_Section):
+    """S3: what both buckets should be besides being there. `safelight bucket apply` sets it, `check` compares."""
+
+    ip_allow: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="Networks (CIDR) from which objects may be read and written, separated by commas. Empty: any.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "",
+        description="Origins of pages that upload directly, separated by commas. Empty: no CORS rule.",
+    )
+    queue_arn: str = Field(
+        "",
+        pattern=r"^(arn:[\w-]+:sqs:.+)?$",
+        description="SQS queue that hears of objects under `incoming/`. Empty: no notification.",
+    )
+    archive_after_days: int = Field(90, ge=0, description="Days until originals go to a cheaper class. 0: never.")
+    archive_class: str = Field(
+        "GLACIER_IR",
+        pattern=r"^[A-Z_]+$",
+        description="That class. It should answer at once: an original may be read at any time.",
+    )
+    tier_after_days: int = Field(30, ge=0, description="Days until renditions go to intelligent tiering. 0: never.")
+    noncurrent_days: int = Field(
+        90,
+        ge=0,
+        description="Days until versions that were replaced are gone; longer than the trash lasts. 0: never."
+        " Where the bucket has no such rule, and on the embedded store, the clock does it.",
+    )
 
 
 class CatalogSettings(_Section):
@@ -132,6 +189,14 @@ class CatalogSettings(_Section):
         SecretStr(""),
         description="64 hexadecimal digits that encrypt signing secrets, the same on every machine of an installation."
         " Empty: `keys/catalog.key` in the data directory, made at the first start.",
+    )
+    readers: int = Field(4, ge=1, le=256, description="Connections of a process for reading.")
+    writers: int = Field(4, ge=1, le=256, description="PostgreSQL: connections of a process for writing. SQLite has one.")
+    statement_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="PostgreSQL: seconds for one statement of records or search; then clients get 503.",
     )
 
 
@@ -336,6 +401,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("safelight-data"), description="Folder for everything that the embedded default keeps.")
     server: Server = Server()
     storage: Storage = Storage()
+    bucket: BucketSettings = BucketSettings()
     catalog: CatalogSettings = CatalogSettings()
     search: SearchSettings = SearchSettings()
     workflows: WorkflowsSettings = WorkflowsSettings()
@@ -351,6 +417,15 @@ class Settings(BaseSettings):
     imgproxy: ImgproxySettings = ImgproxySettings()
     trash: Trash = Trash()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _trash_outlives_nothing(self) -> Self:
+        if 0 < self.bucket.noncurrent_days <= self.trash.days:
+            raise ValueError(
+                f"SAFELIGHT_BUCKET__NONCURRENT_DAYS ({self.bucket.noncurrent_days}) must be more than SAFELIGHT_TRASH__DAYS"
+                f" ({self.trash.days}), or 0: what is in the trash would be gone before it can come back"
+            )
+        return self
 
     @property
     def objects_path(self) -> Path:

@@ -53,12 +53,13 @@ from safelight.services.store_events import StoreEvents
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import UploadLimits, Uploads
-from safelight.settings import Settings
+from safelight.settings import Settings, listed
 
 if TYPE_CHECKING:
     from safelight.adapters.catalog.secretbox import SecretBox
     from safelight.adapters.storage.incoming import EmbeddedIncoming
-    from safelight.adapters.storage.s3 import S3Options
+    from safelight.adapters.storage.s3 import S3Options, S3Store
+    from safelight.adapters.storage.s3.governance import Governance
 
 log = structlog.get_logger()
 
@@ -179,6 +180,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     remembered = Remembered(catalog, shared, instruments, settings.cache.record_s, settings.cache.page_s)
 
     sweep: Opening | None = None
+    store: S3Store | None = None
     incoming: Incoming
     reception: Reception | None = None
     if "originals" in overrides and "renditions" in overrides:
@@ -186,7 +188,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         incoming = reception = _embedded(settings, overrides.get("incoming") or buckets.originals, buckets.originals)
     else:
         kept = _kept(settings)
-        buckets, incoming, reception, sweep = kept.buckets, kept.incoming, kept.reception, kept.sweep
+        buckets, incoming, reception = kept.buckets, kept.incoming, kept.reception
+        sweep, store = kept.sweep, kept.s3
         parts.append(kept.part)
 
     search = overrides.get("search") or _search(settings)
@@ -264,6 +267,11 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_incoming": uploads.sweep_objects,
         "sweep_orphans": lambda: upkeep.sweep_orphans(before=clock() - LONGEST_UPLOAD),
     }
+    if settings.bucket.noncurrent_days:
+        kept_for = timedelta(days=settings.bucket.noncurrent_days)
+        chores["expire_noncurrent"] = lambda: upkeep.expire_noncurrent(before=clock() - kept_for)
+    if store is not None:
+        chores |= _stand_ins(store, settings, clock, chores)
     if sweep is not None:
         chores["sweep_objects"] = sweep
     prune = getattr(workflows, "prune", None)
@@ -334,7 +342,14 @@ def _gives_up(
 def _catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
     from safelight.adapters.catalog.sql import SqlCatalog
 
-    return SqlCatalog(settings.catalog_url, secrets=_secret_box(settings), is_whole=is_whole)
+    return SqlCatalog(
+        settings.catalog_url,
+        secrets=_secret_box(settings),
+        readers=settings.catalog.readers,
+        writers=settings.catalog.writers,
+        statement_s=settings.catalog.statement_timeout_s,
+        is_whole=is_whole,
+    )
 
 
 def _catalog_keys(settings: Settings) -> list[bytes]:
@@ -406,7 +421,8 @@ class _Kept:
     incoming: Incoming
     reception: Reception | None
     part: Part
-    sweep: Opening | None
+    sweep: Opening | None = None
+    s3: S3Store | None = None
 
 
 def _kept(settings: Settings, *, is_read_only: bool = False) -> _Kept:
@@ -415,7 +431,7 @@ def _kept(settings: Settings, *, is_read_only: bool = False) -> _Kept:
 
         s3 = S3Store(s3_options(settings, is_read_only=is_read_only))
         buckets = Buckets(s3.bucket("originals"), s3.bucket("renditions"))
-        return _Kept(buckets, S3Incoming(s3), None, Part("storage", s3.open, s3.close, s3.ping), None)
+        return _Kept(buckets, S3Incoming(s3), None, Part("storage", s3.open, s3.close, s3.ping), s3=s3)
     from safelight.adapters.storage.local import LocalStore
 
     store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
@@ -423,6 +439,22 @@ def _kept(settings: Settings, *, is_read_only: bool = False) -> _Kept:
     incoming = _embedded(settings, store.bucket("incoming"), buckets.originals)
     part = Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1))
     return _Kept(buckets, incoming, incoming, part, store.sweep)
+
+
+def _stand_ins(store: S3Store, settings: Settings, clock: Clock, chores: Mapping[str, Opening]) -> dict[str, Opening]:
+    """What the clock does where the buckets' lifecycle has no such rule; told by the same settings as `safelight bucket`."""
+    wanted = wishes(settings)
+
+    def unless_ruled(item: str, chore: Opening) -> Opening:
+        async def stand_in() -> object:
+            return None if await store.has_rule(wanted, item) else await chore()
+
+        return stand_in
+
+    abort = unless_ruled("abort_multipart", lambda: store.abort_uploads(before=clock() - timedelta(days=1)))
+    expire = chores.get("expire_noncurrent")
+    made = {"abort_multipart": abort}
+    return made if expire is None else made | {"expire_noncurrent": unless_ruled("noncurrent_versions", expire)}
 
 
 @dataclass(frozen=True)
@@ -487,6 +519,26 @@ def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:
         kms_key_id=storage.kms_key_id or None,
         spool_path=settings.spool_path,
         is_read_only=is_read_only,
+        connect_timeout_s=storage.connect_timeout_s,
+        attempt_timeout_s=storage.attempt_timeout_s,
+        deadline_s=storage.deadline_s,
+        max_connections=storage.max_connections,
+    )
+
+
+def wishes(settings: Settings) -> Governance:
+    """What the buckets should be, for `safelight bucket` and for the clock that does what they lack."""
+    from safelight.adapters.storage.s3.governance import Governance
+
+    bucket = settings.bucket
+    return Governance(
+        ip_allow_list=listed(bucket.ip_allow),
+        cors_origins=listed(bucket.cors_origins),
+        queue_arn=bucket.queue_arn or None,
+        archive_after_days=bucket.archive_after_days or None,
+        archive_storage_class=bucket.archive_class,
+        tiering_after_days=bucket.tier_after_days or None,
+        noncurrent_days=bucket.noncurrent_days or None,
     )
 
 
@@ -501,7 +553,7 @@ def _search(settings: Settings) -> Search:
         return SqliteSearch(settings.data_dir / "search.db")
     from safelight.adapters.search.postgres import PostgresSearch
 
-    return PostgresSearch(settings.search_url)
+    return PostgresSearch(settings.search_url, statement_s=settings.catalog.statement_timeout_s)
 
 
 def _engine(settings: Settings) -> Callable[[flows.Bound], Workflows]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -276,10 +277,46 @@ def test_the_command_applies_and_checks_and_leaves_with_1_on_drift(environment, 
     assert SECRET_KEY not in said
 
 
-def test_the_command_takes_wishes(environment, capsys):
+def test_the_command_takes_its_wishes_from_the_settings(environment, capsys, monkeypatch):
     options, client = environment
+    monkeypatch.setenv("SAFELIGHT_BUCKET__IP_ALLOW", "127.0.0.0/8, 10.0.0.0/8")
+    monkeypatch.setenv("SAFELIGHT_BUCKET__NONCURRENT_DAYS", "0")
 
-    assert run(capsys, "apply", "--ip-allow", "127.0.0.0/8", "--ip-allow", "10.0.0.0/8", "--noncurrent-days", "0")[0] == 0
+    assert run(capsys, "apply")[0] == 0
 
     assert "10.0.0.0/8" in client.get_bucket_policy(Bucket=options.originals_bucket)["Policy"]
     assert "noncurrent" not in json.dumps(client.get_bucket_lifecycle_configuration(Bucket=options.originals_bucket)["Rules"])
+    monkeypatch.setenv("SAFELIGHT_BUCKET__NONCURRENT_DAYS", "60")
+    assert run(capsys, "check")[0] == 1
+
+
+# What the clock does where the lifecycle lacks a rule
+
+
+async def test_a_store_knows_whether_its_lifecycle_has_a_rule_of_the_settings(weed):
+    options, client = weed
+    for name in ("originals", "renditions"):
+        client.put_bucket_versioning(Bucket=options.bucket(name), VersioningConfiguration={"Status": "Enabled"})
+    async with S3Store(options) as store:
+        assert not await store.has_rule(EVERYTHING, "abort_multipart")
+        await apply(options, EVERYTHING)
+
+        assert await store.has_rule(EVERYTHING, "abort_multipart")
+        assert await store.has_rule(EVERYTHING, "noncurrent_versions")
+        assert not await store.has_rule(replace(EVERYTHING, noncurrent_days=7), "noncurrent_versions")
+        assert not await store.has_rule(replace(EVERYTHING, noncurrent_days=None), "noncurrent_versions")
+
+
+async def test_multipart_uploads_that_were_left_are_aborted_and_others_are_not(weed):
+    options, client = weed
+    for name in ("originals", "renditions"):
+        client.put_bucket_versioning(Bucket=options.bucket(name), VersioningConfiguration={"Status": "Enabled"})
+    options = replace(options, prefix="ours/")
+    for key in ("ours/t/a", "theirs/t/a"):
+        client.create_multipart_upload(Bucket=options.originals_bucket, Key=key)
+    async with S3Store(options) as store:
+        now = datetime.now(UTC)
+        assert await store.abort_uploads(before=now - timedelta(days=1)) == 0
+        assert await store.abort_uploads(before=now + timedelta(days=1)) == 1
+    left = client.list_multipart_uploads(Bucket=options.originals_bucket).get("Uploads", [])
+    assert [upload["Key"] for upload in left] == ["theirs/t/a"]

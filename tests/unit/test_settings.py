@@ -88,3 +88,37 @@ def test_an_address_of_a_search_or_an_engine_that_there_is_not_is_refused(monkey
 
     with pytest.raises(BadField, match=name):
         settings()
+
+
+def test_versions_outlive_the_trash(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_TRASH__DAYS", "90")
+    with pytest.raises(BadField, match="SAFELIGHT_BUCKET__NONCURRENT_DAYS.*SAFELIGHT_TRASH__DAYS"):
+        settings()
+    monkeypatch.setenv("SAFELIGHT_BUCKET__NONCURRENT_DAYS", "0")
+    assert settings().trash.days == 90
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    (
+        ("IP_ALLOW", "10.0.0.0/8,everybody"),
+        ("CORS_ORIGINS", "shop.example"),
+        ("QUEUE_ARN", "incoming"),
+    ),
+)
+def test_a_wish_for_the_buckets_that_makes_no_sense_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"SAFELIGHT_BUCKET__{name}", value)
+    with pytest.raises(BadField, match=f"SAFELIGHT_BUCKET__{name}"):
+        settings()
+
+
+def test_no_secret_is_told_when_a_setting_is_wrong(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_CATALOG__SECRET_KEY", "hush")
+    monkeypatch.setenv("SAFELIGHT_TRASH__DAYS", "90")
+    with pytest.raises(BadField) as raised:
+        settings()
+    assert "hush" not in str(raised.value)
+    monkeypatch.setenv("SAFELIGHT_CACHE__URL", "valkey:/user:hush@host")
+    with pytest.raises(BadField, match="SAFELIGHT_CACHE__URL") as raised:
+        settings()
+    assert "hush" not in str(raised.value)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from safelight.cli import WrongUsage, output
 from safelight.cli.connection import Json
+from safelight.cli.server import refusal
 from safelight.errors import WrongState
 
 if TYPE_CHECKING:
@@ -121,9 +122,7 @@ def settings_at(place: Path, *, is_source: bool) -> Settings:
     try:
         return only({name: value for name, value in values.items() if name.upper() not in CLIENT_NAMES})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + "__".join(str(part).upper() for part in first["loc"])
-        raise WrongUsage(f"{place}: {name}: {first['msg']}.", field=name) from None
+        raise WrongUsage(f"{place}: {refusal(error)}", field="place") from None
 
 
 def _values(file: Path) -> dict[str, str]:

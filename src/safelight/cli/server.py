@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import re
 import signal
 import socket
 import sys
@@ -33,9 +34,17 @@ def settings(**given: Any) -> Settings:
     try:
         return Settings(**_nested(changes))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "SAFELIGHT_" + "__".join(str(part).upper() for part in first["loc"])
-        raise BadField(f"{name}: {first['msg']} (got {first.get('input')!r}).") from None
+        raise BadField(refusal(error)) from None
+
+
+def refusal(error: ValidationError) -> str:
+    """Which setting is wrong, and how. What it holds is told unless that may be a secret, or an address with one in it."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # two settings together, which the message names
+        return f"{said}."
+    name = "SAFELIGHT_" + "__".join(str(part).upper() for part in first["loc"])
+    return f"{name}: {said}" + ("." if re.search("URL|KEY|SECRET|TOKEN|PASSWORD", name) else f" (got {first.get('input')!r}).")
 
 
 def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:

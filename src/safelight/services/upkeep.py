@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import structlog
 
 from safelight.domain.ids import ImageId, TenantId
-from safelight.ports.archive import Archive
+from safelight.ports.archive import Archive, Layer, Pile
 from safelight.ports.catalog import Catalog
 from safelight.services.development import Buckets
 
@@ -43,6 +44,37 @@ class Upkeep:
         if swept:
             log.info("storage.orphans_removed", images=swept)
         return swept
+
+    async def expire_noncurrent(self, *, before: datetime) -> int:
+        """Remove versions that others have been laid upon since before then; how many.
+
+        What lies under a delete marker alone is the trash, which is purged by the tenant's days and not by these.
+        """
+        expired = 0
+        async with self.catalog.directory() as directory:
+            tenants = await directory.tenants()
+        for tenant in tenants:
+            for bucket in (self.buckets.originals, self.buckets.renditions):
+                after = ""
+                while page := await bucket.piles(f"{tenant.id}/", after=after, limit=1000):
+                    for pile in page:
+                        for layer in noncurrent(pile, before):
+                            await bucket.delete(pile.key, version=layer.version)
+                            expired += 1
+                    after = page[-1].key
+        if expired:
+            log.info("storage.noncurrent_expired", versions=expired)
+        return expired
+
+
+def noncurrent(pile: Pile, before: datetime) -> list[Layer]:
+    """The layers that another one has been laid upon before then, but for the newest version with nothing but markers above it."""
+    versions = [layer for layer in pile.layers if not layer.is_marker]
+    return [
+        layer
+        for layer, next_one in pairwise(pile.layers)
+        if next_one.modified_at < before and layer is not (versions[-1] if versions else None)
+    ]
 
 
 async def _images(bucket: Archive, tenant: TenantId, before: datetime) -> AsyncIterator[list[ImageId]]:

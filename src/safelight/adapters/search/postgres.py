@@ -112,10 +112,11 @@ class PostgresSearch:
 
     """
 
-    def __init__(self, url: str, *, readers: int = 4, writers: int = 2) -> None:
+    def __init__(self, url: str, *, readers: int = 4, writers: int = 2, statement_s: float = postgres.STATEMENT_S) -> None:
         self._url: Final = postgres.checked(url)
         self._readers: Final = readers
         self._writers: Final = writers
+        self._statement_s: Final = statement_s
         self._open: _Open | None = None
 
     async def open(self) -> None:
@@ -191,9 +192,11 @@ class PostgresSearch:
     def _connect(self) -> _Open:
         # Whatever the statistics say, no question reads the whole table.
         settings = " SET LOCAL enable_seqscan = off; SET LOCAL random_page_cost = 1.1;"
-        read = postgres.beginning("ISOLATION LEVEL REPEATABLE READ READ ONLY", settings=settings)
+        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        read = postgres.beginning(mode, statement_s=self._statement_s, settings=settings)
+        patience = postgres.Patience(self._statement_s)
         opened = _Open(
-            postgres.engine(self._url, size=self._readers, begin=read),
+            postgres.engine(self._url, size=self._readers, begin=read, patience=patience),
             postgres.engine(self._url, size=self._writers, begin=postgres.beginning()),
             ThreadPoolExecutor(self._readers, thread_name_prefix="search"),
             ThreadPoolExecutor(self._writers, thread_name_prefix="search-writer"),

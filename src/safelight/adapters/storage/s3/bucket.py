@@ -253,6 +253,29 @@ class S3Storage:
         answer = await connection.call("mark", lambda: connection.client.delete_object(Bucket=self._bucket, Key=name))
         return replace(stored, version=str(answer.get("VersionId") or "null"), is_latest=True)
 
+    async def abort_uploads(self, *, before: datetime) -> int:
+        """Abort multipart uploads that were begun before then; how many. The bucket's lifecycle does it, where there is that rule."""
+        connection = self._store.connection
+        count = 0
+        turning: dict[str, str] = {}
+        while True:
+            asked = {"Bucket": self._bucket, "Prefix": self._prefix, **turning}
+            page = await connection.call(
+                "list uploads",
+                lambda asked=asked: connection.client.list_multipart_uploads(**asked),  # type: ignore[misc]
+            )
+            for upload in page.get("Uploads", []):
+                if upload["Initiated"] < before:
+                    address = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    await connection.call(
+                        "abort multipart",
+                        lambda address=address: connection.client.abort_multipart_upload(**address),  # type: ignore[misc]
+                    )
+                    count += 1
+            if not page.get("IsTruncated"):
+                return count
+            turning = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
     # One object, one request.
 
     async def _put_whole(

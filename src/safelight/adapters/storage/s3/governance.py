@@ -105,18 +105,20 @@ async def apply(options: S3Options, governance: Governance) -> list[Item]:
     return await _each(options, governance, is_writing=True)
 
 
-async def check(options: S3Options, governance: Governance) -> list[Item]:
+async def check(options: S3Options, governance: Governance, *, only: str | None = None) -> list[Item]:
     """Compare, and write nothing. Errors are the items' states; raises WrongState without credentials."""
-    return await _each(options, governance, is_writing=False)
+    return await _each(options, governance, is_writing=False, only=only)
 
 
-async def _each(options: S3Options, governance: Governance, *, is_writing: bool) -> list[Item]:
+async def _each(options: S3Options, governance: Governance, *, is_writing: bool, only: str | None = None) -> list[Item]:
     connection = await Connection.make(options)
     try:
         # Some servers describe a bucket that is not there as one without settings.
         found = {bucket: await _server(connection, bucket) for bucket in (options.originals_bucket, options.renditions_bucket)}
         items = []
         for item in desired(options, governance):
+            if only not in {None, item.name}:
+                continue
             server = found[item.bucket]
             if isinstance(server, Fault):
                 outcome, detail = _refusal(options, server)

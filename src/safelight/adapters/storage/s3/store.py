@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from datetime import datetime
 from typing import Final, Self
 
 import structlog
 
-from safelight.adapters.storage.s3 import faults
+from safelight.adapters.storage.s3 import faults, governance
 from safelight.adapters.storage.s3.bucket import PROBE, S3Storage
 from safelight.adapters.storage.s3.connection import Connection
+from safelight.adapters.storage.s3.governance import Governance
 from safelight.adapters.storage.s3.options import (
     CREDENTIALS,
     ENDPOINT_URL,
@@ -101,6 +103,18 @@ class S3Store:
             except Missing:
                 log.warning("storage.bucket_missing", bucket=self.options.bucket(name))
                 raise BackendUnavailable("The object store does not have its bucket any more.") from None
+
+    async def abort_uploads(self, *, before: datetime) -> int:
+        """Abort multipart uploads of both buckets that were begun before then; how many."""
+        count = sum([await self.bucket(name).abort_uploads(before=before) for name in BUCKETS])
+        if count:
+            log.info("storage.uploads_aborted", count=count)
+        return count
+
+    async def has_rule(self, wishes: Governance, item: str) -> bool:
+        """Whether the lifecycle of both buckets has this item of governance, as far as it can be read."""
+        found = await governance.check(self.options, wishes, only=item)
+        return bool(found) and all(each.state == "already" for each in found)
 
     async def _check(self, connection: Connection, name: BucketName) -> None:
         bucket = self.options.bucket(name)
