@@ -214,6 +214,15 @@ class SigningKey(TypedDict):
     salt: str | None
 
 
+class TokenKey(TypedDict):
+    """A key for access tokens."""
+
+    kid: str
+    algorithm: str
+    created_at: str
+    retired_at: str | None
+
+
 class User(TypedDict):
     """A user of the tenant."""
 
@@ -476,9 +485,26 @@ class Client:
         """Everybody of the tenant."""
         return cast("Sequence[User]", self._ask("GET", "/admin/users"))
 
-    def add_user(self, name: str, *, role: str = "user") -> User:
-        """A new user. Raises Forbidden, BadField, AlreadyExists."""
-        return cast("User", self._ask("POST", "/admin/users", json={"name": name, "role": role}))
+    def add_user(self, name: str, *, role: str = "user", email: str = "", language: str = "") -> User:
+        """A new user, invited to sign in if there is an `email`. Raises Forbidden, BadField, AlreadyExists."""
+        body = {"name": name, "role": role, "email": email, "language": language}
+        return cast("User", self._ask("POST", "/admin/users", json=body))
+
+    def invite_user(self, user_id: str, email: str, *, language: str = "") -> None:
+        """Let a user choose a password by mail. Raises Missing, AlreadyExists for who has one."""
+        self._ask("POST", f"/admin/users/{_segment(user_id)}/invite", json={"email": email, "language": language})
+
+    def token_keys(self) -> Sequence[TokenKey]:
+        """The ring of keys for access tokens, newest first, without private halves."""
+        return cast("Sequence[TokenKey]", self._ask("GET", "/admin/token-keys"))
+
+    def add_token_key(self, algorithm: str | None = None) -> TokenKey:
+        """A new one, published at once and signing in five minutes."""
+        return cast("TokenKey", self._ask("POST", "/admin/token-keys", json={"algorithm": algorithm}))
+
+    def retire_token_key(self, kid: str, *, after_s: int | None = None) -> TokenKey:
+        """Sign nothing with it any more; None: believe it until its last token has expired. Raises Missing, WrongState."""
+        return cast("TokenKey", self._ask("POST", f"/admin/token-keys/{_segment(kid)}/retire", json={"after_s": after_s}))
 
     def api_keys(self) -> Sequence[ApiKey]:
         """Every API key of the tenant, without its token."""

@@ -1,7 +1,7 @@
 """The ground: every error that Safelight raises on purpose. No imports from above, no status codes.
 
 SafelightError
-├── BadRequest          400  BadOption BadCursor BadField
+├── BadRequest          400  BadOption BadCursor BadField BadCode
 ├── Unauthenticated     401
 ├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed
 ├── Missing             404
@@ -9,8 +9,8 @@ SafelightError
 ├── PreconditionFailed  412  Stale
 ├── TooLarge            413  TooManyBytes TooManyPixels TooManyFrames
 ├── Unsupported         415  UnsupportedFormat
-├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch DecodeBudgetExceeded
-├── TooMany             429
+├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch DecodeBudgetExceeded WeakPassword MailRefused
+├── TooMany             429  LockedOut
 ├── Unavailable         503  Busy SandboxLost BackendUnavailable
 ├── DamagedObject       503  never worth another try
 └── SearchUnavailable   503  never worth another try
@@ -97,6 +97,12 @@ class BadCursor(BadRequest):
     """The cursor is not one of ours, or belongs to another sort order."""
 
     code = "bad_cursor"
+
+
+class BadCode(BadRequest):
+    """The code is wrong, used, replaced by a newer one or too old; ask for another."""
+
+    code = "bad_code"
 
 
 class Unauthenticated(SafelightError):
@@ -263,11 +269,29 @@ class OverMaxBytes(Unprocessable):
     code = "over_max_bytes"
 
 
+class WeakPassword(Unprocessable):
+    """The password is too easy to guess."""
+
+    code = "weak_password"
+
+
+class MailRefused(Unprocessable):
+    """The mail server refuses this recipient for good."""
+
+    code = "mail_refused"
+
+
 class TooMany(SafelightError):
     """Too many requests."""
 
     code = "too_many_requests"
     kind = Kind.TOO_MANY
+
+
+class LockedOut(TooMany):
+    """Too many failed attempts; wait before the next."""
+
+    code = "locked_out"
 
 
 class Unavailable(SafelightError):

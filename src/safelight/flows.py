@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from safelight.domain.events import (
+    Event,
     ImageAccepted,
     ImageEdited,
-    ImageEvent,
     ImagePurged,
     ImageReady,
     ImageReplaced,
     ImageRestored,
     ImageTrashed,
+    MailDue,
 )
 
 StepFunction = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -54,19 +55,23 @@ DEVELOP: Final = Flow(name="develop", steps=(Step(name="develop"), Step(name="in
 REINDEX_ONE: Final = Flow(name="index", steps=(Step(name="index"),))
 HIDE: Final = Flow(name="hide", steps=(Step(name="index"), Step(name="mark")))
 PURGE: Final = Flow(name="purge", steps=(Step(name="forget"), Step(name="erase")))
+# Short patience: a run that rests keeps a place from pictures. What is left when the mail server is down is taken up again by
+# the chore `resend_mail` as soon as that answers.
+MAIL: Final = Flow(name="mail", steps=(Step(name="send", retry=Retry(attempts=4, first_wait_s=1.0, backoff=3.0)),))
 
-FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE)}
+FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL)}
 
-STARTS: Final[dict[type[ImageEvent], Flow]] = {
+STARTS: Final[dict[type[Event], Flow]] = {
     ImageAccepted: DEVELOP,
     ImageReplaced: DEVELOP,
     ImageEdited: REINDEX_ONE,
     ImageTrashed: HIDE,
     ImageRestored: HIDE,
     ImagePurged: PURGE,
+    MailDue: MAIL,
 }
 
-QUIET: Final[frozenset[type[ImageEvent]]] = frozenset({ImageReady})
+QUIET: Final[frozenset[type[Event]]] = frozenset({ImageReady})
 """Events that start nothing yet; every event is here or in STARTS, a test sees to it."""
 
 CLOCK: Final[dict[str, float]] = {
@@ -78,6 +83,8 @@ CLOCK: Final[dict[str, float]] = {
     "prune_runs": 3600.0,
     "sweep_uploads": 60.0,
     "sweep_incoming": 6 * 3600.0,
+    "resend_mail": 30.0,
+    "sweep_sessions": 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

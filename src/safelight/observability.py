@@ -31,7 +31,15 @@ def configure_logging(*, level: str = "info", is_json: bool = True) -> None:
         _redact,
         structlog.processors.format_exc_info if is_json else structlog.processors.StackInfoRenderer(),
     ]
-    renderer: Any = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if is_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # The default shows the values of local variables: passwords, keys and tokens among them.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *chain, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -99,5 +107,8 @@ class Instruments:
             "Events of the object store, by what became of them.",
             ("outcome",),
             registry=self.registry,
+        )
+        self.mails = Counter(
+            "safelight_mails", "Letters that were due, by what became of them.", ("outcome",), registry=self.registry
         )
         self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

@@ -377,6 +377,71 @@ class Trash(_Section):
     purge_every_s: float = Field(3600.0, gt=0, description="How often the clock looks for images to purge.")
 
 
+class Auth(_Section):
+    """How people sign in, and the tokens they get."""
+
+    signup_tenants: str = Field(
+        "",
+        description="Names of the tenants that anybody may join, separated by blanks; `*` for all. Empty: nobody joins without"
+        " an invitation.",
+    )
+    issuer: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="`iss` of access tokens, and where their keys are found. Empty: `SAFELIGHT_SERVER__PUBLIC_URL`, else the"
+        " address that the server listens on.",
+    )
+    audience: str = Field("safelight", min_length=1, description="`aud` of access tokens.")
+    algorithm: Literal["EdDSA", "ES256", "RS256"] = Field(
+        "EdDSA", description="Signature of access tokens, for keys made from now on."
+    )
+    access_s: int = Field(600, ge=30, le=86_400, description="Seconds for which an access token is good.")
+    refresh_s: int = Field(
+        30 * 86_400,
+        ge=600,
+        description="Seconds after which a session ends that was not refreshed; each refresh begins them anew.",
+    )
+    min_strength: int = Field(3, ge=0, le=4, description="Least strength of a password, by zxcvbn's score of 0 to 4.")
+    breached_path: Path | None = Field(
+        None,
+        description="File of leaked passwords that are refused: SHA-1 hashes in hexadecimal, or beginnings of them, sorted, one a"
+        " line, as the downloads of Pwned Passwords are. Default: none.",
+    )
+    hash_memory_kib: int = Field(19_456, ge=8_192, description="Argon2id: KiB of memory for one hash.")
+    hash_passes: int = Field(2, ge=1, le=20, description="Argon2id: passes over that memory.")
+    hashes_at_once: int = Field(default_factory=_cores, ge=1, description="Passwords hashed at the same time.")
+    hashes_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
+    account_failures: int = Field(
+        10, ge=1, description="Failed attempts on one account after which the next waits: 1 s, then twice as long each time."
+    )
+    address_failures: int = Field(100, ge=1, description="The same from one address (IPv6: from one /64).")
+    longest_wait_s: int = Field(900, ge=1, description="Longest such wait, in seconds.")
+
+
+class MailSettings(_Section):
+    """How letters leave."""
+
+    host: str = Field(
+        "", description="SMTP server. Empty: letters are files in the data directory, which `safelight mail` shows."
+    )
+    port: int = Field(587, ge=1, le=65535, description="Its port.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="`starttls` (required, not hoped for), `tls` from the first byte (port 465), or `none`."
+    )
+    username: str = Field("", description="User there. Empty: none.")
+    password: SecretStr = Field(SecretStr(""), description="Password there.")
+    sender: str = Field("Safelight <safelight@localhost>", description="From whom letters are.")
+    timeout_s: float = Field(20.0, gt=0, description="Seconds that the server may take for an answer.")
+    page_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="Page that the links in letters open, with `#verify=…` or `#password=…`. Empty: `/account` of this server at"
+        " `SAFELIGHT_SERVER__PUBLIC_URL`. No request can choose another.",
+    )
+    product: str = Field("Safelight", min_length=1, max_length=60, description="What letters call this installation.")
+    letters_path: Path | None = Field(
+        None, description="Folder with layouts and words of your own; see the how-to. Default: none."
+    )
+
+
 class Log(_Section):
     """What is written to standard error."""
 
@@ -407,6 +472,8 @@ class Settings(BaseSettings):
     cloudfront: CloudFrontSettings = CloudFrontSettings()
     imgproxy: ImgproxySettings = ImgproxySettings()
     trash: Trash = Trash()
+    auth: Auth = Auth()
+    mail: MailSettings = MailSettings()
     log: Log = Log()
 
     @model_validator(mode="after")
@@ -464,6 +531,22 @@ class Settings(BaseSettings):
     def is_alone(self) -> bool:
         """Nobody else takes pictures into the same buckets: files of this machine, held by one server with one process."""
         return self.is_embedded and self.workflows_url == "sqlite" and not self.storage.url and self.server.workers == 1
+
+    @property
+    def own_url(self) -> str:
+        """Where this server is, by its settings alone: never by what a request's Host header says."""
+        host = f"[{self.server.host}]" if ":" in self.server.host else self.server.host
+        return self.server.public_url or f"http://{host}:{self.server.port}"
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` of access tokens."""
+        return self.auth.issuer or self.own_url
+
+    @property
+    def mail_path(self) -> Path:
+        """Where letters lie that are not sent."""
+        return self.data_dir / "mail"
 
     @property
     def spool_path(self) -> Path:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
@@ -24,16 +25,21 @@ import structlog
 from safelight import flows
 from safelight.adapters.cache.memory import MemoryCache
 from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
+from safelight.domain.accounts import Actor
 from safelight.domain.ids import ImageId
+from safelight.domain.people import Patience
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
 from safelight.imaging.transform.imgproxy import read_presets
+from safelight.letters import Letters
 from safelight.observability import Instruments
+from safelight.passwords import Breached, Hasher
 from safelight.ports.archive import Archive
 from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
 from safelight.ports.inbox import Inbox
 from safelight.ports.incoming import Incoming, Reception
+from safelight.ports.mailer import Mailer
 from safelight.ports.search import Search
 from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Storage
@@ -46,10 +52,16 @@ from safelight.services.development import Buckets, Development
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
 from safelight.services.limiter import Limiter
+from safelight.services.lockout import Lockout
 from safelight.services.moving import Holdings
+from safelight.services.passwords import Passwords
+from safelight.services.post import Codes, Post
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
+from safelight.services.signin import SignIn
+from safelight.services.signup import SignUp
 from safelight.services.store_events import StoreEvents
+from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import UploadLimits, Uploads
@@ -98,6 +110,9 @@ class Safelight:
     workflows: Workflows
     sandbox: Sandbox
     accounts: Accounts
+    signup: SignUp
+    signin: SignIn
+    tokens: Tokens
     ingest: Ingest
     library: Library
     albums: Albums
@@ -160,6 +175,7 @@ class Overrides(TypedDict, total=False):
     inbox: Inbox
     search: Search
     shelf: Shelf
+    mailer: Mailer
     workflows: Callable[[flows.Bound], Workflows]
 
 
@@ -230,6 +246,17 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         if shelf is not None:
             await shelf.drop(f"{payload['tenant']}/{payload['image']}/")
 
+    secrets_of = partial(derived, _catalog_keys(settings))
+    codes = Codes(secrets_of("one-time codes"), settings.mail.page_url or f"{settings.own_url}/account")
+    post = Post(
+        catalog,
+        overrides.get("mailer") or _mailer(settings, clock),
+        Letters(settings.mail.letters_path),
+        codes,
+        settings.mail.product,
+        clock,
+        instruments,
+    )
     bound = flows.Bound(
         flows.FLOWS,
         {
@@ -240,6 +267,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             "hide.mark": development.mark,
             "purge.forget": development.forget,
             "purge.erase": erase,
+            "mail.send": post.send,
         },
         _gives_up(development, instruments),
     )
@@ -261,7 +289,34 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     inbox = overrides.get("inbox") or _inbox(settings)
     if inbox is not None:
         parts.append(Part("inbox", inbox.open, inbox.close, inbox.ping, is_vital=False))
+    believed: Expiring[bytes, tuple[Actor, float]] = Expiring(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
+    tokens = Tokens(
+        catalog,
+        clock,
+        settings.issuer,
+        settings.auth.audience,
+        settings.auth.algorithm,
+        timedelta(seconds=settings.auth.access_s),
+        rings=Expiring(ttl_s=BELIEVED_S, size=1, now=time.monotonic),
+        forget=believed.clear,
+    )
+    bearers = Bearers({tokens.name: tokens}, clock, believed)
+    passwords = _passwords(settings, secrets_of("password pepper"))
+    patience = timedelta(seconds=settings.auth.longest_wait_s)
+    lockout = Lockout(
+        catalog,
+        clock,
+        secrets_of("names of failures")[0],
+        account=Patience(free=settings.auth.account_failures, longest=patience),
+        address=Patience(free=settings.auth.address_failures, longest=patience),
+    )
+    signup = SignUp(
+        catalog, clock, relay, passwords, lockout, codes, frozenset(settings.auth.signup_tenants.split()), believed.clear
+    )
+    signin = SignIn(catalog, clock, relay, passwords, lockout, tokens, timedelta(seconds=settings.auth.refresh_s))
     chores: dict[str, Opening] = {
+        "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
+        "sweep_sessions": signin.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
         "sweep_incoming": uploads.sweep_objects,
@@ -286,7 +341,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         limiter=Limiter(cache),
         workflows=workflows,
         sandbox=sandbox,
-        accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), settings.trash.days),
+        accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), bearers, settings.trash.days),
+        signup=signup,
+        signin=signin,
+        tokens=tokens,
         ingest=ingest,
         library=library,
         albums=Albums(catalog, clock),
@@ -495,6 +553,45 @@ class Place:
         # Nobody else is there to be told of a change, so no cache is asked either.
         alone = self.settings.model_copy(update={"cache": type(self.settings.cache)()})
         return build(alone, catalog=catalog, originals=buckets.originals, renditions=buckets.renditions)
+
+
+def derived(keys: list[bytes], use: str) -> tuple[bytes, ...]:
+    """A key for this use from each of these: one secret to keep, and none that serves two ends (HMAC as a PRF, RFC 5869)."""
+    return tuple(hmac.digest(key, b"safelight " + use.encode(), hashlib.sha256) for key in keys)
+
+
+def _passwords(settings: Settings, peppers: tuple[bytes, ...]) -> Passwords:
+    auth = settings.auth
+    return Passwords(
+        Hasher(peppers, auth.hash_memory_kib, auth.hash_passes),
+        Gate(capacity=auth.hashes_at_once, queue=auth.hashes_waiting),
+        auth.min_strength,
+        Breached(auth.breached_path) if auth.breached_path else None,
+    )
+
+
+def _mailer(settings: Settings, clock: Clock) -> Mailer:
+    mail = settings.mail
+    if not mail.host:
+        from safelight.adapters.mailer.files import FilesMailer
+
+        return FilesMailer(settings.mail_path, sender=mail.sender, clock=clock)
+    from safelight.adapters.mailer.smtp import SmtpMailer, SmtpOptions
+
+    if mail.security == "none" and mail.password.get_secret_value():
+        raise BadField("A password is not sent without TLS; set SAFELIGHT_MAIL__SECURITY.", field="SAFELIGHT_MAIL__SECURITY")
+    return SmtpMailer(
+        SmtpOptions(
+            host=mail.host,
+            port=mail.port,
+            security=mail.security,
+            username=mail.username,
+            password=mail.password.get_secret_value(),
+            sender=mail.sender,
+            timeout_s=mail.timeout_s,
+        ),
+        clock=clock,
+    )
 
 
 def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:

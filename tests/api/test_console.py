@@ -17,7 +17,7 @@ from safelight.settings import Settings
 from safelight.wiring import build
 
 STATIC = Path(safelight.console.__file__).parent / "static"
-PAGES = {"/": "index.html", "/docs": "docs.html"}
+PAGES = {"/": "index.html", "/docs": "docs.html", "/account": "account.html"}
 ADDRESSES = [*PAGES, *(f"/static/{name}" for name in FILES)]
 TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
 

@@ -12,7 +12,20 @@ from safelight.api.app import create_api
 from safelight.settings import Settings
 from safelight.wiring import build
 
-OPEN_TO_ALL = {"/health/live", "/health/ready", "/metrics"}
+OPEN_TO_ALL = {
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/auth/signup",
+    "/auth/verify",
+    "/auth/signin",
+    "/auth/refresh",
+    "/auth/signout",
+    "/auth/password/forgot",
+    "/auth/password/reset",
+    "/.well-known/jwks.json",
+    "/.well-known/openid-configuration",
+}
 
 
 @pytest.fixture

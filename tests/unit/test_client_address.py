@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.api.client_address import ClientAddress, counted_as
+from safelight.api.client_address import ClientAddress
+from safelight.domain.rates import counted_as
 
 
 def scope(peer, *told, header="X-Forwarded-For"):

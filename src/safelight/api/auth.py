@@ -1,4 +1,4 @@
-"""From a request's credentials to an actor: `Authorization: Bearer <API key>`, or `X-API-Key` for tools that cannot."""
+"""From a request's credentials to an actor: `Authorization: Bearer <API key or access token>`, or `X-API-Key` for tools that cannot."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from safelight import jose
 from safelight.api.rates import count_user
 from safelight.domain.accounts import Actor
 from safelight.errors import Unauthenticated
 from safelight.wiring import Safelight
 
-bearer = HTTPBearer(auto_error=False, scheme_name="api_key", description="An API key: `sl_…`.")
-MAX_TOKEN: Final = 512
+bearer = HTTPBearer(
+    auto_error=False, scheme_name="api_key", description="An API key, `sl_…`, or an access token of `POST /auth/signin`."
+)
+MAX_TOKEN: Final = jose.LONGEST
 
 
 def services_of(request: Request) -> Safelight:
@@ -42,6 +45,11 @@ async def actor(request: Request) -> Actor:
     actor = await services.accounts.authenticate(token)
     await count_user(services, actor, request.state)
     return actor
+
+
+def address_of(request: Request) -> str:
+    """Where the request comes from; what a header says of it counts only from a proxy that the settings trust."""
+    return str(request.state.client_address)
 
 
 # The scheme is declared for the OpenAPI document only; `actor` reads the header itself and answers with a problem document.

@@ -15,8 +15,6 @@ log = structlog.get_logger()
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _MOST_PROXIES: Final = 20
-_IPV6_CUSTOMER: Final = 64
-"""Bits: a household has at least that many addresses to choose from (RFC 6177), so it counts as one."""
 
 
 class ClientAddress:
@@ -86,11 +84,3 @@ def _parsed(text: str) -> Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
-
-
-@lru_cache(maxsize=4096)
-def counted_as(address: str) -> str:
-    """What is counted together: an IPv4 address, or the network of an IPv6 customer."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address, _IPV6_CUSTOMER), strict=False))

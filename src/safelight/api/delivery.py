@@ -15,13 +15,14 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import structlog
 
-from safelight.api.client_address import client_address, counted_as
+from safelight.api.client_address import client_address
 from safelight.api.conditions import disposition
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.rates import delivery_policy, too_many
 from safelight.domain.accounts import Grammar
 from safelight.domain.proofs import ForeignSignature, Signature
+from safelight.domain.rates import counted_as
 from safelight.errors import BadOption, BadSignature, Missing, SafelightError
 from safelight.imaging.transform import imgproxy, thumbor
 from safelight.services.delivery import Asked, Delivered

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from safelight.errors import BadField, BadRequest, Kind, Missing, SafelightError
+from safelight.errors import BadField, BadRequest, Busy, Kind, Missing, SafelightError
 
 log = structlog.get_logger()
 
@@ -67,7 +67,8 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, SafelightError)
         request.state.problem_code = error.code
         if status_of(error) >= 500:
-            log.warning("request.failed", code=error.code, exc_info=error)
+            # A full house is no fault: a traceback for each who is turned away would be work when there is too much of it.
+            log.warning("request.failed", code=error.code, exc_info=None if isinstance(error, Busy) else error)
         return problem(error)
 
     async def invalid(request: Request, error: Exception) -> Response:

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from safelight.api.client_address import client_address, counted_as
+from safelight.api.client_address import client_address
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.domain.accounts import Actor
-from safelight.domain.rates import Grant, Rate
+from safelight.domain.rates import Grant, Rate, counted_as
 from safelight.errors import TooMany
 from safelight.services.limiter import Policy, per_minute, per_second
 from safelight.settings import RateSettings

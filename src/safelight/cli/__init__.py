@@ -43,7 +43,11 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Buckets on S3: set versioning, encryption, policy and lifecycle, and find drift.",
         ),
         "failures": ("safelight.cli.admin:failures", "Work that was given up: look, try again, forget."),
-        "keys": ("safelight.cli.admin:keys", "Keys that sign delivery URLs."),
+        "keys": ("safelight.cli.admin:keys", "Keys that sign delivery URLs, and those that sign access tokens."),
+        "mail": (
+            "safelight.cli.mail:mail",
+            "Letters of a server that sends none: with SAFELIGHT_MAIL__HOST unset they are files.",
+        ),
         "user": ("safelight.cli.admin:user", "Users and their API keys."),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
     },

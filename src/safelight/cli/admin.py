@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from safelight.client import Client, Failure, User
 
 failures = App(name="failures", help="Work that was given up: look, try again, forget.")
-keys = App(name="keys", help="Keys that sign delivery URLs.")
+keys = App(name="keys", help="Keys that sign delivery URLs, and those that sign access tokens.")
+token_keys = App(name="tokens", help="Keys that sign access tokens; their public halves are published.")
+keys.command(token_keys)
 user = App(name="user", help="Users and their API keys.")
 user_key = App(name="key", help="API keys of users.")
 user.command(user_key)
@@ -247,6 +249,73 @@ def cookies(*, server: Server = HERE, json: Json = False) -> int:
     return 0
 
 
+@token_keys.command(name="list")
+def list_token_keys(*, server: Server = HERE, json: Json = False) -> int:
+    """List the keys, newest first. The newest that was published for five minutes signs, every live one verifies."""
+    with server.connect() as client:
+        ring = client.token_keys()
+    if json:
+        output.say_json({"keys": ring})
+        return 0
+    rows = output.table("key", "algorithm", "made", "state")
+    for key in ring:
+        life = _life(key["retired_at"], "retires", "retired")
+        rows.add_row(output.text(key["kid"]), output.text(key["algorithm"]), output.minute(key["created_at"]), life)
+    output.listing(ring, rows, "There is no token key yet; the first sign-in makes one.")
+    return 0
+
+
+@token_keys.command(name="add")
+def add_token_key(
+    *, algorithm: Literal["EdDSA", "ES256", "RS256"] | None = None, server: Server = HERE, json: Json = False
+) -> int:
+    """Add a key. It is published at once and signs five minutes later, when verifiers have fetched it.
+
+    Parameters
+    ----------
+    algorithm
+        Default: as the server's settings say.
+
+    """
+    with server.connect() as client:
+        key = client.add_token_key(algorithm)
+    if json:
+        output.say_json(key)
+    else:
+        output.out().print(output.text(f"Key {key['kid']} ({key['algorithm']}) is published and signs in five minutes."))
+    return 0
+
+
+@token_keys.command(name="retire")
+def retire_token_key(
+    key: str,
+    /,
+    *,
+    after: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Sign nothing with a key any more, and stop believing it when its last token has expired. Add another one first.
+
+    Parameters
+    ----------
+    key
+        Its id, as `keys tokens list` shows.
+    after
+        Stop believing it in so many seconds instead; 0 when it has leaked.
+
+    """
+    with server.connect() as client:
+        retired = client.retire_token_key(key, after_s=after)
+    if json:
+        output.say_json(retired)
+    else:
+        output.out().print(
+            output.text(f"Key {key} signs no more, and is believed until {output.minute(retired['retired_at'])} UTC.")
+        )
+    return 0
+
+
 @user.command(name="list")
 def list_users(*, server: Server = HERE, json: Json = False) -> int:
     """List users."""
@@ -264,9 +333,16 @@ def list_users(*, server: Server = HERE, json: Json = False) -> int:
 
 @user.command(name="add")
 def add_user(
-    name: str, /, *, role: Literal["user", "admin", "operator"] = "user", server: Server = HERE, json: Json = False
+    name: str,
+    /,
+    *,
+    role: Literal["user", "admin", "operator"] = "user",
+    email: str = "",
+    language: str = "",
+    server: Server = HERE,
+    json: Json = False,
 ) -> int:
-    """Add a user. Give them a key with `user key add`.
+    """Add a user. Give them a key with `user key add`, or invite them with --email to sign in.
 
     Parameters
     ----------
@@ -274,14 +350,42 @@ def add_user(
         What to call them.
     role
         user: own images; admin: everything of the tenant; operator: the installation.
+    email
+        Send an invitation there: they choose a password and sign in.
+    language
+        Of their letters, as `de` or `pt-BR`. Default: English.
 
     """
     with server.connect() as client:
-        made = client.add_user(name, role=role)
+        made = client.add_user(name, role=role, email=email, language=language)
     if json:
         output.say_json(made)
     else:
         output.out().print(output.text(f"{made['name']} is {made['role']} {made['id']}."))
+    return 0
+
+
+@user.command(name="invite")
+def invite_user(user: str, email: str, /, *, language: str = "", server: Server = HERE, json: Json = False) -> int:
+    """Invite a user who has no password yet, or send the invitation again.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+    email
+        With which they will sign in.
+    language
+        Of their letters, as `de` or `pt-BR`. Default: English.
+
+    """
+    with server.connect() as client:
+        whose = _user(client, user)
+        client.invite_user(whose["id"], email, language=language)
+    if json:
+        output.say_json({"user": whose["id"], "email": email})
+    else:
+        output.out().print(output.text(f"An invitation is on its way to {email}."))
     return 0
 
 

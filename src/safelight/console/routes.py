@@ -35,9 +35,11 @@ _TYPES: Final = {
     "svg": "image/svg+xml",
 }
 _OURS: Final = "safelight.console"
-_PAGES: Final = {"index.html": GALLERY_POLICY, "docs.html": DOCS_POLICY}
+_PAGES: Final = {"index.html": GALLERY_POLICY, "docs.html": DOCS_POLICY, "account.html": GALLERY_POLICY}
 # Every file that is served, by the package that holds it: a name that is not here is not looked for on any disk.
 FILES: Final = {
+    "account.css": _OURS,
+    "account.js": _OURS,
     "api.js": _OURS,
     "docs.css": _OURS,
     "docs.js": _OURS,
@@ -93,6 +95,12 @@ async def gallery(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """Swagger UI over our own `/openapi.json`."""
     return _answer(request, _OURS, "docs.html")
+
+
+@router.api_route("/account", methods=["GET", "HEAD"])
+async def account(request: Request) -> Response:
+    """What links in letters open: confirm an address, choose a password. The token is in the fragment and stays in the browser."""
+    return _answer(request, _OURS, "account.html")
 
 
 @router.api_route("/static/{name}", methods=["GET", "HEAD"])

@@ -21,6 +21,8 @@ Permission = Literal[
     "signing.read", "signing.manage",
     "failures.read", "failures.manage",
     "users.manage",
+    "session.list", "session.end", "password.change",
+    "tokens.read", "tokens.manage",
 ]  # fmt: skip
 Thing = Image | Album | Upload | None
 Rule = Callable[[Actor, Thing], bool]
@@ -48,6 +50,11 @@ def _operates(actor: Actor, thing: Thing) -> bool:
     return actor.role is Role.OPERATOR
 
 
+def _signed_in(actor: Actor, thing: Thing) -> bool:
+    """By a session, not by an API key: a program's key neither sees nor ends its user's sessions, nor changes the password."""
+    return actor.session is not None
+
+
 RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "image.list": (Scope.READ, _anyone),
     "image.create": (Scope.WRITE, _anyone),
@@ -68,6 +75,11 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "failures.read": (Scope.ADMIN, _operates),
     "failures.manage": (Scope.ADMIN, _operates),
     "users.manage": (Scope.ADMIN, _administers),
+    "session.list": (Scope.READ, _signed_in),
+    "session.end": (Scope.WRITE, _signed_in),
+    "password.change": (Scope.WRITE, _signed_in),
+    "tokens.read": (Scope.ADMIN, _operates),
+    "tokens.manage": (Scope.ADMIN, _operates),
 }
 
 

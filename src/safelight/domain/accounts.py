@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from safelight.domain.ids import KeyId, TenantId, UserId
+from safelight.domain.ids import KeyId, SessionId, TenantId, UserId
 
 
 class Role(StrEnum):
@@ -115,3 +115,4 @@ class Actor:
     role: Role
     scopes: frozenset[Scope]
     key: KeyId | None = None
+    session: SessionId | None = None

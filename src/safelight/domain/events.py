@@ -5,28 +5,44 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from safelight.domain.ids import ImageId, TenantId
+from safelight.domain.ids import CodeId, ImageId, TenantId, UserId
 
 
 @dataclass(frozen=True, slots=True)
-class ImageEvent:
-    """Something happened to one image; `version` counts its bytes, `revision` its record."""
+class Event:
+    """Something happened in a tenant."""
 
     tenant: TenantId
-    image: ImageId
-    version: int
-    revision: int
 
     name: ClassVar[str]
 
     @property
+    def occurrence(self) -> str:
+        """What happened to which thing, as part of the id of the run that it starts: the same however often it is told."""
+        raise NotImplementedError
+
+    @property
     def key(self) -> str:
         """The same occurrence has the same key, however often it is told."""
-        return f"{self.name}:{self.image}:{self.version}.{self.revision}"
+        return f"{self.name}:{self.occurrence}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the outbox and the workflow engine."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEvent(Event):
+    """Something happened to one image; `version` counts its bytes, `revision` its record."""
+
+    image: ImageId
+    version: int
+    revision: int
+
+    @property
+    def occurrence(self) -> str:
+        """One for each revision of the record."""
+        return f"{self.image}:{self.version}.{self.revision}"
 
 
 class ImageAccepted(ImageEvent):
@@ -78,12 +94,28 @@ class ImagePurged(ImageEvent):
     name = "image.purged"
 
 
-EVENTS: dict[str, type[ImageEvent]] = {
+@dataclass(frozen=True, slots=True)
+class MailDue(Event):
+    """A letter is to be sent to a user. It carries no secret: the mail is made from the code's record when it is sent."""
+
+    user: UserId
+    letter: str
+    code: CodeId
+
+    name = "mail.due"
+
+    @property
+    def occurrence(self) -> str:
+        """One for each letter: a code is mailed once."""
+        return self.code
+
+
+EVENTS: dict[str, type[Event]] = {
     event.name: event
-    for event in (ImageAccepted, ImageReplaced, ImageReady, ImageEdited, ImageTrashed, ImageRestored, ImagePurged)
+    for event in (ImageAccepted, ImageReplaced, ImageReady, ImageEdited, ImageTrashed, ImageRestored, ImagePurged, MailDue)
 }
 
 
-def from_json(name: str, payload: dict[str, Any]) -> ImageEvent:
+def from_json(name: str, payload: dict[str, Any]) -> Event:
     """The event again, from the outbox."""
     return EVENTS[name](**payload)

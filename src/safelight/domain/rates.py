@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from math import floor
 from typing import Final
 
 _HAIR_S: Final = 1e-6
 """Sums of floats miss by less than this, and nobody is refused for a millionth of a second."""
+
+_IPV6_CUSTOMER: Final = 64
+"""Bits: a household has at least that many addresses to choose from (RFC 6177), so it counts as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +54,11 @@ def drawn(full_at_s: float, now_s: float, rate: Rate, cost: int) -> tuple[float,
 
 def _left(until_full_s: float, rate: Rate) -> int:
     return max(0, floor(rate.burst - until_full_s * rate.per_s + _HAIR_S * rate.per_s + 1e-9))
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str) -> str:
+    """What is counted together: an IPv4 address, or the network of an IPv6 customer."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, _IPV6_CUSTOMER), strict=False))

@@ -18,9 +18,10 @@ from typing import Protocol
 
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
-from safelight.domain.events import ImageEvent
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UploadId, UserId
+from safelight.domain.events import Event
+from safelight.domain.ids import AlbumId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId
 from safelight.domain.images import Image
+from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.uploads import Upload
 
@@ -165,6 +166,46 @@ class UploadRecords(Protocol):
         ...
 
 
+class PeopleRecords(Protocol):
+    """How the users of one tenant sign in: credentials, one-time codes, sessions."""
+
+    async def add_credential(self, credential: Credential) -> None:
+        """A new row. Raises AlreadyExists for its user or address, Missing for a user whom this tenant does not have."""
+        ...
+
+    async def credential(self, user: UserId) -> Credential:
+        """The user's. Raises Missing."""
+        ...
+
+    async def save_credential(self, credential: Credential) -> None:
+        """Replace the row. Raises Missing, AlreadyExists for an address that another user has."""
+        ...
+
+    async def put_code(self, code: OneTimeCode) -> None:
+        """A row, in place of the one that the user has for this letter. Raises Missing for an unknown user."""
+        ...
+
+    async def code(self, user: UserId, letter: Letter) -> OneTimeCode:
+        """The user's newest for this letter, live or not. Raises Missing."""
+        ...
+
+    async def add_session(self, session: Session) -> None:
+        """A new row. Raises AlreadyExists for its id, Missing for an unknown user."""
+        ...
+
+    async def session(self, session_id: SessionId) -> Session:
+        """The session, live or not. Raises Missing."""
+        ...
+
+    async def save_session(self, session: Session) -> None:
+        """Replace the row. Raises Missing."""
+        ...
+
+    async def sessions(self, user: UserId) -> list[Session]:
+        """The user's that have not been ended, most recently used first; expired ones until they are swept."""
+        ...
+
+
 class Records(Protocol):
     """One tenant's records inside one transaction."""
 
@@ -193,7 +234,12 @@ class Records(Protocol):
         """What is on its way in."""
         ...
 
-    async def emit(self, event: ImageEvent) -> None:
+    @property
+    def people(self) -> PeopleRecords:
+        """How its users sign in."""
+        ...
+
+    async def emit(self, event: Event) -> None:
         """Tell this when, and only when, the transaction commits."""
         ...
 
@@ -203,7 +249,47 @@ class Told:
     """An event in the outbox, by the order of telling."""
 
     number: int
-    event: ImageEvent
+    event: Event
+
+
+class PeopleDirectory(Protocol):
+    """What signing in has to know before the tenant is known, and what belongs to no tenant: failed attempts, token keys."""
+
+    async def by_email(self, tenant: str, email: str) -> tuple[Credential, User]:
+        """Who signs in with this address at the tenant of this name. Raises Missing."""
+        ...
+
+    async def session(self, session_id: SessionId) -> tuple[Session, User]:
+        """The session and its user, live or not. Raises Missing."""
+        ...
+
+    async def failures(self, subjects: Sequence[str]) -> list[Failures]:
+        """What is noted of these; nothing for those of which nothing is."""
+        ...
+
+    async def count_failure(self, subject: str, at: datetime, *, since: datetime) -> Failures:
+        """One more, counted anew where the last one was before `since`. However many count at once, none is lost."""
+        ...
+
+    async def forget_failures(self, subject: str) -> None:
+        """Nothing is noted any more; unknown subjects are fine."""
+        ...
+
+    async def token_keys(self) -> list[TokenKey]:
+        """The ring with its private keys, newest first, retired ones too."""
+        ...
+
+    async def add_token_key(self, key: TokenKey) -> None:
+        """A new row; the private key is kept encrypted. Raises AlreadyExists for its kid."""
+        ...
+
+    async def retire_token_key(self, kid: str, at: datetime) -> None:
+        """Set retired_at (may lie ahead). Raises Missing."""
+        ...
+
+    async def sweep(self, before: datetime) -> int:
+        """Forget sessions and codes that expired, and failures that were noted, before that time; how many rows."""
+        ...
 
 
 class Directory(Protocol):
@@ -239,6 +325,11 @@ class Directory(Protocol):
 
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:
         """Note when the key was last used; unknown ids are fine."""
+        ...
+
+    @property
+    def people(self) -> PeopleDirectory:
+        """Signing in."""
         ...
 
 

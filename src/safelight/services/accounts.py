@@ -1,6 +1,6 @@
 """Who may come in: the first start, API keys, users, and the ring of signing keys.
 
-Passwords and outside issuers have their room here; the furniture comes with sign-in.
+Passwords and sessions are in `signin`, access tokens in `tokens`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, R
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, WrongState
 from safelight.ports.catalog import Catalog
+from safelight.services.tokens import Bearers
 from safelight.signing import KID_LENGTH
 from safelight.signing.imgproxy import FULL_BYTES, MIN_BYTES
 
@@ -42,6 +43,7 @@ class Accounts:
     catalog: Catalog
     clock: Callable[[], datetime]
     believed: Expiring[str, tuple[Actor, ApiKey]]
+    bearers: Bearers
     trash_days: int
 
     async def bootstrap(self, keep: Callable[[str], None]) -> str | None:
@@ -77,7 +79,9 @@ class Accounts:
         return token
 
     async def authenticate(self, token: str) -> Actor:
-        """Whose token it is. Raises Unauthenticated, and never says why."""
+        """Whose API key or access token it is. Raises Unauthenticated, and never says why."""
+        if not token.startswith(f"{TOKEN_PREFIX}_"):
+            return await self.bearers.authenticate(token)
         fingerprint = hashlib.sha256(token.encode(errors="replace")).hexdigest()
         now = self.clock()
         found = self.believed.get(fingerprint)
@@ -109,16 +113,20 @@ class Accounts:
 
     async def add_user(self, actor: Actor, *, name: str, role: Role) -> User:
         """A new user of the tenant. Raises Forbidden, BadField, AlreadyExists."""
+        user = self.new_user(actor, name=name, role=role)
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            await records.accounts.add_user(user)
+        return user
+
+    def new_user(self, actor: Actor, *, name: str, role: Role) -> User:
+        """The record of a user that the actor may add, not kept yet. Raises Forbidden, BadField."""
         access.require(actor, "users.manage")
         if role is Role.OPERATOR and actor.role is not Role.OPERATOR:
             raise Forbidden("Only an operator makes operators.")
         if not name.strip() or len(name) > 200 or not name.isprintable():
             raise BadField("A name has 1 to 200 printable characters.", field="name")
         now = self.clock()
-        user = User(id=UserId(new_id(now.timestamp())), tenant=actor.tenant, name=name.strip(), role=role, created_at=now)
-        async with self.catalog.tenant(actor.tenant, writes=True) as records:
-            await records.accounts.add_user(user)
-        return user
+        return User(id=UserId(new_id(now.timestamp())), tenant=actor.tenant, name=name.strip(), role=role, created_at=now)
 
     async def users(self, actor: Actor) -> Sequence[User]:
         """Everybody of the tenant."""

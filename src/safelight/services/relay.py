@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from safelight.domain.events import ImageAccepted, ImageEvent, ImageReplaced
+from safelight.domain.events import Event, ImageAccepted, ImageReplaced
 from safelight.flows import Flow
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
@@ -28,7 +28,7 @@ class Relay:
 
     catalog: Catalog
     workflows: Workflows
-    starts: Mapping[type[ImageEvent], Flow]
+    starts: Mapping[type[Event], Flow]
     instruments: Instruments
     remembered: Remembered
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,7 +47,7 @@ class Relay:
             flow = self.starts.get(type(told.event))
             if flow is not None:
                 is_urgent = isinstance(told.event, ImageAccepted | ImageReplaced)
-                run_id = f"{flow.name}:{told.event.image}:{told.event.version}.{told.event.revision}"
+                run_id = f"{flow.name}:{told.event.occurrence}"
                 await self.workflows.start(flow.name, run_id, told.event.to_json(), is_urgent=is_urgent)
         # Told to the cache by whoever committed, unless that process died in between.
         await self.remembered.forget([told.event for told in untold])

@@ -15,14 +15,23 @@ from datetime import datetime
 from typing import Final
 
 from safelight.domain.accounts import Tenant
-from safelight.domain.events import ImageEvent
+from safelight.domain.events import Event, ImageEvent
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status
 from safelight.domain.queries import ImageQuery, Page
 from safelight.errors import Missing
 from safelight.observability import Instruments
 from safelight.ports.cache import Cache
-from safelight.ports.catalog import AccountRecords, AlbumRecords, Catalog, Directory, ImageRecords, Records, UploadRecords
+from safelight.ports.catalog import (
+    AccountRecords,
+    AlbumRecords,
+    Catalog,
+    Directory,
+    ImageRecords,
+    PeopleRecords,
+    Records,
+    UploadRecords,
+)
 from safelight.services.wire import dumped, loaded, shape_of
 
 MISSING_S: Final = 60.0
@@ -97,10 +106,11 @@ class Remembered:
         await self.cache.put(key, dumped(page), tags=tags, stamp=found.stamp, ttl_s=self.page_s)
         return page
 
-    async def forget(self, events: Sequence[ImageEvent]) -> None:
-        """What these events were about has changed."""
+    async def forget(self, events: Sequence[Event]) -> None:
+        """The images that these events were about have changed."""
         if self.cache is not None:
-            tags = {tag for event in events for tag in (image_tag(event.image), images_tag(event.tenant))}
+            images = [event for event in events if isinstance(event, ImageEvent)]
+            tags = {tag for event in images for tag in (image_tag(event.image), images_tag(event.tenant))}
             await self.cache.forget(sorted(tags))
 
     def _count(self, what: str, *, is_hit: bool) -> None:
@@ -209,7 +219,11 @@ class _NotedRecords:
     def uploads(self) -> UploadRecords:
         return self.inner.uploads
 
-    async def emit(self, event: ImageEvent) -> None:
+    @property
+    def people(self) -> PeopleRecords:
+        return self.inner.people
+
+    async def emit(self, event: Event) -> None:
         await self.inner.emit(event)
 
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from safelight.domain.accounts import ApiKey, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.albums import Album
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UploadId, UserId, new_id
+from safelight.domain.ids import AlbumId, CodeId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId, new_id
 from safelight.domain.images import Image, Rendition, Status
+from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Document
 from safelight.domain.uploads import Upload
 
@@ -57,6 +58,50 @@ def make_signing_key(tenant: TenantId, **fields: Any) -> SigningKey:
     kid = fields.get("kid") or new_id(created_at.timestamp())[-8:]
     secret = hashlib.sha256(kid.encode()).digest()
     return replace(SigningKey(kid=kid, tenant=tenant, secret=secret, created_at=created_at), **fields)
+
+
+def make_credential(user: User, **fields: Any) -> Credential:
+    """A verified address of its own, without a password."""
+    credential = Credential(tenant=user.tenant, user=user.id, email=f"{user.id}@example.org", verified_at=NOON, changed_at=NOON)
+    return replace(credential, **fields)
+
+
+def make_code(user: User, **fields: Any) -> OneTimeCode:
+    """A live code to verify an address with, for a day."""
+    created_at = fields.get("created_at", NOON)
+    code = OneTimeCode(
+        tenant=user.tenant,
+        user=user.id,
+        letter=Letter.VERIFY,
+        id=CodeId(new_id(created_at.timestamp())),
+        created_at=created_at,
+        expires_at=created_at + timedelta(days=1),
+    )
+    return replace(code, **fields)
+
+
+def make_session(user: User, **fields: Any) -> Session:
+    """A live session, for a month."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or SessionId(new_id(created_at.timestamp()))
+    session = Session(
+        id=id,
+        tenant=user.tenant,
+        user=user.id,
+        created_at=created_at,
+        used_at=created_at,
+        expires_at=created_at + timedelta(days=30),
+        family_hash=hashlib.sha256(b"family" + id.encode()).digest(),
+        current_hash=hashlib.sha256(b"turn" + id.encode()).digest(),
+    )
+    return replace(session, **fields)
+
+
+def make_token_key(**fields: Any) -> TokenKey:
+    """A live key with bytes that are no real one."""
+    kid = fields.get("kid") or new_id()[-12:]
+    key = TokenKey(kid=kid, algorithm="EdDSA", private=hashlib.sha256(kid.encode()).digest(), created_at=NOON)
+    return replace(key, **fields)
 
 
 def make_image(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Image:

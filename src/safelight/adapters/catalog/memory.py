@@ -9,22 +9,25 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from safelight.adapters.catalog.positions import between, spread
 from safelight.adapters.catalog.rows import checked_text, handed_out, kept, kept_upload, sort_value
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
-from safelight.domain.events import ImageEvent
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UploadId, UserId
+from safelight.domain.events import Event
+from safelight.domain.ids import AlbumId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId
 from safelight.domain.images import Image, Status, Visibility
+from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.uploads import Upload
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Directory, Records, Told
+
+_T = TypeVar("_T", User, Credential, OneTimeCode, Session)
 
 
 @dataclass(slots=True)
@@ -33,18 +36,24 @@ class _State:
     users: dict[UserId, User] = field(default_factory=dict)
     keys: dict[KeyId, ApiKey] = field(default_factory=dict)
     ring: dict[tuple[TenantId, str], SigningKey] = field(default_factory=dict)
+    credentials: dict[UserId, Credential] = field(default_factory=dict)
+    codes: dict[tuple[UserId, Letter], OneTimeCode] = field(default_factory=dict)
+    sessions: dict[SessionId, Session] = field(default_factory=dict)
+    failures: dict[str, Failures] = field(default_factory=dict)
+    token_keys: dict[str, TokenKey] = field(default_factory=dict)
     images: dict[ImageId, Image] = field(default_factory=dict)
     albums: dict[AlbumId, Album] = field(default_factory=dict)
     places: dict[tuple[AlbumId, ImageId], int] = field(default_factory=dict)
     uploads: dict[UploadId, Upload] = field(default_factory=dict)
-    told: dict[int, ImageEvent] = field(default_factory=dict)
+    told: dict[int, Event] = field(default_factory=dict)
     last_number: int = 0
 
     def copy(self) -> _State:
         """Records are never changed in place, so copies of the dictionaries are enough."""
         state = copy(self)
-        for name in ("tenants", "users", "keys", "ring", "images", "albums", "places", "uploads", "told"):
-            setattr(state, name, dict(getattr(self, name)))
+        for one in fields(self):
+            if isinstance(kept := getattr(self, one.name), dict):
+                setattr(state, one.name, dict(kept))
         return state
 
 
@@ -371,6 +380,140 @@ class _Uploads:
 
 
 @dataclass(frozen=True, slots=True)
+class _People:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add_credential(self, credential: Credential) -> None:
+        state = self.transaction.write()
+        _own(credential.tenant, self.tenant)
+        self._user(credential.user)
+        if credential.user in state.credentials:
+            raise AlreadyExists
+        self._address(credential)
+        state.credentials[credential.user] = credential
+
+    async def credential(self, user: UserId) -> Credential:
+        return self._mine(self.transaction.read().credentials.get(user))
+
+    async def save_credential(self, credential: Credential) -> None:
+        state = self.transaction.write()
+        _own(credential.tenant, self.tenant)
+        self._mine(state.credentials.get(credential.user))
+        self._address(credential)
+        state.credentials[credential.user] = credential
+
+    async def put_code(self, code: OneTimeCode) -> None:
+        state = self.transaction.write()
+        _own(code.tenant, self.tenant)
+        self._user(code.user)
+        state.codes[code.user, code.letter] = code
+
+    async def code(self, user: UserId, letter: Letter) -> OneTimeCode:
+        return self._mine(self.transaction.read().codes.get((user, letter)))
+
+    async def add_session(self, session: Session) -> None:
+        state = self.transaction.write()
+        _own(session.tenant, self.tenant)
+        self._user(session.user)
+        if session.id in state.sessions:
+            raise AlreadyExists
+        checked_text(session.address, session.agent)
+        state.sessions[session.id] = session
+
+    async def session(self, session_id: SessionId) -> Session:
+        return self._mine(self.transaction.read().sessions.get(session_id))
+
+    async def save_session(self, session: Session) -> None:
+        state = self.transaction.write()
+        _own(session.tenant, self.tenant)
+        self._mine(state.sessions.get(session.id))
+        checked_text(session.address, session.agent)
+        state.sessions[session.id] = session
+
+    async def sessions(self, user: UserId) -> list[Session]:
+        everyones = self.transaction.read().sessions.values()
+        mine = [one for one in everyones if (one.tenant, one.user, one.ended_at) == (self.tenant, user, None)]
+        return sorted(mine, key=lambda one: (one.used_at, one.id), reverse=True)
+
+    def _user(self, user: UserId) -> None:
+        self._mine(self.transaction.read().users.get(user))
+
+    def _mine(self, found: _T | None) -> _T:
+        if found is None or found.tenant != self.tenant:
+            raise Missing
+        return found
+
+    def _address(self, credential: Credential) -> None:
+        checked_text(credential.email, credential.language)
+        for one in self.transaction.read().credentials.values():
+            if (one.tenant, one.email) == (credential.tenant, credential.email) and one.user != credential.user:
+                raise AlreadyExists
+
+
+@dataclass(frozen=True, slots=True)
+class _PeopleDirectory:
+    transaction: _Transaction
+
+    async def by_email(self, tenant: str, email: str) -> tuple[Credential, User]:
+        state = self.transaction.read()
+        for one in state.credentials.values():
+            if one.email == email and state.tenants[one.tenant].name == tenant:
+                return one, state.users[one.user]
+        raise Missing
+
+    async def session(self, session_id: SessionId) -> tuple[Session, User]:
+        state = self.transaction.read()
+        if session_id not in state.sessions:
+            raise Missing
+        session = state.sessions[session_id]
+        return session, state.users[session.user]
+
+    async def failures(self, subjects: Sequence[str]) -> list[Failures]:
+        noted = self.transaction.read().failures
+        return [noted[subject] for subject in sorted(set(subjects)) if subject in noted]
+
+    async def count_failure(self, subject: str, at: datetime, *, since: datetime) -> Failures:
+        state = self.transaction.write()
+        last = state.failures.get(subject)
+        count = 1 if last is None or last.last_at < since else last.count + 1
+        state.failures[subject] = Failures(subject=subject, count=count, last_at=at)
+        return state.failures[subject]
+
+    async def forget_failures(self, subject: str) -> None:
+        self.transaction.write().failures.pop(subject, None)
+
+    async def token_keys(self) -> list[TokenKey]:
+        ring = self.transaction.read().token_keys.values()
+        return sorted(ring, key=lambda key: (key.created_at, key.kid), reverse=True)
+
+    async def add_token_key(self, key: TokenKey) -> None:
+        state = self.transaction.write()
+        if key.kid in state.token_keys:
+            raise AlreadyExists
+        state.token_keys[key.kid] = key
+
+    async def retire_token_key(self, kid: str, at: datetime) -> None:
+        state = self.transaction.write()
+        if kid not in state.token_keys:
+            raise Missing
+        state.token_keys[kid] = replace(state.token_keys[kid], retired_at=at)
+
+    async def sweep(self, before: datetime) -> int:
+        state = self.transaction.write()
+        sessions = [id for id, one in state.sessions.items() if one.expires_at < before]
+        codes = [id for id, one in state.codes.items() if one.expires_at < before]
+        failures = [id for id, one in state.failures.items() if one.last_at < before]
+        for session in sessions:
+            del state.sessions[session]
+        for code in codes:
+            del state.codes[code]
+        for failure in failures:
+            del state.failures[failure]
+        return len(sessions) + len(codes) + len(failures)
+
+
+@dataclass(frozen=True, slots=True)
 class _Records:
     transaction: _Transaction
     tenant: Tenant
@@ -378,8 +521,9 @@ class _Records:
     albums: _Albums
     accounts: _Accounts
     uploads: _Uploads
+    people: _People
 
-    async def emit(self, event: ImageEvent) -> None:
+    async def emit(self, event: Event) -> None:
         state = self.transaction.write()
         _own(event.tenant, self.tenant.id)
         state.last_number += 1
@@ -389,6 +533,7 @@ class _Records:
 @dataclass(frozen=True, slots=True)
 class _Directory:
     transaction: _Transaction
+    people: _PeopleDirectory
 
     async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
         state = self.transaction.read()
@@ -482,13 +627,15 @@ class MemoryCatalog:
             if row is None:
                 raise Missing
             parts: Any = (transaction, row.id)
-            yield _Records(transaction, row, _Images(*parts), _Albums(*parts), _Accounts(*parts), _Uploads(*parts))
+            yield _Records(
+                transaction, row, _Images(*parts), _Albums(*parts), _Accounts(*parts), _Uploads(*parts), _People(*parts)
+            )
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:
         """One transaction outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
-            yield _Directory(transaction)
+            yield _Directory(transaction, _PeopleDirectory(transaction))
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[_Transaction]:

@@ -16,6 +16,7 @@ import orjson
 from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
+from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import Sort, micros
 from safelight.domain.uploads import Method, Upload, UploadState
 from safelight.errors import BadField
@@ -369,5 +370,85 @@ def upload_of(row: Mapping[str, Any]) -> Upload:
             "tags": tuple(row["tags"]),
             "visibility": Visibility(row["visibility"]),
             "problem": None if row["problem"] is None else Problem(**row["problem"]),
+        }
+    )
+
+
+def credential_columns(credential: Credential) -> Columns:
+    """The row of `credentials`."""
+    checked_text(credential.email, credential.language)
+    return {
+        "user": credential.user,
+        "tenant": credential.tenant,
+        "email": credential.email,
+        "password_hash": credential.password_hash,
+        "verified_at": maybe_micros(credential.verified_at),
+        "changed_at": micros(credential.changed_at),
+        "language": credential.language,
+    }
+
+
+def credential_of(row: Mapping[str, Any]) -> Credential:
+    """The credential from its columns."""
+    return Credential(**{**row, "verified_at": maybe_moment(row["verified_at"]), "changed_at": moment(row["changed_at"])})
+
+
+def code_columns(code: OneTimeCode) -> Columns:
+    """The row of `codes`."""
+    return {
+        "user": code.user,
+        "letter": code.letter.value,
+        "tenant": code.tenant,
+        "id": code.id,
+        "created_at": micros(code.created_at),
+        "expires_at": micros(code.expires_at),
+        "tries": code.tries,
+        "used_at": maybe_micros(code.used_at),
+    }
+
+
+def code_of(row: Mapping[str, Any]) -> OneTimeCode:
+    """The code from its columns."""
+    return OneTimeCode(
+        **{
+            **row,
+            "letter": Letter(row["letter"]),
+            "created_at": moment(row["created_at"]),
+            "expires_at": moment(row["expires_at"]),
+            "used_at": maybe_moment(row["used_at"]),
+        }
+    )
+
+
+def session_columns(session: Session) -> Columns:
+    """The row of `sessions`."""
+    checked_text(session.address, session.agent)
+    return {
+        "id": session.id,
+        "tenant": session.tenant,
+        "user": session.user,
+        "created_at": micros(session.created_at),
+        "used_at": micros(session.used_at),
+        "expires_at": micros(session.expires_at),
+        "family_hash": session.family_hash,
+        "current_hash": session.current_hash,
+        "previous_hash": session.previous_hash,
+        "ended_at": maybe_micros(session.ended_at),
+        "address": session.address,
+        "agent": session.agent,
+        "methods": " ".join(session.methods),
+    }
+
+
+def session_of(row: Mapping[str, Any]) -> Session:
+    """The session from its columns."""
+    return Session(
+        **{
+            **row,
+            "created_at": moment(row["created_at"]),
+            "used_at": moment(row["used_at"]),
+            "expires_at": moment(row["expires_at"]),
+            "ended_at": maybe_moment(row["ended_at"]),
+            "methods": tuple(row["methods"].split()),
         }
     )

@@ -24,12 +24,13 @@ from safelight.adapters.catalog.sql_accounts import SqlAccounts
 from safelight.adapters.catalog.sql_albums import SqlAlbums
 from safelight.adapters.catalog.sql_directory import SqlDirectory, read_tenant, write_event
 from safelight.adapters.catalog.sql_images import SqlImages
+from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.tables import unfinished_moves
 from safelight.adapters.catalog.transactions import Transaction, told_as_ours, writing
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import Tenant
-from safelight.domain.events import ImageEvent
+from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, WrongState
 from safelight.ports.catalog import Directory, Records
@@ -50,9 +51,10 @@ class SqlRecords:
     albums: SqlAlbums
     accounts: SqlAccounts
     uploads: SqlUploads
+    people: SqlPeople
 
     @writing
-    def emit(self, event: ImageEvent) -> None:
+    def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
         if event.tenant != self.tenant.id:
             raise Forbidden("The event belongs to another tenant.")
@@ -144,6 +146,7 @@ class SqlCatalog:
                 SqlAlbums(transaction, row.id),
                 SqlAccounts(transaction, row.id, self._box),
                 SqlUploads(transaction, row.id),
+                SqlPeople(transaction, row.id),
             )
 
         return _Block(self, begun, writes=writes)
@@ -152,7 +155,7 @@ class SqlCatalog:
         """Begins with its first call, so a single look-up is a single trip to a thread."""
 
         async def begun(transaction: Transaction) -> Directory:
-            return SqlDirectory(transaction)
+            return SqlDirectory(transaction, SqlPeopleDirectory(transaction, self._box))
 
         return _Block(self, begun, writes=writes)
 

@@ -11,10 +11,11 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from safelight.adapters.catalog.rows import key_of, tenant_columns, tenant_of, user_of
 from safelight.adapters.catalog.sql_images import chunks
+from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
 from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Tenant, User
-from safelight.domain.events import ImageEvent, from_json
+from safelight.domain.events import Event, from_json
 from safelight.domain.ids import ImageId, KeyId, TenantId
 from safelight.domain.queries import micros
 from safelight.errors import Missing
@@ -52,7 +53,7 @@ def read_tenant(transaction: Transaction, tenant: TenantId, *, locks: bool) -> T
     return tenant_of(row)
 
 
-def write_event(transaction: Transaction, event: ImageEvent) -> None:
+def write_event(transaction: Transaction, event: Event) -> None:
     """A row in the outbox."""
     transaction.connection.execute(_EMIT, {"tenant": event.tenant, "name": event.name, "payload": event.to_json()})
 
@@ -62,6 +63,7 @@ class SqlDirectory:
     """Keeps Directory."""
 
     transaction: Transaction
+    people: SqlPeopleDirectory
 
     @reading
     def key(self, key_id: KeyId) -> tuple[ApiKey, User]:

@@ -100,6 +100,72 @@ signing_keys: Final = Table(
     Column("retired_at", BigInteger),
 )
 
+credentials: Final = Table(
+    "credentials",
+    metadata,
+    Column("user", Word, ForeignKey("users.id"), primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("email", Word, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("verified_at", BigInteger),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("language", Text, nullable=False),
+    UniqueConstraint("tenant", "email"),
+)
+
+codes: Final = Table(
+    "codes",
+    metadata,
+    Column("user", Word, ForeignKey("users.id"), primary_key=True),
+    Column("letter", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("id", Word, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("used_at", BigInteger),
+    Index("ix_codes_expires_at", "expires_at"),
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("user", Word, ForeignKey("users.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("family_hash", LargeBinary, nullable=False),
+    Column("current_hash", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("methods", Text, nullable=False),
+    Index("ix_sessions_user", "user", "used_at", "id"),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+
+failures: Final = Table(
+    "failures",
+    metadata,
+    Column("subject", Word, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Index("ix_failures_last_at", "last_at"),
+)
+
+token_keys: Final = Table(
+    "token_keys",
+    metadata,
+    Column("kid", Word, primary_key=True),
+    Column("algorithm", Text, nullable=False),
+    Column("private", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger),
+)
+
 images: Final = Table(
     "images",
     metadata,

@@ -14,15 +14,21 @@ from safelight.api.schemas import (
     CloudFrontCookies,
     FailureOut,
     FailurePage,
+    InviteIn,
     RetireIn,
     SigningKeyIn,
     SigningKeyOut,
+    TakenOut,
+    TokenKeyIn,
+    TokenKeyOut,
+    TokenRetireIn,
     UserIn,
     UserOut,
     api_key_out,
     failure_out,
     signing_key_fields,
     signing_key_out,
+    token_key_out,
     user_out,
 )
 from safelight.domain import access
@@ -40,8 +46,21 @@ async def users(hall: Hall, actor: Asking) -> list[UserOut]:
 
 @router.post("/users", status_code=201, response_model=UserOut)
 async def add_user(hall: Hall, actor: Asking, body: UserIn) -> UserOut:
-    """A new user."""
-    return user_out(await hall.accounts.add_user(actor, name=body.name, role=body.role))
+    """A new user; with an `email`, invited to sign in."""
+    if not body.email:
+        return user_out(await hall.accounts.add_user(actor, name=body.name, role=body.role))
+    user = hall.accounts.new_user(actor, name=body.name, role=body.role)
+    await hall.signup.add_invited(actor, user, email=body.email, language=body.language)
+    return user_out(user)
+
+
+@router.post("/users/{id}/invite", status_code=202, response_model=TakenOut)
+async def invite_user(hall: Hall, actor: Asking, id: str, body: InviteIn) -> TakenOut:
+    """Send a user a mail by which they choose a password, and then sign in with that address."""
+    if not is_id(id):
+        raise Missing
+    await hall.signup.invite(actor, UserId(id), email=body.email, language=body.language)
+    return TakenOut()
 
 
 @router.get("/api-keys", response_model=list[ApiKeyOut])
@@ -99,6 +118,26 @@ async def cloudfront_cookies(hall: Hall, actor: Asking) -> CloudFrontCookies:
     signer = await hall.delivery.signer(actor.tenant)
     resource, cookies = signer.at_cloudfront.cookies(actor.tenant, signer.exp)
     return CloudFrontCookies(resource=resource, cookies=cookies, expires_at=datetime.fromtimestamp(signer.exp, UTC))
+
+
+@router.get("/token-keys", response_model=list[TokenKeyOut])
+async def token_keys(hall: Hall, actor: Asking) -> list[TokenKeyOut]:
+    """The ring for access tokens, newest first, without private keys."""
+    return [token_key_out(key) for key in await hall.tokens.keys(actor)]
+
+
+@router.post("/token-keys", status_code=201, response_model=TokenKeyOut)
+async def add_token_key(hall: Hall, actor: Asking, body: TokenKeyIn | None = None) -> TokenKeyOut:
+    """A new key: published at once, signs as soon as verifiers have had five minutes to fetch it."""
+    return token_key_out(await hall.tokens.add_key(actor, algorithm=body.algorithm if body else None))
+
+
+@router.post("/token-keys/{kid}/retire", response_model=TokenKeyOut)
+async def retire_token_key(hall: Hall, actor: Asking, kid: str, body: TokenRetireIn | None = None) -> TokenKeyOut:
+    """Sign nothing with it any more, and believe nothing of it when its last token has expired, or in `after_s` seconds."""
+    after = timedelta(seconds=body.after_s) if body and body.after_s is not None else None
+    await hall.tokens.retire_key(actor, kid, after=after)
+    return token_key_out(next(key for key in await hall.tokens.keys(actor) if key.kid == kid))
 
 
 @router.get("/failures", response_model=FailurePage)

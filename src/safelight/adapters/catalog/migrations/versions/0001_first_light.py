@@ -1,4 +1,4 @@
-"""The first schema: tenants, users, keys, images with their tags, albums with their order, uploads, and the outbox.
+"""The first schema: tenants, users, keys, sign-in, images with their tags, albums with their order, uploads, and the outbox.
 
 There is no older code to run on it.
 """
@@ -214,9 +214,81 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_image_tags_image", "image_tags", ["image"], unique=False)
+    op.create_table(
+        "credentials",
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("email", WORD, nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("verified_at", sa.BigInteger(), nullable=True),
+        sa.Column("changed_at", sa.BigInteger(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_credentials_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_credentials_user")),
+        sa.PrimaryKeyConstraint("user", name=op.f("pk_credentials")),
+        sa.UniqueConstraint("tenant", "email", name=op.f("uq_credentials_tenant_email")),
+    )
+    op.create_table(
+        "codes",
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("letter", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_codes_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_codes_user")),
+        sa.PrimaryKeyConstraint("user", "letter", name=op.f("pk_codes")),
+    )
+    op.create_index("ix_codes_expires_at", "codes", ["expires_at"], unique=False)
+    op.create_table(
+        "sessions",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("family_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("current_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("agent", sa.Text(), nullable=False),
+        sa.Column("methods", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_sessions_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_sessions_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
+    )
+    op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"], unique=False)
+    op.create_index("ix_sessions_user", "sessions", ["user", "used_at", "id"], unique=False)
+    op.create_table(
+        "failures",
+        sa.Column("subject", WORD, nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_failures")),
+    )
+    op.create_index("ix_failures_last_at", "failures", ["last_at"], unique=False)
+    op.create_table(
+        "token_keys",
+        sa.Column("kid", WORD, nullable=False),
+        sa.Column("algorithm", sa.Text(), nullable=False),
+        sa.Column("private", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("retired_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("kid", name=op.f("pk_token_keys")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("token_keys")
+    op.drop_table("failures")
+    op.drop_table("sessions")
+    op.drop_table("codes")
+    op.drop_table("credentials")
     op.drop_table("image_tags")
     op.drop_table("api_keys")
     op.drop_table("album_images")

@@ -1,0 +1,1 @@
+"""How mail leaves: to an SMTP server, or into a folder while developing."""

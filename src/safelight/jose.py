@@ -1,0 +1,149 @@
+"""JSON Web Tokens (RFC 7519) on asymmetric keys only, and the keys themselves as JWK (RFC 7517). Over PyJWT; its errors stay here.
+
+Reading is in two steps, since the key depends on what the token claims: `peek` says which key it wants, `verified` believes it.
+A token's header chooses nothing but among keys that we already hold: `jku`, `x5u`, `jwk` and `x5c` are not looked at
+(RFC 8725 section 3.10), and a key is good for its own algorithm alone (section 3.1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, cast
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+LONGEST: Final = 8192
+"""Characters of a token; nothing longer is parsed at all."""
+Algorithm = Literal["EdDSA", "ES256", "RS256"]
+_KID: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
+_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+AT_JWT: Final = frozenset({"at+jwt", "application/at+jwt"})
+"""The type of access tokens, RFC 9068 section 2.1."""
+
+
+class BadToken(Exception):
+    """It is not to be believed. Why is for the log only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What an unverified token says of itself, enough to look for its key and no more."""
+
+    kid: str
+    algorithm: str
+    type: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key to verify with, and the one algorithm that it verifies."""
+
+    kid: str
+    algorithm: Algorithm
+    key: Any
+    """What PyJWT takes: a public key of `cryptography`."""
+
+
+def new_private(algorithm: Algorithm) -> bytes:
+    """A fresh private key, PKCS #8 in DER."""
+    key: Any
+    match algorithm:
+        case "EdDSA":
+            key = ed25519.Ed25519PrivateKey.generate()
+        case "ES256":
+            key = ec.generate_private_key(ec.SECP256R1())
+        case "RS256":
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    made: bytes = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made
+
+
+def signed(private: bytes, *, algorithm: Algorithm, kid: str, claims: Mapping[str, Any]) -> str:
+    """The compact token, typed `at+jwt`."""
+    key = cast("Any", serialization.load_der_private_key(private, None))
+    return jwt.encode(dict(claims), key, algorithm=algorithm, headers={"kid": kid, "typ": "at+jwt"})
+
+
+def public_of(private: bytes, *, algorithm: Algorithm, kid: str) -> PublicKey:
+    """The half that verifies."""
+    return PublicKey(kid, algorithm, serialization.load_der_private_key(private, None).public_key())
+
+
+def jwk_of(key: PublicKey) -> dict[str, Any]:
+    """As it is published in a key set."""
+    shown: dict[str, Any] = jwt.get_algorithm_by_name(key.algorithm).to_jwk(key.key, as_dict=True)
+    shown.pop("key_ops", None)
+    return {**shown, "kid": key.kid, "use": "sig", "alg": key.algorithm}
+
+
+def key_of(jwk: Mapping[str, Any]) -> PublicKey:
+    """A public key from somebody's key set. Raises BadToken for what is no asymmetric signing key of a kind that we verify."""
+    kinds = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
+    algorithm = kinds.get((jwk.get("kty"), jwk.get("crv") if jwk.get("kty") != "RSA" else None))  # type: ignore[arg-type]
+    kid = jwk.get("kid")
+    if algorithm is None or jwk.get("alg", algorithm) != algorithm or jwk.get("use", "sig") != "sig" or not isinstance(kid, str):
+        raise BadToken("no key of ours")
+    try:
+        public = {name: value for name, value in jwk.items() if name in ("kty", "crv", "x", "y", "n", "e")}
+        key = jwt.get_algorithm_by_name(algorithm).from_jwk(public)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
+        raise BadToken("a damaged key") from error
+    if algorithm == "RS256" and key.key_size < 2048:  # RFC 7518 section 3.3
+        raise BadToken("a short key")
+    return PublicKey(kid, cast("Algorithm", algorithm), key)
+
+
+def peek(token: str) -> Peek:
+    """What the token claims before anything is believed. Raises BadToken."""
+    if len(token) > LONGEST or _SEGMENTS.fullmatch(token) is None:
+        raise BadToken("not a token")
+    try:
+        whole = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        raise BadToken("not a token") from error
+    header, issuer = whole["header"], whole["payload"].get("iss")
+    kid, algorithm, kind = header.get("kid"), header.get("alg"), header.get("typ", "JWT")
+    if not (isinstance(kid, str) and isinstance(algorithm, str) and isinstance(kind, str) and isinstance(issuer, str)):
+        raise BadToken("a claim is missing")
+    if _KID.fullmatch(kid) is None or "crit" in header or "b64" in header:  # RFC 7515 section 4.1.11: not understood
+        raise BadToken("a header that we do not take")
+    return Peek(kid, algorithm, kind.casefold(), issuer)
+
+
+def verified(
+    token: str, key: PublicKey, *, issuer: str, audience: str | None, now: datetime, skew_s: float = 0.0
+) -> dict[str, Any]:
+    """The claims. `audience` None: the caller looks at it, since the issuer names it otherwise. Raises BadToken."""
+    try:
+        claims = jwt.decode(
+            token,
+            key.key,
+            algorithms=[key.algorithm],
+            issuer=issuer,
+            audience=audience,
+            # Times are held against our own clock below: the library has only the machine's.
+            options={
+                "require": ["iss", "sub", "exp", "iat"],
+                "verify_aud": audience is not None,
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        raise BadToken(type(error).__name__) from error
+    at = now.timestamp()
+    for name in ("exp", "iat", "nbf"):
+        value = claims.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**53:  # NaN is not smaller
+            raise BadToken(f"{name} is no time")
+    if at >= claims["exp"] + skew_s or at < claims["iat"] - max(skew_s, 1.0) or at < claims.get("nbf", 0) - skew_s:
+        raise BadToken("not now")
+    return claims

@@ -1,0 +1,220 @@
+"""Access tokens: our own, signed by a ring of keys that is published, and whoever else's `issuers` names.
+
+Whom a token stands for is remembered by its hash for BELIEVED_S, then everything is looked at anew: the signature and its key,
+the session that may have ended, the user who may be suspended. In the process that ends a session it opens nothing at once.
+Cookies, API keys and who may do what are not here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+
+from safelight import jose
+from safelight.concurrency import Expiring
+from safelight.domain import access
+from safelight.domain.accounts import Actor, Role, Scope, User
+from safelight.domain.ids import SessionId, is_id, new_id
+from safelight.domain.people import Algorithm, Session, TokenKey, signs
+from safelight.errors import Missing, Unauthenticated, WrongState
+from safelight.jose import BadToken, PublicKey
+from safelight.ports.catalog import Catalog
+
+log = structlog.get_logger()
+
+BELIEVED_S: Final = 5.0
+"""How long an ended session or a suspended user may still be believed by another process."""
+PUBLISHED_S: Final = 300
+"""How long others may keep our key set; a new key signs nothing before they have had time to fetch it."""
+_RING_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A compact JWT and how long it is good."""
+
+    text: str
+    life_s: int
+
+
+class Issuer(Protocol):
+    """Somebody whose tokens are believed: how they are verified, and whom they stand for."""
+
+    @property
+    def name(self) -> str:
+        """The `iss` of its tokens, exactly."""
+        ...
+
+    async def verified(self, token: str, peek: jose.Peek) -> Mapping[str, Any]:
+        """The token's claims. Raises BadToken."""
+        ...
+
+    async def actor(self, claims: Mapping[str, Any]) -> Actor:
+        """Whom verified claims stand for now. Raises BadToken when they may come in no longer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bearers:
+    """From a token to an actor, through the issuer that it names."""
+
+    issuers: Mapping[str, Issuer]
+    clock: Callable[[], datetime]
+    believed: Expiring[bytes, tuple[Actor, float]]
+    """By the token's hash: whom it stands for, and its `exp`. Cleared when sessions end or keys are retired."""
+
+    async def authenticate(self, token: str) -> Actor:
+        """Whose token it is. Raises Unauthenticated, and never says why."""
+        fingerprint = hashlib.sha256(token.encode(errors="replace")).digest()
+        found = self.believed.get(fingerprint)
+        try:
+            if found is None:
+                peek = jose.peek(token)
+                issuer = self.issuers.get(peek.issuer)
+                if issuer is None:
+                    raise BadToken("nobody's issuer")
+                claims = await issuer.verified(token, peek)
+                found = await issuer.actor(claims), float(claims["exp"])
+                self.believed.put(fingerprint, found)
+            actor, expires_at = found
+            if self.clock().timestamp() >= expires_at:
+                raise BadToken("expired")
+        except BadToken as error:
+            log.info("token.refused", why=str(error))
+            raise Unauthenticated from None
+        return actor
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Our own issuer. Keeps Issuer."""
+
+    catalog: Catalog
+    clock: Callable[[], datetime]
+    name: str
+    audience: str
+    algorithm: Algorithm
+    life: timedelta
+    rings: Expiring[str, list[TokenKey]]
+    forget: Callable[[], None]
+
+    async def issue(self, user: User, session: Session) -> AccessToken:
+        """A token for the user, within the session."""
+        now = self.clock()
+        key = await self._signing_key(now)
+        at, life_s = int(now.timestamp()), int(self.life.total_seconds())
+        claims = {
+            "iss": self.name,
+            "sub": user.id,
+            "aud": self.audience,
+            "iat": at,
+            "exp": at + life_s,
+            "jti": new_id(now.timestamp()),
+            "sid": session.id,
+            "tenant": user.tenant,
+            "scope": " ".join(sorted(_scopes(user))),
+            "amr": list(session.methods),
+            "auth_time": int(session.created_at.timestamp()),
+        }
+        return AccessToken(jose.signed(key.private, algorithm=key.algorithm, kid=key.kid, claims=claims), life_s)
+
+    async def verified(self, token: str, peek: jose.Peek) -> Mapping[str, Any]:
+        """Ours is typed `at+jwt` (RFC 9068 section 4), signed by a key of the ring with that key's algorithm."""
+        if peek.type not in jose.AT_JWT:
+            raise BadToken("no access token")
+        now = self.clock()
+        key = next((key for key in await self._ring() if key.kid == peek.kid), None)
+        if key is None or (key.retired_at is not None and key.retired_at <= now) or key.algorithm != peek.algorithm:
+            raise BadToken("no such key")
+        public = jose.public_of(key.private, algorithm=key.algorithm, kid=key.kid)
+        claims = jose.verified(token, public, issuer=self.name, audience=self.audience, now=now)
+        if not all(isinstance(claims.get(name), str) for name in ("sub", "sid", "tenant", "scope", "jti")):
+            raise BadToken("a claim is missing")
+        return claims
+
+    async def actor(self, claims: Mapping[str, Any]) -> Actor:
+        """The session must be live and its user not suspended; the role is the one of now, the scopes are the token's at most."""
+        if not is_id(claims["sid"]):
+            raise BadToken("no session")
+        try:
+            async with self.catalog.directory() as directory:
+                session, user = await directory.people.session(SessionId(claims["sid"]))
+        except Missing:
+            raise BadToken("no session") from None
+        if not session.is_live(self.clock()) or user.disabled_at is not None:
+            raise BadToken("session ended")
+        if (user.id, user.tenant) != (claims["sub"], claims["tenant"]):
+            raise BadToken("another user's session")
+        scopes = frozenset(scope for scope in _scopes(user) if scope in claims["scope"].split())
+        return Actor(tenant=user.tenant, user=user.id, role=user.role, scopes=scopes, session=session.id)
+
+    async def published(self) -> Sequence[PublicKey]:
+        """The public halves of every key that is believed, newest first; there is one at least."""
+        now = self.clock()
+        await self._signing_key(now)
+        ring = [key for key in await self._ring() if key.retired_at is None or key.retired_at > now]
+        return [jose.public_of(key.private, algorithm=key.algorithm, kid=key.kid) for key in ring]
+
+    async def keys(self, actor: Actor) -> Sequence[TokenKey]:
+        """The ring, newest first."""
+        access.require(actor, "tokens.read")
+        async with self.catalog.directory() as directory:
+            return await directory.people.token_keys()
+
+    async def add_key(self, actor: Actor, *, algorithm: Algorithm | None = None) -> TokenKey:
+        """A new key: published at once, and what signs as soon as verifiers have had time to fetch it."""
+        access.require(actor, "tokens.manage")
+        return await self._add(algorithm or self.algorithm)
+
+    async def retire_key(self, actor: Actor, kid: str, *, after: timedelta | None = None) -> datetime:
+        """Sign nothing with it any more, and believe nothing of it later: by default when its last token has expired.
+
+        Raises Missing, WrongState for the last live one.
+        """
+        access.require(actor, "tokens.manage")
+        at = self.clock() + (self.life + timedelta(seconds=_RING_S) if after is None else after)
+        async with self.catalog.directory(writes=True) as directory:
+            ring = await directory.people.token_keys()
+            if not any(key.kid == kid for key in ring):
+                raise Missing
+            if not any(key.kid != kid and key.retired_at is None for key in ring):
+                raise WrongState("This is the last live token key; add another first.")
+            await directory.people.retire_token_key(kid, at)
+        self.rings.clear()
+        self.forget()
+        return at
+
+    async def _signing_key(self, now: datetime) -> TokenKey:
+        key = signs(await self._ring(), now, known_after=timedelta(seconds=PUBLISHED_S))
+        return key or await self._add(self.algorithm)
+
+    async def _add(self, algorithm: Algorithm) -> TokenKey:
+        key = TokenKey(
+            kid=new_id(self.clock().timestamp())[-16:],
+            algorithm=algorithm,
+            private=jose.new_private(algorithm),
+            created_at=self.clock(),
+        )
+        async with self.catalog.directory(writes=True) as directory:
+            await directory.people.add_token_key(key)
+        self.rings.clear()
+        return key
+
+    async def _ring(self) -> list[TokenKey]:
+        ring = self.rings.get("ring")
+        if ring is None:
+            async with self.catalog.directory() as directory:
+                ring = await directory.people.token_keys()
+            self.rings.put("ring", ring)
+        return ring
+
+
+def _scopes(user: User) -> frozenset[Scope]:
+    """What a session may be used for: everything that the role allows."""
+    usual = frozenset({Scope.READ, Scope.WRITE})
+    return usual | {Scope.ADMIN} if user.role in (Role.ADMIN, Role.OPERATOR) else usual
