@@ -17,6 +17,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from safelight.domain.ids import is_id
+
 PREFIX: Final = "SAFELIGHT_"
 CLIENT_NAMES: Final = frozenset({"SAFELIGHT_URL", "SAFELIGHT_API_KEY"})
 """Read by the CLI when it talks to a server; not settings of the server."""
@@ -290,6 +292,20 @@ class Events(_Section):
         description="Address of the SQS queue that hears of the originals bucket; every server and worker reads it."
         " The region is that of the address, the credentials are the store's.",
     )
+
+    drop_folder: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9_-]+/)*$",
+        description="S3: prefix of the originals bucket, like `drop/`, whose objects become images without having been announced:"
+        " `drop/<tenant>/<user>/anything` is that user's. Empty: none.",
+    )
+
+    @field_validator("drop_folder")
+    @classmethod
+    def _is_apart(cls, value: str) -> str:
+        if value.startswith("incoming/") or is_id(value.partition("/")[0]):
+            raise ValueError("a prefix that Safelight does not use itself")
+        return value
 
     @field_validator("secret")
     @classmethod

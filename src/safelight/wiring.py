@@ -28,6 +28,7 @@ from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
 from safelight.domain.accounts import Actor
 from safelight.domain.ids import ImageId
 from safelight.domain.people import Patience
+from safelight.domain.uploads import DropFolder
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
 from safelight.imaging.transform.imgproxy import read_presets
@@ -283,6 +284,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         max_bytes=settings.limits.max_bytes,
         ttl=timedelta(seconds=settings.uploads.ttl_s),
         spool_path=settings.spool_path,
+        drop_folder=DropFolder(settings.events.drop_folder),
     )
     uploads = Uploads(catalog, incoming, ingest, clock, instruments, upload_limits)
     store_events = StoreEvents(incoming, uploads, instruments)

@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
+from urllib.parse import quote_plus
 
 import httpx
 import pytest
@@ -42,6 +43,7 @@ def told(tmp_path_factory):
             "SAFELIGHT_STORAGE__SECRET_ACCESS_KEY": SECRET_KEY,
             "SAFELIGHT_EVENTS__SECRET": SECRET,
             "SAFELIGHT_EVENTS__SQS_URL": queue,
+            "SAFELIGHT_EVENTS__DROP_FOLDER": "drop/",
         }
         server.start()
         yield server, s3, (sqs, queue, dead)
@@ -102,6 +104,43 @@ def test_what_the_queue_brings_is_taken_in_and_what_it_cannot_mean_is_put_aside(
         lambda: set(sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"].values()) == {"0"},
         "the queue is never empty",
     )
+
+
+def test_what_is_dropped_into_a_folder_belongs_to_whom_its_key_names_and_each_version_is_one_image(told):
+    server, s3, _ = told
+    store, told_by = s3.client(), {"authorization": f"Bearer {SECRET}"}
+
+    def tell(key):
+        record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "originals"}, "object": {"key": quote_plus(key)}}}
+        answer = httpx.post(f"{server.url}/events/s3", json={"Records": [record] * 3}, headers=told_by, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def left(key):
+        return len(store.list_object_versions(Bucket="originals", Prefix=key).get("Versions", []))
+
+    with server.client() as client:
+        before = count(client)
+        me = client.get("/admin/users").json()[0]
+        here = f"drop/default/{me['name']}"
+        key = f"{here}/a folder/Grüße + 1.jpg"
+        for seed in (30_001, 30_002):
+            store.put_object(Bucket="originals", Key=key, Body=jpeg(seed=seed))
+            for _ in range(2):
+                tell(key)
+        newest = client.get("/images", params={"limit": 2}).json()["images"]
+        assert count(client) == before + 2
+        assert [(image["file_name"], image["owner"]) for image in newest] == [("Grüße + 1.jpg", me["id"])] * 2
+        assert left(key) == 0
+
+        for foreign in (f"drop/nobody/{me['name']}/a.jpg", "drop/default/nobody/a.jpg", f"{here}/", f"{here}", "elsewhere/a.jpg", f"{here}/gone.jpg"):
+            if not foreign.endswith(("/", "gone.jpg")):
+                store.put_object(Bucket="originals", Key=foreign, Body=jpeg(seed=30_003))
+            assert tell(foreign)["ignored"] == 1
+        store.put_object(Bucket="originals", Key=f"{here}/notes.txt", Body=b"hello")
+        for _ in range(2):
+            assert tell(f"{here}/notes.txt")["rejected"] == 1
+        assert (left(f"{here}/notes.txt"), left("elsewhere/a.jpg"), count(client)) == (1, 1, before + 2)
 
 
 @pytest.mark.slow

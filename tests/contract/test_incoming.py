@@ -157,7 +157,9 @@ class TestS3(IncomingContract):
         assert incoming.key_of(options.originals_bucket, f"{options.prefix}incoming/a/b") == "incoming/a/b"
         assert incoming.key_of(options.originals_bucket, "other/incoming/a/b") is None
         assert incoming.key_of(options.renditions_bucket, f"{options.prefix}incoming/a/b") is None
-        assert incoming.key_of(options.originals_bucket, f"{options.prefix}/../b") is None
+        assert incoming.key_of(options.originals_bucket, f"{options.prefix}drop/Grüße + 1~[2].jpg") == "drop/Grüße + 1~[2].jpg"
+        for name in ("/../b", "a/../b", "a//b", "a/.hidden", "a\\b", "a\nb", "", "a" * 1000, "\ud800"):
+            assert incoming.key_of(options.originals_bucket, options.prefix + name) is None, name
 
     async def test_urls_name_the_address_that_clients_use(self, options):
         async with S3Store(replace(options, public_endpoint_url="https://photos.example")) as store:

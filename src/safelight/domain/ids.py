@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
@@ -24,9 +25,19 @@ def new_id(now_s: float | None = None) -> str:
     """A fresh identifier; later ones sort after earlier ones at a millisecond's resolution."""
     milliseconds = int((time.time() if now_s is None else now_s) * 1000)
     number = (milliseconds << 80) | secrets.randbits(80)
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return _text(number)
+
+
+def derived_id(at_s: float, seed: str) -> str:
+    """The same identifier for the same time and text, for what must be recorded once by whoever comes first."""
+    number = (int(at_s * 1000) << 80) | int.from_bytes(hashlib.sha256(seed.encode()).digest()[:10], "big")
+    return _text(number)
 
 
 def is_id(text: str) -> bool:
     """Whether the text has the shape of an identifier; ten kilobytes of anything else cost nothing to refuse."""
     return len(text) == 26 and _SHAPE.fullmatch(text) is not None
+
+
+def _text(number: int) -> str:
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

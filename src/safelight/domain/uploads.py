@@ -65,6 +65,8 @@ class Upload:
     """What the client says it hashes to, in hexadecimal; empty when it did not say."""
     source: str = ""
     """The key of bytes that were found; those that were announced have a key of their own making."""
+    source_version: str = ""
+    """Which version of them; another one is another upload."""
     file_name: str = ""
     title: str = ""
     description: str = ""
@@ -127,6 +129,21 @@ class Upload:
         if not self.is_open:
             raise WrongState(f"The upload is {self.state}.")
         return replace(self, state=state, revision=self.revision + 1, updated_at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class DropFolder:
+    """The owner rule for what is found: `<prefix><tenant's name>/<user's name>/anything` belongs to that user."""
+
+    prefix: str
+
+    def owner_of(self, key: str) -> tuple[str, str] | None:
+        """The names of tenant and user; None for a key that this folder says nothing of."""
+        if not self.prefix or not key.startswith(self.prefix):
+            return None
+        tenant, _, rest = key.removeprefix(self.prefix).partition("/")
+        user, _, name = rest.partition("/")
+        return (tenant, user) if tenant and user and name and not name.endswith("/") else None
 
 
 def checked_media_type(text: str) -> str:

@@ -43,15 +43,15 @@ class Incoming(Protocol):
         ...
 
     async def open(self, upload: Upload) -> Opened:
-        """The newest version of what was sent; what is sent meanwhile changes nothing of it. Raises Missing."""
+        """The newest version of what was sent, or the one that was found; what is sent meanwhile changes nothing. Raises Missing."""
         ...
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
         """Copy that version to a key of the originals, as Storage.put would have written it. Raises Missing when it is gone."""
         ...
 
-    async def discard(self, upload: Upload, *, version: str | None = None) -> None:
-        """Every version of what was sent, or that one, is gone for good; fine when there is nothing."""
+    async def discard(self, upload: Upload) -> None:
+        """Every version of what was sent, or the one that was found, is gone for good; fine when there is nothing."""
         ...
 
     async def scan(self, *, after: str = "", limit: int = 1000) -> list[Stored]:

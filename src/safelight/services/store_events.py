@@ -112,14 +112,14 @@ class StoreEvents:
         return True
 
     async def _heard(self, notice: Notice) -> Heard:
-        key = self.incoming.key_of(notice.bucket, notice.key)
-        parts = (key or "").split("/")
-        if len(parts) != 3 or parts[0] != "incoming" or not (is_id(parts[1]) and is_id(parts[2])):
-            return Heard.IGNORED
+        key = self.incoming.key_of(notice.bucket, notice.key) or ""
+        parts = key.split("/")
+        is_announced = len(parts) == 3 and parts[0] == "incoming" and is_id(parts[1]) and is_id(parts[2])
         try:
-            upload = await self.uploads.arrived(TenantId(parts[1]), UploadId(parts[2]))
+            upload = await (
+                self.uploads.arrived(TenantId(parts[1]), UploadId(parts[2])) if is_announced else self.uploads.found(key)
+            )
         except (Missing, NotArrived):
-            log.info("store_event.nothing_there", upload_id=parts[2])
             return Heard.IGNORED
         outcomes = {UploadState.ACCEPTED: Heard.ACCEPTED, UploadState.REJECTED: Heard.REJECTED}
         return outcomes.get(upload.state, Heard.IGNORED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +19,11 @@ import structlog
 from safelight.concurrency import SingleFlight
 from safelight.domain import access
 from safelight.domain.accounts import Actor
-from safelight.domain.ids import AlbumId, TenantId, UploadId, UserId, is_id, new_id
+from safelight.domain.ids import AlbumId, TenantId, UploadId, UserId, derived_id, is_id, new_id
 from safelight.domain.images import Image, Problem, Visibility, checked, normal_file_name
-from safelight.domain.uploads import KEPT, UNKNOWN_TYPE, Method, Upload, UploadState, checked_media_type, checked_size
+from safelight.domain.uploads import KEPT, UNKNOWN_TYPE, DropFolder, Method, Upload, UploadState, checked_media_type, checked_size
 from safelight.errors import (
+    AlreadyExists,
     Busy,
     ChecksumMismatch,
     EmptyFile,
@@ -78,6 +79,7 @@ class UploadLimits:
     max_bytes: int
     ttl: timedelta
     spool_path: Path
+    drop_folder: DropFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,54 @@ class Uploads:
         Raises Missing for an unknown upload, NotArrived, and what is worth another try.
         """
         return await self._flights.do(upload_id, lambda: self._arrived(tenant, upload_id))
+
+    async def found(self, key: str) -> Upload:
+        """Take in an object that nobody has announced, if the drop folder's rule says whose it is: the upload as it has ended.
+
+        Every version is one upload, however often it is told of. What becomes an image leaves the folder; what cannot stays.
+        Raises Missing for what belongs to nobody, and what `arrived` raises.
+        """
+        owner = self.limits.drop_folder.owner_of(key)
+        if owner is None:
+            raise Missing
+        upload = await self._adopted(key, *owner)
+        try:
+            async with self.catalog.tenant(upload.tenant, writes=True) as records:
+                await records.uploads.add(upload)
+            log.info("upload.found", upload_id=upload.id)
+        except AlreadyExists:
+            pass
+        return await self.arrived(upload.tenant, upload.id)
+
+    async def _adopted(self, key: str, tenant_name: str, user_name: str) -> Upload:
+        async with self.catalog.directory() as directory:
+            tenant = next((one for one in await directory.tenants() if one.name == tenant_name), None)
+        if tenant is None:
+            raise Missing
+        async with self.catalog.tenant(tenant.id) as records:
+            user = next((one for one in await records.accounts.users() if one.name == user_name), None)
+        if user is None or user.disabled_at is not None:
+            raise Missing
+        now = self.clock()
+        upload = Upload(
+            id=UploadId(""),
+            tenant=tenant.id,
+            owner=user.id,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + self.limits.ttl,
+            method=Method.FOUND,
+            source=key,
+            file_name=normal_file_name(key),
+        )
+        stored = (await self.incoming.open(upload)).stored
+        return replace(
+            upload,
+            id=UploadId(derived_id(stored.modified_at.timestamp(), f"{tenant.id}\n{key}\n{stored.version}")),
+            source_version=stored.version,
+            size_bytes=stored.size_bytes,
+            media_type=stored.media_type,
+        )
 
     async def developing_failed(self, upload: Upload, error: SafelightError) -> None:
         """The image was refused by its developing after all, and is gone: say so where its sender looks."""
@@ -248,7 +298,7 @@ class Uploads:
                     if upload.is_open and isinstance(error, Missing):
                         raise NotArrived from None
                     continue
-                await self._cleared(upload, opened.stored.version if upload.source else None)
+                await self._cleared(upload)
                 return upload
         raise Busy
 
@@ -327,12 +377,12 @@ class Uploads:
                 log.info("upload.album_gone", upload_id=upload.id)
                 return None
 
-    async def _cleared(self, upload: Upload, version: str | None) -> None:
+    async def _cleared(self, upload: Upload) -> None:
         """Nothing stays of what was sent; what was found and refused stays where its owner put it."""
         if upload.source and upload.problem is not None:
             return
         try:
-            await self.incoming.discard(upload, version=version)
+            await self.incoming.discard(upload)
         except SafelightError as error:  # the sweep finds it
             log.warning("upload.not_cleared", upload_id=upload.id, code=error.code)
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from safelight.domain.ids import ImageId, TenantId, UploadId, new_id
+from safelight.domain.ids import ImageId, TenantId, UploadId, derived_id, is_id, new_id
 from safelight.domain.images import Problem
 from safelight.domain.tickets import Ticket, sealed, unsealed
-from safelight.domain.uploads import LATE, Method, UploadState, checked_media_type, checked_size
+from safelight.domain.uploads import LATE, DropFolder, Method, UploadState, checked_media_type, checked_size
 from safelight.errors import BadField, BadSignature, ExpiredSignature, TooManyBytes, Unsupported, WrongState
 from safelight.testing.factories import NOON, make_upload
 
@@ -96,3 +96,27 @@ def test_any_changed_character_is_noticed():
 
 def test_a_ticket_of_another_upload_has_another_signature():
     assert sealed(TICKET, b"1" * 32)[1] != sealed(replace(TICKET, upload=UploadId(new_id())), b"1" * 32)[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "owner"),
+    [
+        ("drop/acme/ann/a.jpg", ("acme", "ann")),
+        ("drop/acme/ann/deep/er/a.jpg", ("acme", "ann")),
+        ("drop/acme/ann/", None),
+        ("drop/acme/ann", None),
+        ("drop/acme//a.jpg", None),
+        ("drop//ann/a.jpg", None),
+        ("drops/acme/ann/a.jpg", None),
+        ("incoming/acme/ann/a.jpg", None),
+    ],
+)
+def test_what_lies_in_the_drop_folder_belongs_to_whom_its_key_names(key, owner):
+    assert DropFolder("drop/").owner_of(key) == owner
+    assert DropFolder("").owner_of(key) is None
+
+
+def test_a_derived_id_is_the_same_for_the_same_and_sorts_by_time():
+    assert derived_id(1.0, "a") == derived_id(1.0, "a") != derived_id(1.0, "b")
+    assert derived_id(1.0, "b") < derived_id(2.0, "a")
+    assert is_id(derived_id(1.0, "a"))

@@ -343,6 +343,7 @@ def upload_columns(upload: Upload) -> Columns:
         "offset_bytes": upload.offset_bytes,
         "sha256": upload.sha256,
         "source": upload.source,
+        "source_version": upload.source_version,
         "file_name": upload.file_name,
         "title": upload.title,
         "description": upload.description,

@@ -280,6 +280,7 @@ uploads: Final = Table(
     Column("offset_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("source", Text, nullable=False),
+    Column("source_version", Text, nullable=False),
     Column("file_name", Text, nullable=False),
     Column("title", Text, nullable=False),
     Column("description", Text, nullable=False),

@@ -52,17 +52,17 @@ class EmbeddedIncoming:
 
     async def open(self, upload: Upload) -> Opened:
         """See Incoming.open. The version that is being read is never changed, only removed."""
-        return await self._bucket.open(upload.key)
+        return await self._bucket.open(upload.key, version=upload.source_version or None)
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
         """See Incoming.promote."""
         opened = await self._bucket.open(upload.key, version=stored.version)
         await self._originals.put(key, opened.chunks, media_type=media_type, if_absent=True)
 
-    async def discard(self, upload: Upload, *, version: str | None = None) -> None:
+    async def discard(self, upload: Upload) -> None:
         """See Incoming.discard."""
-        if version is not None:
-            await self._bucket.delete(upload.key, version=version)
+        if upload.source:
+            await self._bucket.delete(upload.key, version=upload.source_version)
         else:
             await self._bucket.purge(upload.key)
 

@@ -921,6 +921,7 @@ class CatalogContract(PeopleContract):
             offset_bytes=2**33,
             sha256="5a" * 32,
             source="drop/Grüße/a b.jpg",
+            source_version="096fKKXTRTtl3on89fVO",
             title="日本",
             description="A\nB",
             tags=("sea", "sun"),

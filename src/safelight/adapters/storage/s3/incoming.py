@@ -7,11 +7,13 @@ SHA-256. Both carry the bucket's encryption, so that a bucket policy which deman
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from safelight.adapters.storage.s3 import names
+from safelight.adapters.storage.s3.bucket import S3Storage
 from safelight.adapters.storage.s3.connection import settled
 from safelight.domain.uploads import Method, Upload
 from safelight.errors import BadField
@@ -28,12 +30,23 @@ _HEADERS: Final = {
 }
 
 
+_UNREACHABLE: Final = re.compile("[\x00-\x1f\\\\\x7f\ufffe\uffff]|(?:^|/)\\.")
+"""What some client or server folds or refuses in a name, see `names`; hidden files are nobody's pictures anyway."""
+
+
+class _AsTheyLie(S3Storage):
+    """Objects under the names that others gave them, which `names` would escape."""
+
+    def _name_of(self, key: str) -> str:
+        return self._prefix + key
+
+
 class S3Incoming:
     """What is sent lies below `incoming/` of the originals bucket."""
 
     def __init__(self, store: S3Store) -> None:
         self._store = store
-        self._bucket = store.bucket("originals")
+        self._bucket = _AsTheyLie(store, "originals")
         self._name = store.options.bucket("originals")
 
     async def offer(self, upload: Upload, *, max_bytes: int) -> Offer:
@@ -43,7 +56,7 @@ class S3Incoming:
 
     async def open(self, upload: Upload) -> Opened:
         """See Incoming.open."""
-        return await self._bucket.open(upload.key)
+        return await self._bucket.open(upload.key, version=upload.source_version or None)
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
         """See Incoming.promote. The bytes do not leave the store."""
@@ -69,11 +82,11 @@ class S3Incoming:
 
         await settled(copy(), lambda version: self._bucket.delete(key, version=version))
 
-    async def discard(self, upload: Upload, *, version: str | None = None) -> None:
+    async def discard(self, upload: Upload) -> None:
         """See Incoming.discard."""
-        if version is not None:
-            await self._bucket.delete(upload.key, version=version)
-        elif not upload.source:
+        if upload.source:
+            await self._bucket.delete(upload.key, version=upload.source_version)
+        else:
             await self._bucket.purge(upload.key)
 
     async def scan(self, *, after: str = "", limit: int = 1000) -> list[Stored]:
@@ -85,7 +98,8 @@ class S3Incoming:
         prefix = self._store.options.prefix
         if bucket != self._name or not name.startswith(prefix):
             return None
-        return names.from_s3(name.removeprefix(prefix))
+        key = name.removeprefix(prefix)
+        return key if names.is_key(key) and not _UNREACHABLE.search(key) else None
 
     async def _form(self, upload: Upload, ttl_s: int, max_bytes: int) -> Offer:
         size = upload.size_bytes
@@ -122,4 +136,4 @@ class S3Incoming:
         return {_HEADERS[name]: "true" if value is True else str(value) for name, value in sealing.items()}
 
     def _name_of(self, key: str) -> str:
-        return self._store.options.prefix + names.to_s3(key)
+        return self._store.options.prefix + key
