@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
@@ -16,10 +16,15 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Many callers, one maker per key: whoever comes while the value is being made gets the same one, or the same error."""
+    """Many callers, one maker per key: whoever comes while the value is being made gets the same one, or the same error.
 
-    def __init__(self) -> None:
+    `ends_with_callers` cancels the making once the last of them has gone away; else it goes on, for whoever comes next.
+    """
+
+    def __init__(self, *, ends_with_callers: bool = False) -> None:
         self._flights: dict[K, asyncio.Task[V]] = {}
+        self._callers: Counter[asyncio.Task[V]] = Counter()
+        self._ends_with_callers = ends_with_callers
 
     async def do(self, key: K, make: Callable[[], Awaitable[V]]) -> V:
         """The value of `make` for this key. A caller that goes away does not stop the making for the others."""
@@ -27,8 +32,21 @@ class SingleFlight(Generic[K, V]):
         if flight is None:
             flight = asyncio.ensure_future(_awaited(make))
             self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
+            flight.add_done_callback(lambda done: self._land(key, done))
+        self._callers[flight] += 1
+        try:
+            return await asyncio.shield(flight)
+        finally:
+            self._callers[flight] -= 1
+            if not self._callers[flight]:
+                del self._callers[flight]
+                if self._ends_with_callers and not flight.done():
+                    self._land(key, flight)  # whoever comes now begins anew
+                    flight.cancel()
+
+    def _land(self, key: K, flight: asyncio.Task[V]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
 
 
 async def _awaited(make: Callable[[], Awaitable[V]]) -> V:
@@ -36,7 +54,11 @@ async def _awaited(make: Callable[[], Awaitable[V]]) -> V:
 
 
 class Gate:
-    """Admits work by weight: at most `capacity` and `most` pieces at once, at most `queue` waiting, the rest is turned away."""
+    """Admits work by weight: at most `capacity` and `most` pieces at once, at most `queue` waiting, the rest is turned away.
+
+    Who waits is let in in turn, one of each party after the other, and no party has more than half of the queue while there are
+    others: one that asks for a thousand things makes itself wait, not them.
+    """
 
     def __init__(self, *, capacity: int, queue: int, most: int = 1_000_000) -> None:
         self._capacity = capacity
@@ -44,32 +66,39 @@ class Gate:
         self._inside = 0
         self._queue = queue
         self._used = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: OrderedDict[Hashable, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
 
     @asynccontextmanager
-    async def admit(self, weight: int) -> AsyncIterator[None]:
+    async def admit(self, weight: int, *, party: Hashable = None) -> AsyncIterator[None]:
         """Hold `weight` of the capacity for the block; a heavier one than the whole capacity goes in alone. Raises Busy."""
         weight = min(weight, self._capacity)
         if self._waiting or not self._fits(weight):
-            if len(self._waiting) >= self._queue:
-                raise Busy(retry_after_s=1)
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((weight, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._leave(weight)
-                else:
-                    self._waiting.remove((weight, turn))
-                    self._let_in()
-                raise
+            await self._wait(weight, party)
         else:
             self._enter(weight)
         try:
             yield
         finally:
             self._leave(weight)
+
+    async def _wait(self, weight: int, party: Hashable) -> None:
+        own = len(self._waiting.get(party, ()))
+        others = sum(map(len, self._waiting.values())) - own
+        if own + others >= self._queue or (others and own >= max(1, self._queue // 2)):
+            raise Busy(retry_after_s=1)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(party, deque()).append((weight, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave(weight)
+            else:
+                self._waiting[party].remove((weight, turn))
+                if not self._waiting[party]:
+                    del self._waiting[party]
+                self._let_in()
+            raise
 
     def _fits(self, weight: int) -> bool:
         return self._inside < self._most and self._used + weight <= self._capacity
@@ -84,8 +113,16 @@ class Gate:
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][0]):
-            weight, turn = self._waiting.pop(0)
+        while self._waiting:
+            party, queue = next(iter(self._waiting.items()))
+            weight, turn = queue[0]
+            if not self._fits(weight):
+                return  # not even by a lighter one behind it, or the heavy would wait for ever
+            queue.popleft()
+            if queue:
+                self._waiting.move_to_end(party)
+            else:
+                del self._waiting[party]
             self._enter(weight)
             turn.set_result(None)
 

@@ -85,6 +85,11 @@ class Instruments:
             ("source",),
             registry=self.registry,
         )
+        self.abandoned = Counter(
+            "safelight_deliveries_abandoned",
+            "Deliveries whose client went away before its answer.",
+            registry=self.registry,
+        )
         self.accepted = Counter("safelight_images_accepted", "Images taken in.", ("format",), registry=self.registry)
         self.accepted_bytes = Counter("safelight_accepted_bytes", "Bytes of originals taken in.", registry=self.registry)
         self.refused = Counter("safelight_refusals", "Refusals, by their stable code.", ("code",), registry=self.registry)

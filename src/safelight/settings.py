@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from safelight.domain.ids import is_id
+from safelight.memory import memory_limit
 
 PREFIX: Final = "SAFELIGHT_"
 CLIENT_NAMES: Final = frozenset({"SAFELIGHT_URL", "SAFELIGHT_API_KEY"})
@@ -31,6 +32,17 @@ def _cores() -> int:
 def listed(value: str) -> tuple[str, ...]:
     """The words of a setting that holds several, separated by commas."""
     return tuple(value.replace(",", " ").split())
+
+
+def _memory_share() -> int:
+    return max(64 * 1024**2, min(4 * 1024**3, memory_limit() // 4))
+
+
+_TOLD: Final[dict[Any, str]] = {
+    _cores: "one per core",
+    _memory_share: "a quarter of what the cgroup allows, at most 4 GiB",
+}
+"""How the reference names defaults that a machine decides."""
 
 
 def _http_url(value: str) -> str:
@@ -344,9 +356,9 @@ class DeliverySettings(_Section):
     disk_bytes: int = Field(10 * 1024**3, ge=16 * 1024**2, description="Bytes that it may take.")
     max_renders: int = Field(default_factory=_cores, ge=1, description="Renditions made on the fly at the same time.")
     render_memory_bytes: int = Field(
-        512 * 1024**2,
+        default_factory=_memory_share,
         ge=64 * 1024**2,
-        description="Decoded bytes of all those together; one that needs more is made alone.",
+        description="Bytes that making all those together may take, per process; one that needs more is made alone.",
     )
     render_s: float = Field(15.0, gt=0, description="Seconds that making one of them may take; then it is refused.")
     max_animation_pixels: int = Field(
@@ -593,7 +605,7 @@ def names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterator[t
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from names(inner, env + "__")
             continue
-        default = "one per core" if field.default_factory is not None else str(field.default)
+        default = _TOLD[field.default_factory] if field.default_factory is not None else str(field.default)
         shown = getattr(inner, "__name__", None) if isinstance(inner, type) else str(inner).replace("typing.", "")
         yield env, shown or str(inner), default, field.description or ""
 

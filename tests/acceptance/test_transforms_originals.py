@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
+import time
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -121,3 +124,20 @@ def test_the_focal_point_moves_the_cut_and_the_address(client, large):
     assert len({url.partition("v=")[2].partition("&")[0] for url in urls}) == 3
     assert "immutable" not in httpx.get(urls[0], timeout=60).headers["cache-control"], "an old address shows what is now"
     assert client.patch(f"/images/{large['id']}", json={"focal_point": {"x": 2, "y": 0}}).status_code == 400
+
+
+def test_work_ends_when_the_client_hangs_up(client, large):
+    url = urlsplit(client.post(f"/images/{large['id']}/urls", json={"transforms": ["fit=contain,q=90,w=5700.avif"]}).json()["urls"][0])
+
+    def abandoned() -> float:
+        lines = httpx.get(f"{client.base_url}/metrics", timeout=60).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("safelight_deliveries_abandoned_total"))
+
+    before = abandoned()
+    with socket.create_connection((url.hostname, url.port), timeout=60) as connection:
+        connection.sendall(f"GET {url.path}?{url.query} HTTP/1.1\r\nhost: {url.netloc}\r\n\r\n".encode())
+        time.sleep(0.3)  # long enough to have begun, far too short to be done
+    deadline = time.monotonic() + 60
+    while abandoned() == before:
+        assert time.monotonic() < deadline, "nobody noticed"
+        time.sleep(0.1)

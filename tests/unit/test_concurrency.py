@@ -148,3 +148,82 @@ def test_a_belief_ends_after_its_time_or_when_dropped():
     assert (beliefs.get("a"), beliefs.get("b")) == (1, None)
     now = 2.5
     assert beliefs.get("a") is None
+
+
+async def test_the_last_caller_who_goes_away_ends_the_making_where_that_is_wanted():
+    flights: SingleFlight[str, int] = SingleFlight(ends_with_callers=True)
+    ended: list[str] = []
+
+    async def make() -> int:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        return 1
+
+    first, second = (asyncio.create_task(flights.do("a", make)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert not ended
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    assert await flights.do("a", lambda: asyncio.sleep(0, 7)) == 7
+    assert ended == ["cancelled"]
+
+
+async def test_waiting_parties_are_let_in_in_turn():
+    gate = Gate(capacity=1, queue=20)
+    order: list[str] = []
+
+    async def visit(party: str) -> None:
+        async with gate.admit(1, party=party):
+            order.append(party)
+
+    async with gate.admit(1):
+        tasks = [asyncio.create_task(visit("greedy")) for _ in range(5)]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(visit("modest")) for _ in range(2)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+
+    assert order == ["greedy", "modest", "greedy", "modest", "greedy", "greedy", "greedy"]
+
+
+async def test_no_party_has_more_than_half_of_the_queue_while_others_wait():
+    gate = Gate(capacity=1, queue=4)
+
+    async def visit(party: str) -> str:
+        async with gate.admit(1, party=party):
+            return party
+
+    async with gate.admit(1):
+        tasks = [asyncio.create_task(visit("modest"))]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(visit("greedy")) for _ in range(5)]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert results[0] == "modest"
+    assert [type(result) for result in results[1:]] == [str, str, Busy, Busy, Busy]
+
+
+async def test_a_heavy_piece_is_not_overtaken_by_light_ones():
+    gate = Gate(capacity=10, queue=20)
+    order: list[str] = []
+
+    async def visit(name: str, weight: int) -> None:
+        async with gate.admit(weight, party=name):
+            order.append(name)
+
+    async with gate.admit(5):
+        tasks = [asyncio.create_task(visit("heavy", 10))]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(visit("light", 1))]
+        await asyncio.sleep(0)
+        assert not order
+    await asyncio.gather(*tasks)
+
+    assert order == ["heavy", "light"]

@@ -8,6 +8,7 @@ It answers GET and HEAD, checks the signature, and speaks RFC 9110's conditions 
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
@@ -15,6 +16,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 import structlog
 
+from safelight.api.client import ClientGone, while_there
 from safelight.api.client_address import client_address
 from safelight.api.conditions import disposition
 from safelight.api.problems import body_of, headers_of, status_of
@@ -24,7 +26,7 @@ from safelight.domain.accounts import Grammar
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.rates import counted_as
 from safelight.errors import BadOption, BadSignature, Missing, SafelightError
-from safelight.imaging.transform import imgproxy, thumbor
+from safelight.imaging.transform import NO_HINTS, Hints, imgproxy, thumbor
 from safelight.services.delivery import Asked, Delivered
 from safelight.services.limiter import Policy
 from safelight.wiring import Safelight
@@ -51,6 +53,7 @@ _ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"content-security-policy", b"default-src 'none'"),
+    (b"timing-allow-origin", b"*"),
 )
 _KNOWN_QUERY: Final = frozenset({"v", "kid", "exp", "sig"})
 
@@ -65,6 +68,7 @@ class DeliveryDoor:
         self._address = client_address(safelight.settings.server)
         instruments = safelight.instruments
         self._refused = instruments.refused
+        self._abandoned = instruments.abandoned
         self._seconds = {
             prefix: {status: instruments.requests.labels("GET", route, f"{status}xx") for status in (2, 3, 4, 5)}
             for prefix, route in _ROUTES.items()
@@ -73,13 +77,18 @@ class DeliveryDoor:
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer one request."""
         started = time.perf_counter()
-        status, headers, body = await self._answer(scope)
+        try:
+            async with while_there(receive):
+                status, headers, body = await self._answer(scope, started)
+        except ClientGone:
+            self._abandoned.inc()
+            return
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         self._seconds[prefix][status // 100].observe(time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _answer(self, scope: Scope, started: float) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         if scope["method"] not in ("GET", "HEAD"):
             body = body_of(405, "method_not_allowed", "Delivery answers GET and HEAD.")
             return 405, [(b"content-type", b"application/problem+json"), _ALLOWED, _length(body)], body
@@ -96,7 +105,13 @@ class DeliveryDoor:
         except Exception:
             log.exception("delivery.failed")
             return _refusal(SafelightError("The image could not be delivered."))
-        return _response(delivered, {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]})
+        asked = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["method"] == "HEAD":
+            asked.pop("range", None)  # of a GET only (RFC 9110 section 14.2)
+        status, answered, body = _response(delivered, asked)
+        took_ms = (time.perf_counter() - started) * 1000
+        answered.append((b"server-timing", f"{delivered.source};dur={took_ms:.1f}".encode()))
+        return status, answered, body
 
     def _count(self, policy: Policy, scope: Scope) -> None:
         """One delivery to this address. Raises TooMany."""
@@ -111,10 +126,13 @@ class DeliveryDoor:
         if not slash or "." not in file or "/" in file:
             raise Missing
         version, signature = _query(query_string)
-        accept = ""
+        accept, hints = "", NO_HINTS
         if file.endswith(".auto"):
             accept = ",".join(value.decode("latin-1") for name, value in headers if name == b"accept")
-        return await self._delivery.deliver(Asked(image_id, file, version, accept), signature=signature, path=path)
+        if "=auto" in file:
+            told = {name: value.decode("latin-1") for name, value in headers}
+            hints = Hints(told.get(b"sec-ch-dpr", ""), told.get(b"sec-ch-width", ""), told.get(b"save-data", ""))
+        return await self._delivery.deliver(Asked(image_id, file, version, accept, hints), signature=signature, path=path)
 
     async def _foreign(self, scope: Scope) -> Delivered:
         if scope["query_string"]:
@@ -180,8 +198,8 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
         (b"cache-control", _cache_control(found)),
         *_ALWAYS,
     ]
-    if found.varies:
-        headers.append((b"vary", b"Accept"))
+    if found.varies_by:
+        headers.append((b"vary", ", ".join(found.varies_by).encode()))
     if found.is_cut_short:
         headers.append((b"safelight-animation", b"first-frame"))
     if found.download:
@@ -206,7 +224,7 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
         part = body[start:end]
         content_range = b"bytes %d-%d/%d" % (start, end - 1, size)
         return 206, [*headers, (b"content-type", media_type), (b"content-range", content_range), _length(part)], part
-    boundary = found.etag[:32].encode()
+    boundary = secrets.token_hex(16).encode()  # not to be guessed by who made the picture
     pieces = [
         b"--%s\r\nContent-Type: %s\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%s\r\n"
         % (boundary, media_type, start, end - 1, size, body[start:end])

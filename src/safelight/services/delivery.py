@@ -31,7 +31,9 @@ from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudge
 from safelight.imaging import PRESETS, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
+    NO_HINTS,
     Gravity,
+    Hints,
     Metadata,
     Order,
     Original,
@@ -68,6 +70,7 @@ class Asked:
     file: str
     version: str | None = None
     accept: str = ""
+    hints: Hints = NO_HINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,8 @@ class Delivered:
     is_public: bool
     max_age_s: int | None
     source: str
-    varies: bool = False
-    """The format was chosen by the request's Accept."""
+    varies_by: tuple[str, ...] = ()
+    """Names of the headers of the request that took part in the choice."""
     download: str = ""
     """Name under which a browser should save it."""
     is_cut_short: bool = False
@@ -127,7 +130,7 @@ class Delivery:
     presets: Mapping[str, str] = field(default_factory=dict)
     """imgproxy's, by name."""
     cloudfront: CloudFront | None = None
-    _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=SingleFlight)
+    _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=lambda: SingleFlight(ends_with_callers=True))
 
     async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
         """The rendition. Raises Missing, BadOption, TooManyPixels, BadSignature, ExpiredSignature, Busy.
@@ -137,7 +140,7 @@ class Delivery:
         if not is_id(asked.image_id):
             raise Missing
         name, _, extension = asked.file.rpartition(".")
-        request = parse_request(asked.file) if is_transform(name) else None
+        request = parse_request(asked.file, asked.hints) if is_transform(name) else None
         if request is None:
             if extension not in FORMATS:
                 raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
@@ -182,7 +185,7 @@ class Delivery:
         request = order.request(_original(image, version), accept, max_animation_pixels=most)
         is_public = image.visibility is Visibility.PUBLIC
         delivered = await self._transformed(image, request, accept, is_public=is_public, max_age_s=max_age)
-        return replace(delivered, varies=order.wish.format is None, is_attachment=order.is_attachment)
+        return replace(delivered, varies_by=("Accept",) if order.wish.format is None else (), is_attachment=order.is_attachment)
 
     async def _look_up(self, image_id: ImageId, *, is_signed: bool) -> _Known:
         known = self.known.get(image_id)
@@ -237,7 +240,7 @@ class Delivery:
             is_public,
             max_age_s,
             source,
-            varies=request.spec.format is None and not request.is_original,
+            varies_by=(*request.varies_by, *(("Accept",) if request.spec.format is None and not request.is_original else ())),
             download=request.filename(format) if request.download else "",
             is_cut_short=settled.is_cut_short,
         )
@@ -301,7 +304,7 @@ class Delivery:
                 return body, "store"
             # A place first, then the turn: who still queues for a place keeps no other server from working.
             async with (
-                self.gate.admit(weight),
+                self.gate.admit(weight, party=key.partition("/")[0]),
                 self.turns.turn(f"render:{key}", since_s=since_s, patience_s=self.limits.render_s) as is_ours,
             ):
                 if is_ours:

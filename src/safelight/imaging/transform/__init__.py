@@ -9,6 +9,7 @@ from __future__ import annotations
 from safelight.imaging.transform.cost import estimate
 from safelight.imaging.transform.foreign import Order, Origin
 from safelight.imaging.transform.grammar import Request, is_transform, parse, parse_request
+from safelight.imaging.transform.hints import NO_HINTS, Hints
 from safelight.imaging.transform.negotiation import best_format
 from safelight.imaging.transform.original import Original, Settled, settle
 from safelight.imaging.transform.plan import Plan, Size, Source, plan
@@ -27,11 +28,13 @@ from safelight.imaging.transform.values import (
 )
 
 __all__ = [
+    "NO_HINTS",
     "Animation",
     "Fit",
     "Flip",
     "Focal",
     "Gravity",
+    "Hints",
     "Metadata",
     "Order",
     "Origin",

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from safelight.errors import BadOption
 from safelight.imaging.formats import Format
+from safelight.imaging.transform.hints import DPR, NO_HINTS, SAVE_DATA, WIDTH, Hints
 from safelight.imaging.transform.options import EXTENSIONS, NAMES
-from safelight.imaging.transform.spec import EVERYTHING, MAX_RADIUS, ORIGINAL, Spec
+from safelight.imaging.transform.spec import AUTO, EVERYTHING, MAX_RADIUS, ORIGINAL, Spec
 from safelight.imaging.transform.values import Padding, decimal
 
 MAX_TEXT: Final = 512
@@ -28,6 +29,8 @@ class Request:
     download: str = ""
     is_original: bool = False
     """The format is to be the original's."""
+    varies_by: tuple[str, ...] = ()
+    """Names of the headers that decided what the URL left open, Accept apart."""
 
     def filename(self, format: Format) -> str:
         """With the extension of the delivered format; '' where no download was asked for."""
@@ -44,8 +47,8 @@ def parse(text: str) -> Spec:
     return parse_request(text).spec
 
 
-def parse_request(text: str) -> Request:
-    """`text` is the last part of the path, decoded, extension and all. Raises BadOption."""
+def parse_request(text: str, hints: Hints = NO_HINTS) -> Request:
+    """`text` is the last part of the path, decoded, extension and all; `hints` fill in what it leaves open. Raises BadOption."""
     if len(text) > MAX_TEXT:
         raise BadOption(f"A transform has at most {MAX_TEXT} characters.", option="options")
     options, dot, extension = text.rpartition(".")
@@ -57,7 +60,8 @@ def parse_request(text: str) -> Request:
         raise BadOption("format and the extension differ.", option="format")
     download = given.pop("download", "")
     format = meant if isinstance(meant, Format) else None
-    return Request(Spec(format=format, **_scaled(given)), download, meant == ORIGINAL)
+    varies_by = _hinted(given, hints)
+    return Request(Spec(format=format, **_scaled(given)), download, meant == ORIGINAL, varies_by)
 
 
 def _read(options: str) -> dict[str, Any]:
@@ -81,12 +85,25 @@ def _read(options: str) -> dict[str, Any]:
     return given
 
 
+def _hinted(given: dict[str, Any], hints: Hints) -> tuple[str, ...]:
+    """Fill in what the text leaves to the browser; the headers that this depends on."""
+    varies_by: tuple[str, ...] = ()
+    if given.get("dpr") == AUTO:
+        given["dpr"] = hints.ratio
+        varies_by += (DPR, SAVE_DATA)
+    if given.get("width") == AUTO:
+        # In pixels of the screen already, as the browser counts them: not to be multiplied again.
+        given["width"] = hints.pixels / given.get("dpr", 1.0)
+        varies_by += (WIDTH,)
+    return varies_by
+
+
 def _scaled(given: dict[str, Any]) -> dict[str, Any]:
     """Lengths of the output times the pixel ratio, half a pixel upwards."""
     hundredths = round(100 * decimal("dpr", given.pop("dpr", 1.0), 1, 4))
 
-    def times(length: int) -> int:
-        return (length * hundredths + 50) // 100
+    def times(length: float) -> int:
+        return int((length * hundredths + 50) // 100)
 
     for name in given.keys() & {"width", "height"}:
         given[name] = times(given[name])

@@ -125,6 +125,10 @@ def _padding(text: str) -> Padding:
     return Padding(*(sides * (4 // len(sides))))
 
 
+def _or_auto(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: AUTO if text == AUTO else read(text)
+
+
 def _quality(text: str) -> int | str:
     return AUTO_QUALITY if text == AUTO else whole(text)
 
@@ -154,7 +158,15 @@ class Option:
 
 
 OPTIONS: Final = (
-    Option("width", "w", "1 to 8192", "free", "Width of the box in pixels, after `rotate` and after `dpr`.", "w=300", whole),
+    Option(
+        "width",
+        "w",
+        "1 to 8192, `auto`",
+        "free",
+        "Width of the box in pixels, after `rotate` and after `dpr`; `auto` is [what the browser tells](#client-hints).",
+        "w=300",
+        _or_auto(whole),
+    ),
     Option("height", "h", "1 to 8192", "free", "Height of the box, likewise.", "h=200", whole),
     Option(
         "fit",
@@ -293,11 +305,12 @@ OPTIONS: Final = (
     Option(
         "dpr",
         "",
-        "1 to 4",
+        "1 to 4, `auto`",
         "1",
-        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius`, `pixelate` and `blur`; two decimals.",
+        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius`, `pixelate` and `blur`; two decimals. `auto` is "
+        "[what the browser tells](#client-hints).",
         "dpr=1.5,w=300",
-        decimal,
+        _or_auto(decimal),
     ),
     Option(
         "format",

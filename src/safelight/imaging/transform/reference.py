@@ -6,6 +6,7 @@ from typing import Final
 
 from safelight.imaging.transform.apply import STEPS
 from safelight.imaging.transform.grammar import MAX_TEXT
+from safelight.imaging.transform.hints import RATIOS, STEP, WIDEST, WITHOUT
 from safelight.imaging.transform.options import EXTENSIONS, OPTIONS
 from safelight.imaging.transform.original import MAX_PLAYED_GIF_PIXELS
 from safelight.imaging.transform.plan import MAX_GIF_PIXELS, MAX_OUTPUT_PIXELS
@@ -90,6 +91,14 @@ larger one the first frame is shown, and the header `Safelight-Animation: first-
 replaced. `gravity=focal` is then that point, and without one the centre. The point is part of the URL's `v` and of the cache's key, so URLs made
 after a change are others, and nothing needs to be purged.
 
+## Client hints
+
+`dpr=auto` takes the pixel ratio from `Sec-CH-DPR`, rounded up to {ratios}, and 1 for who sends `Save-Data: on`; `width=auto` takes the width in
+pixels of the screen from `Sec-CH-Width`, rounded up to a multiple of {step}, at most {widest}, and {without} where nothing is told. Only such URLs
+answer with `Vary` by these headers. Browsers send them where the page asks: `Accept-CH: Sec-CH-DPR, Sec-CH-Width` in its own answer, and
+`Permissions-Policy: ch-dpr=("https://images.example"), ch-width=("https://images.example")` where pictures come from another host; a CDN has to
+have them in its key.
+
 ## What it costs
 
 CPU milliseconds from the master of a 12-megapixel photograph, mean of eight, least of five rounds (pyvips-binary 8.18.7, AMD EPYC), by
@@ -122,6 +131,10 @@ def page() -> str:
         max_gif=f"{MAX_GIF_PIXELS:,}",
         steps=", ".join(f"`{step}`" for step in STEPS),
         max_played=f"{MAX_PLAYED_GIF_PIXELS:,}",
+        ratios=", ".join(f"{ratio:g}" for ratio in RATIOS),
+        step=STEP,
+        widest=WIDEST,
+        without=WITHOUT,
         targets=" and ".join(f"{points:g}" for points in sorted(set(TARGET.values()))),
         sought=", ".join(f"{low} and {high} ({format.name})" for format, (low, high) in SOUGHT.items()),
     )

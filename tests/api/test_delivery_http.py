@@ -1,0 +1,131 @@
+"""The hot door as HTTP sees it: ranges, HEAD, timing, hints, and a client who goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+
+from safelight.imaging.transform.hints import RATIOS, WITHOUT, Hints
+from tests.golden.samples import decoded, encoded, scene
+
+
+async def signed(app, transform: str, data: bytes | None = None) -> str:
+    picture = data or encoded(scene(1200, 900), "JPEG")
+    made = (await app.client.post("/images", files={"file": ("a.jpg", picture)})).json()
+    return (await app.client.post(f"/images/{made['id']}/urls", json={"transforms": [transform]})).json()["urls"][0]
+
+
+async def test_ranges_of_every_kind(run):
+    async with run() as app:
+        url = await signed(app, "w=200.jpg")
+        whole = await app.client.get(url)
+        body, etag = whole.content, whole.headers["etag"]
+
+        async def get(method: str = "GET", **headers: str):
+            return await app.client.request(method, url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+        one = await get(range="bytes=10-19")
+        assert (one.status_code, one.content, one.headers["content-range"]) == (206, body[10:20], f"bytes 10-19/{len(body)}")
+        several = await get(range="bytes=0-9,20-29,-5")
+        kind, _, boundary = several.headers["content-type"].partition("; boundary=")
+        parts = several.content.split(b"--" + boundary.encode())
+        assert kind == "multipart/byteranges"
+        assert [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in parts[1:-1]] == [body[:10], body[20:30], body[-5:]]
+        assert boundary != (await get(range="bytes=0-9,20-29")).headers["content-type"].partition("; boundary=")[2]
+        assert (await get(range=f"bytes={','.join(['0-'] * 5)}")).status_code == 200, "overlapping: the whole is less"
+        assert (await get(range=f"bytes={','.join(f'{n}-{n}' for n in range(40))}")).status_code == 200, "too many"
+        assert (await get(range=f"bytes={len(body)}-")).status_code == 416
+        assert (await get(range="bytes=0-9", if_range=etag)).status_code == 206
+        assert (await get(range="bytes=0-9", if_range='"another"')).status_code == 200
+        assert (await get(range="bytes=0-9", if_none_match=etag)).status_code == 304
+        head = await get("HEAD", range="bytes=0-9")
+        assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(body)), b"")
+
+
+async def test_timing_is_told_to_whoever_embeds_the_picture(run):
+    async with run() as app:
+        url = await signed(app, "w=200.jpg")
+        first, second = await app.client.get(url), await app.client.get(url)
+
+        assert first.headers["server-timing"].startswith("rendered;dur=")
+        assert second.headers["server-timing"].startswith("memory;dur=")
+        assert second.headers["timing-allow-origin"] == "*"
+
+
+async def test_the_browser_decides_what_the_url_leaves_to_it_and_nothing_else_varies(run):
+    async with run() as app:
+        url = await signed(app, "h=3000,w=auto.webp")
+
+        async def width(**hints: str) -> int:
+            answer = await app.client.get(url, headers={name.replace("_", "-"): value for name, value in hints.items()})
+            assert answer.headers["vary"] == "Sec-CH-Width"
+            return decoded(answer.content).width
+
+        assert await width(sec_ch_width="301") == 320
+        assert await width() == 1200
+        assert await width(sec_ch_width="nonsense") == 1200
+        ratio = await signed(app, "dpr=auto,w=100.auto", encoded(scene(800, 600), "JPEG"))
+        for dpr, save, wide in (("1.9", "off", 200), ("3", "on", 100), ("9", "", 300), ("", "", 100)):
+            answer = await app.client.get(ratio, headers={"sec-ch-dpr": dpr, "save-data": save})
+            assert decoded(answer.content).width == wide
+            assert answer.headers["vary"] == "Sec-CH-DPR, Save-Data, Accept"
+        plain = await app.client.get(await signed(app, "w=100.webp", encoded(scene(500, 400), "JPEG")), headers={"sec-ch-dpr": "3"})
+        assert "vary" not in plain.headers
+
+
+@pytest.mark.parametrize("text", ("", "nan", "-1", "1e9", "0", "９", "1" * 400, "on", "2;q=1"))
+def test_a_hint_that_makes_no_sense_was_not_given(text):
+    assert Hints(dpr=text).ratio in RATIOS
+    assert Hints(width=text).pixels in {WITHOUT} or text == ""
+
+
+async def test_a_client_who_goes_away_ends_the_work(run, monkeypatch):
+    """The door is asked as a server asks it, since httpx never hangs up."""
+    async with run() as app:
+        url = urlsplit(await signed(app, "w=220.avif"))
+        started, ended, going = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slow(*_args: object) -> bytes:
+            started.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                ended.set()
+                raise
+            return b""
+
+        monkeypatch.setattr(type(app.safelight.delivery), "_made", slow)
+        sent: list[object] = []
+        messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, object]:
+            if messages:
+                return messages.pop()
+            await going.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: object) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": url.path, "query_string": url.query.encode(), "headers": [], "client": None}
+        door = asyncio.create_task(app.client._transport.app(scope, receive, send))
+        async with asyncio.timeout(60):
+            await started.wait()
+            going.set()
+            await door
+            await ended.wait()
+
+        assert not sent
+        assert "safelight_deliveries_abandoned_total 1.0" in (await app.client.get("/metrics")).text
+        monkeypatch.undo()
+        assert (await app.client.get(url.geturl())).status_code == 200
+
+
+async def test_a_transform_that_takes_too_long_is_refused(run):
+    async with run({"delivery": {"render_s": 0.000001}}) as app:
+        for transform in ("w=200.webp", "fit=contain,icc=keep,pg=1,w=150.webp"):
+            answer = await app.client.get(await signed(app, transform, encoded(scene(900, 700), "PNG")))
+
+            assert (answer.status_code, answer.json()["code"]) == (422, "decode_budget_exceeded")
