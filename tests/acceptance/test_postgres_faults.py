@@ -116,7 +116,7 @@ async def test_calls_that_run_while_the_server_goes_and_comes_back_are_kept_or_r
         await asyncio.to_thread(come_back, server)
         back = time.monotonic()
         while any(load.last_answer < back for load in loads.values()):
-            assert time.monotonic() - back < 10, {call.__name__: load.last_answer - back for call, load in loads.items()}
+            assert time.monotonic() - back < 60, {call.__name__: load.last_answer - back for call, load in loads.items()}
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)
         for load in loads.values():
@@ -164,7 +164,7 @@ async def test_a_frozen_server_keeps_no_call_past_its_deadline_and_is_forgiven(s
         server.resume()
 
         assert max(took_s) < DEADLINE_S
-        assert again_s < 5  # the second call meets a connection that cannot be made
+        assert again_s < DEADLINE_S  # the second call meets a connection that cannot be made
         began = time.monotonic()
         await asyncio.sleep(0.5)
         for part in (catalog, search, workflows):
@@ -172,7 +172,7 @@ async def test_a_frozen_server_keeps_no_call_past_its_deadline_and_is_forgiven(s
         await images_in(catalog, make_image(tenant.id))
         await workflows.start("flow", "r2", {"run": "r2"}, is_urgent=True)
         assert (await ended(workflows, "r2")).state is RunState.DONE
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
 
 
 async def test_a_server_that_was_restarted_while_nobody_asked_is_noticed_by_nobody(server):

@@ -22,7 +22,7 @@ from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY, SeaweedFS
 
 NUMBERS = itertools.count()
 ATTEMPT_S, DEADLINE_S = 1.0, 2.2
-LATE_S = 1.0
+LATE_S = 10.0
 """What a busy machine may add to a deadline."""
 LARGE = 20 * 1024 * 1024 + 3
 
@@ -374,7 +374,7 @@ async def refused(options):
     began = time.monotonic()
     with pytest.raises(WrongState) as raised:
         await S3Store(options).open()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert SECRET_KEY not in raised.value.detail
     yield raised.value.detail
 

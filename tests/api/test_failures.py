@@ -42,7 +42,7 @@ def impatient(folder, attempts):
     return engine
 
 
-async def eventually(ask, wanted, within_s=10.0):
+async def eventually(ask, wanted, within_s=60.0):
     """What `ask` tells, as soon as it is what was wanted."""
     told = None
     for _ in range(int(within_s / 0.05)):

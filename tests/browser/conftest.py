@@ -31,7 +31,7 @@ addEventListener("securitypolicyviolation", (event) =>
 """
 
 
-def until(page: Page, condition: str, *, within_s: float = 15.0) -> None:
+def until(page: Page, condition: str, *, within_s: float = 60.0) -> None:
     """Wait for a JavaScript condition. (`page.wait_for_function` polls by eval, which the page's policy forbids.)"""
     deadline = time.monotonic() + within_s
     while not page.evaluate(condition):

@@ -32,7 +32,7 @@ def library(server: Server) -> dict[str, dict]:
     """Four real photographs with words, by file name; the index knows them all."""
     records = put(server, *((name, REAL[name].read_bytes(), words) for name, words in WORDS.items()))
     with server.client() as client:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while client.get("/images/search").json()["total"] < len(WORDS) and time.monotonic() < deadline:
             time.sleep(0.1)
     return {record["file_name"]: record for record in records}

@@ -517,10 +517,10 @@ class TestPositions:
 class TestTurns:
     async def test_waiters_come_in_order_and_those_who_give_up_are_passed_over(self):
         turns, order = Turns(1), []
-        await turns.take(timeout_s=1)
+        await turns.take(timeout_s=30)
 
         async def wait(name):
-            await turns.take(timeout_s=5)
+            await turns.take(timeout_s=30)
             order.append(name)
             turns.give()
 
@@ -535,7 +535,7 @@ class TestTurns:
 
     async def test_waiting_too_long_is_unavailable_and_takes_nothing(self):
         turns = Turns(1)
-        await turns.take(timeout_s=1)
+        await turns.take(timeout_s=30)
         with pytest.raises(BackendUnavailable):
             await turns.take(timeout_s=0.01)
         turns.give()
@@ -545,8 +545,8 @@ class TestTurns:
     async def test_being_cancelled_at_the_moment_of_the_turn_passes_it_on(self):
         turns = Turns(1)
         for _ in range(50):
-            await turns.take(timeout_s=1)
-            task = asyncio.create_task(turns.take(timeout_s=1))
+            await turns.take(timeout_s=30)
+            task = asyncio.create_task(turns.take(timeout_s=30))
             await asyncio.sleep(0)
             turns.give()
             task.cancel()

@@ -115,7 +115,7 @@ class TestStarting:
             took_s = time.monotonic() - began
             other.rollback()
 
-        assert 3.5 < took_s < 8
+        assert 3.5 < took_s < 60
         assert postgres.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'", name_of(postgres_url)) == [(0,)]
         assert (await catalog.migrate())[-1] == HEAD
 
@@ -295,7 +295,7 @@ class TestFailing:
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT pg_sleep(20)")
 
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
         assert connection.closed
 
     def test_threads_that_wait_for_connections_of_one_pool_all_get_one(self, postgres):

@@ -136,7 +136,7 @@ class TestDbosWorkflows(WorkflowsContract):
                     for thread in threading.enumerate()
                 )
             ),
-            within_s=5.0,
+            within_s=30.0,
         )
 
     async def test_dbos_keeps_quiet_and_adds_no_handler(self, opened, caplog, capfd):
@@ -251,7 +251,7 @@ class TestDbosWorkflows(WorkflowsContract):
         await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
         await until(lambda: stage.of("r1") == ["one"])
 
-        await asyncio.wait_for(engine.close(), 5.0)
+        await asyncio.wait_for(engine.close(), 30.0)
         let_go.set()
         await engine.open()
         run = await ended(engine, "r1")

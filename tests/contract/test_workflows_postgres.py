@@ -95,7 +95,7 @@ class TestDbosWorkflowsOnPostgres(WorkflowsContract):
             end_sessions(postgres, url)
             other.close()
             other_slot = other.hold()
-        await until(lambda: held_slots(postgres, url) == 2, within_s=10)
+        await until(lambda: held_slots(postgres, url) == 2, within_s=60)
         await asyncio.sleep(1.0)
         await engine.start("flow", "r2", {"run": "r2"}, is_urgent=True)
         await until(lambda: "one" in stage.of("r2"))

