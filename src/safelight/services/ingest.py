@@ -217,18 +217,16 @@ class Ingest:
         log.info("image.replaced", image_id=image.id, version=version.number, size_bytes=version.size_bytes)
         return replaced
 
-    async def outcome(self, tenant: TenantId, image_id: ImageId) -> Image:
-        """The image as it is now. A rejected one is removed and its reason raised, as if it had been refused at the door."""
-        async with self.catalog.tenant(tenant) as records:
-            image = await records.images.get(image_id)
+    async def outcome(self, image: Image) -> Image:
+        """The image. A rejected one is removed and its reason raised, as if it had been refused at the door."""
         if image.status is not Status.REJECTED or image.problem is None:
             return image
         try:
-            async with self.catalog.tenant(tenant, writes=True) as records:
-                await records.images.remove(image_id)
-                await records.emit(ImagePurged(tenant, image_id, image.version, image.revision))
+            async with self.catalog.tenant(image.tenant, writes=True) as records:
+                await records.images.remove(image.id)
+                await records.emit(ImagePurged(image.tenant, image.id, image.version, image.revision))
         except Missing:
-            log.info("image.already_removed", image_id=image_id)
+            log.info("image.already_removed", image_id=image.id)
         await self.originals.purge(image.prefix)
         self.relay.nudge()
         raise by_code(image.problem.code, image.problem.detail)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
@@ -20,6 +21,8 @@ from safelight.ports.workflows import Workflows
 from safelight.services.remembered import Remembered
 
 log = structlog.get_logger()
+
+BATCH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Relay:
     async def relay(self) -> int:
         """Start what the outbox holds; how many events that was."""
         async with self.catalog.directory() as directory:
-            untold = await directory.untold(limit=200)
+            untold = await directory.untold(limit=BATCH)
         if not untold:
             return 0
         for told in untold:
@@ -61,7 +64,7 @@ class Relay:
         while True:
             self._nudged.clear()
             try:
-                while await self.relay():
+                while await self.relay() == BATCH:
                     pass
             except Exception:
                 log.exception("relay.failed")

@@ -110,7 +110,7 @@ async def create(request: Request, hall: Hall, actor: Asking) -> Response:
             with hall.ingest.at_hand.lend(image.original_key, form.fd):
                 image = await hall.library.settled(actor, image.id, patience(request, hall.settings.ingest.wait_s))
     if accepted.is_new:
-        image = await hall.ingest.outcome(actor.tenant, image.id)
+        image = await hall.ingest.outcome(image)
         status = 201 if image.status is Status.READY else 202
         hall.instruments.accepted.labels(image.media_type).inc()
         hall.instruments.accepted_bytes.inc(image.size_bytes)

@@ -74,7 +74,7 @@ async def complete(request: Request, hall: Hall, actor: Asking, id: str) -> Resp
     try:
         image = await hall.library.settled(actor, upload.image, patience(request, hall.settings.ingest.wait_s))
         if is_new:
-            image = await hall.ingest.outcome(actor.tenant, image.id)
+            image = await hall.ingest.outcome(image)
     except Missing:
         # Another completion has found it refused; it says so in the upload before long.
         said(await hall.uploads.get(actor, upload.id))
