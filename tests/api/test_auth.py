@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
+from dataclasses import replace
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from safelight.adapters.search.memory import MemorySearch
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.workflows.memory import MemoryWorkflows
 from safelight.errors import WrongState
+from safelight.flows import Retry
 from safelight.services.signin import Grant
+from tests.servers.smtp import Sink
 
 GOOD, BETTER = "umbrella-seventeen-kites", "quiet harbour / 41 lanterns"
 ADA = "ada@example.org"
@@ -32,13 +36,14 @@ def start(run):
     """With everything in memory, for the sake of a quick start; the acceptance tests do the same over files and servers."""
     catalog = MemoryCatalog()
 
-    def start(settings=None):
+    def start(settings=None, **overrides):
         parts = {
             "originals": MemoryStorage(),
             "renditions": MemoryStorage(),
             "catalog": catalog,
             "search": MemorySearch(),
             "workflows": MemoryWorkflows,
+            **overrides,
         }
         return run(open_house() if settings is None else settings, **parts)
 
@@ -452,7 +457,6 @@ class TestSessions:
             assert refusal(changing) == (403, "forbidden")
 
     async def test_a_suspended_user_comes_in_no_more(self, start):
-        from dataclasses import replace
         from datetime import UTC, datetime
 
         async with start() as app:
@@ -528,3 +532,53 @@ class TestPasswords:
                 credential, _ = await directory.people.by_email("default", ADA)
             assert ",t=2," in credential.password_hash
             await signed_in(app)
+
+
+def impatient(bound):
+    """The same flows without rests."""
+    quick = {
+        name: replace(flow, steps=tuple(replace(step, retry=Retry(attempts=1)) for step in flow.steps))
+        for name, flow in bound.flows.items()
+    }
+    return MemoryWorkflows(replace(bound, flows=quick))
+
+
+class TestTheMailServer:
+    @pytest.fixture
+    def port(self):
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            return held.getsockname()[1]
+
+    async def test_what_was_given_up_while_it_was_away_is_sent_by_the_clock_when_it_answers(self, start, tmp_path, port):
+        settings = {**open_house(), "mail": {"host": "127.0.0.1", "port": port, "security": "none"}}
+        async with start(settings, workflows=impatient) as app:
+            await post(app, "/signup", email=ADA, password=GOOD)
+            async with asyncio.timeout(60):
+                while not (dead := (await app.client.get("/admin/failures")).json()["failures"]):
+                    await asyncio.sleep(0.02)
+            assert GOOD not in str(dead) and ADA not in str(dead)
+            resend = next(chore for name, _, chore in app.safelight.chores if name == "resend_mail")
+            assert await resend() == 0
+
+            with Sink(tmp_path, port=port) as sink:
+                assert await resend() == 1
+                async with asyncio.timeout(60):
+                    while not sink.messages:
+                        await asyncio.sleep(0.02)
+                assert (await post(app, "/verify", token=token_of(sink.messages[0]))).status_code == 204
+            assert (await app.client.get("/admin/failures")).json()["failures"] == []
+
+    async def test_a_recipient_who_is_refused_for_good_is_no_dead_letter_and_no_answer(self, start, tmp_path, port):
+        settings = {**open_house(), "mail": {"host": "127.0.0.1", "port": port, "security": "none"}}
+        with Sink(tmp_path, port=port) as sink:
+            sink.refuses = {ADA: "550 5.1.1 No such mailbox"}
+            async with start(settings) as app:
+                assert (await post(app, "/signup", email=ADA, password=GOOD)).status_code == 202
+                await post(app, "/signup", email="bob@example.org", password=GOOD)
+                async with asyncio.timeout(60):
+                    while not sink.messages or "refused" not in str(app.safelight.instruments.mails._metrics):
+                        await asyncio.sleep(0.02)
+
+                assert [message["to"] for message in sink.messages] == ["bob@example.org"]
+                assert (await app.client.get("/admin/failures")).json()["failures"] == []
