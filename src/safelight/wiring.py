@@ -387,6 +387,25 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     )
 
 
+async def rehearse(settings: Settings) -> None:
+    """Connect to whatever is kept elsewhere and let go again, so that what is wrong with the settings is told before anything begins.
+
+    In a process of its own: the drivers' threads do not survive the fork of the workers. Raises what opening raises.
+    """
+    from safelight.adapters.workflows.stores import store_at
+
+    kept = _kept(settings)
+    await kept.part.open()
+    await kept.part.close()
+    if not settings.is_embedded:
+        await _catalog(settings).plan()
+    search = _search(settings)
+    await search.open()
+    await search.close()
+    if settings.workflows_url != "sqlite":
+        await asyncio.to_thread(store_at(settings.workflows_url).slots().held)
+
+
 def _gives_up(
     development: Development, instruments: Instruments
 ) -> Callable[[str, Mapping[str, object], BaseException], Awaitable[None]]:

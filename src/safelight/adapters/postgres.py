@@ -7,7 +7,10 @@ out before it is used, without a round trip, so a server that was restarted mean
 
 from __future__ import annotations
 
+import re
 import select
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, TypeVar
@@ -19,7 +22,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool
 
-from safelight.errors import BadField
+from safelight.errors import BackendUnavailable, BadField, WrongState
 
 T = TypeVar("T")
 
@@ -183,3 +186,31 @@ def _require_alive(connection: psycopg.Connection[Any], _record: object, _proxy:
     """The pool puts another connection in the place of one that has ended."""
     if is_over(connection):
         raise DisconnectionError
+
+
+@contextmanager
+def starting(url: str, setting: str) -> Iterator[None]:
+    """Round what connects at the start: a server that does not let us in, or is not there, is told with the setting that names it."""
+    try:
+        yield
+    except BackendUnavailable as error:
+        said = str(error.__cause__)
+        named = conninfo_to_dict(url)
+        where = f"PostgreSQL at {named.get('host', 'its socket')}:{named.get('port', 5432)}"
+        if _REFUSED.search(said):
+            raise WrongState(
+                f"{where} does not let {named.get('user', 'this user')} in. Correct user or password in {setting}."
+            ) from error
+        if _NO_DATABASE.search(said):
+            raise WrongState(f"{where} has no database {named['dbname']}. Create it, or correct {setting}.") from error
+        if _NO_RIGHT.search(said):
+            raise WrongState(
+                f"{where} does not let {named.get('user', 'this user')} make tables ({setting}); see its GRANTs."
+            ) from error
+        raise BackendUnavailable(f"{where} does not answer ({setting}).") from error
+
+
+# libpq gives no SQLSTATE for a connection that was refused, only the server's words, whose beginning is the same in all releases.
+_REFUSED: Final = re.compile(r"authentication failed|no password supplied|role \"[^\"]*\" does not exist|no pg_hba.conf entry")
+_NO_DATABASE: Final = re.compile(r"database \"[^\"]*\" does not exist")
+_NO_RIGHT: Final = re.compile(r"InsufficientPrivilege|permission denied")

@@ -6,10 +6,12 @@ import asyncio
 import ctypes
 import gc
 import os
+import pickle
 import re
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from safelight.errors import BadField, Conflict
+from safelight.errors import BadField, Conflict, SafelightError
 from safelight.settings import Settings, unknown_names
 
 DataDir = Annotated[Path | None, Parameter(help="Folder for everything that is kept. Default: ./safelight-data.")]
@@ -89,6 +91,7 @@ def serve(
     configure_logging(level=chosen.log.level, is_json=chosen.log.format == "json")
     with claimed(chosen.data_dir):
         _check_port(chosen)
+        _rehearse(chosen)
         token = asyncio.run(_prepare(chosen))
         _greet(chosen, token, as_json=json)
         _listen(chosen)
@@ -105,6 +108,33 @@ def _check_port(chosen: Settings) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise Conflict(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
+
+
+def _rehearse(chosen: Settings) -> None:
+    """Try every backend in a process of its own, before this one has threads. Raises what was raised there."""
+    from safelight.wiring import rehearse
+
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            asyncio.run(rehearse(chosen))
+            status = 0
+        except SafelightError as error:
+            os.write(writes, pickle.dumps(error))
+        except BaseException:  # noqa: BLE001 (nothing of the parent's may run in here)
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as answer:
+        told = answer.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if told:
+        raise pickle.loads(told)  # noqa: S301 (from a process that was this one a moment ago)
+    if status:
+        raise SafelightError(f"The backends could not be tried (exit code {status}).")
 
 
 async def _prepare(chosen: Settings) -> str | None:

@@ -82,6 +82,10 @@ class Database(Protocol):
         """Whether a row points to one that is not there, rather than repeating a key."""
         ...
 
+    def starting(self) -> AbstractContextManager[object]:
+        """A context for what connects at the start: what keeps it from connecting is told with the setting to look at."""
+        ...
+
     def count_on(self, connection: Connection, table: str, column: str) -> None:
         """After rows came with numbers of their own: the next number is a new one."""
         ...
@@ -171,6 +175,10 @@ class Sqlite:
     def names_missing_parent(self, error: IntegrityError) -> bool:
         """Whether a row points to one that is not there, rather than repeating a key."""
         return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+
+    def starting(self) -> AbstractContextManager[object]:
+        """Nothing to do: what is wrong with a file, `prepare` tells."""
+        return nullcontext()
 
     def count_on(self, connection: Connection, table: str, column: str) -> None:
         """Nothing to do: AUTOINCREMENT looks at the highest number that ever was."""
@@ -298,6 +306,10 @@ class Postgres:
     def names_missing_parent(self, error: IntegrityError) -> bool:
         """Foreign key violation, SQLSTATE 23503."""
         return getattr(error.orig, "sqlstate", None) == "23503"
+
+    def starting(self) -> AbstractContextManager[object]:
+        """Wrong passwords, missing databases and absent servers are told apart."""
+        return self._postgres.starting(self._url, "SAFELIGHT_CATALOG__URL")
 
     def count_on(self, connection: Connection, table: str, column: str) -> None:
         """The sequence goes on behind the highest number; without numbers it stays."""

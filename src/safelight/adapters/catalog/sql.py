@@ -177,7 +177,7 @@ class SqlCatalog:
             threads=ThreadPoolExecutor(self._readers + self._database.writers, thread_name_prefix="catalog"),
         )
         try:
-            with told_as_ours(self._database), connected.readers.connect() as connection:
+            with self._database.starting(), told_as_ours(self._database), connected.readers.connect() as connection:
                 require_current(connection)
                 if self._is_whole:
                     _require_whole(connection)
@@ -195,7 +195,7 @@ class SqlCatalog:
         self._database.prepare()
         engine = self._database.migrator()
         try:
-            with told_as_ours(self._database), engine.begin() as connection:
+            with self._database.starting(), told_as_ours(self._database), engine.begin() as connection:
                 if _revision(connection) == HEAD:
                     return []
                 # Alembic takes a quarter of a second to import, and most starts have nothing to migrate.
@@ -213,7 +213,7 @@ class SqlCatalog:
         else:
             engine = self._database.readers(1)
             try:
-                with told_as_ours(self._database), engine.connect() as connection:
+                with self._database.starting(), told_as_ours(self._database), engine.connect() as connection:
                     revision = _revision(connection)
             finally:
                 engine.dispose()

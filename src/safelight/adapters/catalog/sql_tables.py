@@ -125,7 +125,7 @@ class SqlTables:
         if self._engines is None:
             engines = self._database.readers(1), self._database.writer()
             try:
-                with told_as_ours(self._database), engines[0].connect() as connection:
+                with self._database.starting(), told_as_ours(self._database), engines[0].connect() as connection:
                     require_current(connection)
             except BaseException:
                 for engine in engines:

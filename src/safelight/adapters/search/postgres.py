@@ -202,7 +202,7 @@ class PostgresSearch:
             ThreadPoolExecutor(self._writers, thread_name_prefix="search-writer"),
         )
         try:
-            with _told_as_ours(), opened.writers.begin() as connection:
+            with postgres.starting(self._url, "SAFELIGHT_SEARCH__URL"), _told_as_ours(), opened.writers.begin() as connection:
                 _prepare(connection)
         except BaseException:
             _disconnect(opened)
