@@ -128,14 +128,22 @@ class TestStarting:
 
         assert "secret" not in str(refusal.value)
 
-    @pytest.mark.parametrize("database", ["nowhere", "closed port"])
-    async def test_a_database_that_cannot_be_reached_is_unavailable(self, postgres, database):
-        url = postgres.url("nowhere") if database == "nowhere" else "postgresql://postgres@127.0.0.1:1/d"
-        catalog = SqlCatalog(url, secrets=KEY)
+    @pytest.mark.parametrize(
+        ("place", "error", "said"),
+        (
+            ("127.0.0.1:1/d", BackendUnavailable, "127.0.0.1:1 does not answer"),
+            ("{here}/nowhere", WrongState, "no database nowhere"),
+        ),
+        ids=("a closed port", "no such database"),
+    )
+    async def test_what_cannot_be_connected_to_is_told_with_its_setting(self, postgres, place, error, said):
+        catalog = SqlCatalog("postgresql://postgres:hush@" + place.format(here=f"127.0.0.1:{postgres.port}"), secrets=KEY)
 
         for call in (catalog.open, catalog.migrate, catalog.plan):
-            with pytest.raises(BackendUnavailable):
+            with pytest.raises(error, match=said) as raised:
                 await call()
+            assert "SAFELIGHT_CATALOG__URL" in raised.value.detail
+            assert "hush" not in raised.value.detail
 
 
 class TestSchema:
