@@ -80,7 +80,7 @@ class Front:
     def __init__(self, safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> None:
         self.api = create_api(safelight, works=works, console=console)
         self._delivery = DeliveryDoor(safelight)
-        self._edge = Edge(Rated(self.api, safelight), safelight.instruments)
+        self._edge = Edge(Rated(self.api, safelight), safelight.instruments, body_idle_s=safelight.settings.server.body_idle_s)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""

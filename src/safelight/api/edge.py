@@ -1,13 +1,19 @@
-"""Round every API request, as one plain ASGI callable: correlation id, one canonical log line, figures, security headers."""
+"""Round every API request, as one plain ASGI callable: correlation id, canonical log line, figures, security headers, a bound on bodies.
+
+The framework's own bound answers in plain text, so it is not used.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import structlog
+from starlette.exceptions import HTTPException
 
 from safelight.api.problems import body_of
 from safelight.domain.ids import new_id
@@ -18,6 +24,10 @@ log = structlog.get_logger("safelight.access")
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 
+SMALL_BYTES: Final = 256 * 1024
+"""The body of a request that is read into memory: more than any record can hold."""
+_STREAMED: Final = re.compile(r"/images|/images/[^/]+/original|/(?:events|incoming|tus)/.*")
+"""Routes that take larger ones, and bound them themselves."""
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -29,8 +39,9 @@ _SECURITY: Final = (
 class Edge:
     """Wraps the API; delivery has its own door and does without."""
 
-    def __init__(self, app: App, instruments: Instruments) -> None:
+    def __init__(self, app: App, instruments: Instruments, *, body_idle_s: float) -> None:
         self._app = app
+        self._body_idle_s = body_idle_s
         self._requests = instruments.requests
         self._in_flight = instruments.in_flight
         self._refused = instruments.refused
@@ -58,7 +69,7 @@ class Edge:
         state = scope.setdefault("state", {})
         with structlog.contextvars.bound_contextvars(request_id=request_id.decode()):
             try:
-                await self._app(scope, receive, send_marked)
+                await self._app(scope, self._bounded(scope, receive), send_marked)
             except Exception:
                 log.exception("request.crashed", method=scope["method"], path=scope["path"])
                 if status == 0:
@@ -78,3 +89,31 @@ class Edge:
                     log.info(
                         "request", method=scope["method"], route=route, status=status, took_ms=round(took * 1000, 1), code=code
                     )
+
+    def _bounded(self, scope: Scope, receive: Any) -> Callable[[], Awaitable[MutableMapping[str, Any]]]:
+        """The body, of bounded size unless the route streams it, and from a client that counts as gone when it stops half-way."""
+        limit = math.inf if _STREAMED.fullmatch(scope["path"]) else SMALL_BYTES
+        told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        left = limit - int(told[:20]) if told.isdigit() else limit
+        came = 0
+        is_complete = False
+
+        async def receive_in_time() -> MutableMapping[str, Any]:
+            nonlocal came, is_complete
+            if left < 0:
+                raise HTTPException(413, f"The body has at most {SMALL_BYTES} bytes.")
+            if is_complete:  # what comes now is its hanging up, which may take as long as it likes
+                message: MutableMapping[str, Any] = await receive()
+                return message
+            try:
+                async with asyncio.timeout(self._body_idle_s):
+                    message = await receive()
+            except TimeoutError:
+                message = {"type": "http.disconnect"}
+            is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+            came += len(message.get("body", b""))
+            if came > limit:
+                raise HTTPException(413, f"The body has at most {SMALL_BYTES} bytes.")
+            return message
+
+        return receive_in_time
