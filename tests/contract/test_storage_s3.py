@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from safelight.adapters.storage.s3 import S3Options, S3Store
-from safelight.errors import AlreadyExists, BadRequest
+from safelight.errors import AlreadyExists, BadRequest, Missing
 from safelight.testing.contracts.storage import StorageContract, all_of
 from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
@@ -189,6 +189,68 @@ async def test_a_large_put_cancelled_at_any_moment_leaves_nothing_behind(store, 
         pass
 
     assert len(await store.bucket("originals").versions("t/a")) == (not is_cancelled)
+    assert uploads(seaweedfs, options.originals_bucket) == []
+
+
+PHASES = ("create multipart", "upload part", "complete multipart")
+
+
+@pytest.mark.parametrize("is_answered", (False, True), ids=("as it is sent", "as it is answered"))
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_large_put_cancelled_amid_any_of_its_requests_leaves_nothing_behind(
+    store, seaweedfs, options, monkeypatch, phase, is_answered
+):
+    call = store.connection.call
+
+    async def cancelling(what, attempt, **more):
+        async def one():
+            if what == phase and not is_answered:
+                task.cancel()
+            result = await attempt()
+            if what == phase and is_answered:
+                task.cancel()
+            return result
+
+        return await call(what, one, **more)
+
+    monkeypatch.setattr(store.connection, "call", cancelling)
+    task = asyncio.create_task(store.bucket("originals").put("t/a", secrets.token_bytes(LARGE)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await store.bucket("originals").versions("t/a") == []
+    assert uploads(seaweedfs, options.originals_bucket) == []
+
+
+@pytest.mark.parametrize("forgets", (False, True), ids=("the server remembers", "the server forgets"))
+@pytest.mark.parametrize("size", (1000, LARGE), ids=("one request", "parts"))
+async def test_a_put_cancelled_when_the_answer_to_its_last_request_was_lost_leaves_nothing_behind(
+    store, seaweedfs, options, monkeypatch, size, forgets
+):
+    """AWS answers a repeated completion like the first one, but not for ever; others know of no such upload any more."""
+    call, lost = store.connection.call, 0
+
+    async def losing(what, attempt, **more):
+        async def one():
+            nonlocal lost
+            if what == "complete multipart" and lost and forgets:
+                raise Missing
+            result = await attempt()
+            if what in {"put", "complete multipart"} and not lost:
+                lost += 1
+                task.cancel()
+                raise ConnectionResetError("the answer is lost")
+            return result
+
+        return await call(what, one, **more)
+
+    monkeypatch.setattr(store.connection, "call", losing)
+    task = asyncio.create_task(store.bucket("originals").put("t/a", secrets.token_bytes(size)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert lost == 1
+    assert await store.bucket("originals").versions("t/a") == []
     assert uploads(seaweedfs, options.originals_bucket) == []
 
 

@@ -325,21 +325,15 @@ class S3Storage:
         *,
         is_new: bool,
     ) -> str:
-        upload = Multipart(connection, self._bucket, name)
-        try:
-            return await upload.send(
-                payload,
-                is_new=is_new,
-                ContentType=media_type,
-                CacheControl=self._store.options.cache_control(self._name),
-                Metadata=headers,
-                **connection.sealing(self._name),
-            )
-        except (AlreadyExists, Missing):
-            # A repeated completion finds its own object in the way, or its upload gone.
-            if (version := await self._own(name, headers)) is not None:
-                return version
-            raise
+        return await Multipart(connection, self._bucket, name).send(
+            payload,
+            is_new=is_new,
+            own=lambda: self._own(name, headers),
+            ContentType=media_type,
+            CacheControl=self._store.options.cache_control(self._name),
+            Metadata=headers,
+            **connection.sealing(self._name),
+        )
 
     async def _own(self, name: str, headers: Mapping[str, str]) -> str | None:
         """The version on top, when it is the one that this put has written."""

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import structlog
 
 from safelight.adapters.storage.s3.connection import finished, settled
-from safelight.errors import BackendUnavailable
+from safelight.errors import AlreadyExists, BackendUnavailable, Missing
 from safelight.ports.storage import Body
 
 if TYPE_CHECKING:
@@ -125,8 +125,11 @@ class Multipart:
     bucket: str
     name: str
 
-    async def send(self, payload: Payload, *, is_new: bool, **arguments: Any) -> str:
-        """The new version. `arguments` are botocore's for the object. Raises AlreadyExists when it must be new and is not."""
+    async def send(self, payload: Payload, *, is_new: bool, own: Callable[[], Awaitable[str | None]], **arguments: Any) -> str:
+        """The new version. `arguments` are botocore's for the object, `own` tells the version on top when it is this one.
+
+        Raises AlreadyExists when it must be new and is not.
+        """
         client = self.connection.client
         address = {"Bucket": self.bucket, "Key": self.name}
 
@@ -152,6 +155,12 @@ class Multipart:
                         **address, UploadId=upload_id, MultipartUpload={"Parts": parts}, **condition
                     ),
                 )
+            except (AlreadyExists, Missing):
+                # A repeated completion finds its own object in the way, or its upload gone.
+                if (version := await own()) is not None:
+                    return version
+                await self._abort(upload_id)
+                raise
             except BaseException:
                 await self._abort(upload_id)
                 raise
