@@ -83,6 +83,10 @@ $(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
 	@touch $@
 
 .PHONY: test-browser
+.PHONY: test-tus
+test-tus: $(VENV)/.dev ## 100 resumable uploads through servers that are killed (TUS_FILES=n)
+	@TUS_FILES=$${TUS_FILES:-100} $(BIN)/pytest tests/acceptance/test_tus.py -k killed
+
 test-browser: $(VENV)/.browser | $(CHROMIUM) ## The gallery and /docs in a real Chromium, which is installed when it is missing
 	@$(BIN)/pytest -o addopts="--strict-markers --strict-config --import-mode=importlib -ra" tests/browser $(ARGS)
 

@@ -42,6 +42,9 @@ def endpoints() -> str:
         for method, operation in operations.items():
             first = operation.get("description", operation.get("summary", "")).split("\n")[0]
             lines.append(f"| {method.upper()} | `{path}` | {first} |")
+    lines.append("| POST | `/tus/` | Create a resumable upload, tus 1.0; the answer's `Location` takes its bytes. |")
+    lines.append("| HEAD, PATCH, DELETE | `/tus/{id}` | How far it has come, more of its bytes, give it up. |")
+    lines.append("| OPTIONS | `/tus/` | Which version, extensions and size. |")
     lines.append("| GET, HEAD | `/i/{id}/{preset}.{ext}` | Deliver a rendition: presets as `webp`, `jpg` or `avif`, signed by `kid`, `exp` and `sig` unless the image is public or unlisted. |")
     lines.append("| GET, HEAD | `/imgproxy/{signature}/{options}/{source}` | The same for a URL that was written for imgproxy. |")
     lines.append("| GET, HEAD | `/thumbor/{signature}/{options}/{source}` | The same for a URL that was written for thumbor. |")
@@ -50,7 +53,7 @@ def endpoints() -> str:
 
 def errors() -> str:
     from safelight import errors as module
-    from safelight.api.problems import STATUS
+    from safelight.api.problems import EXACT, STATUS
     from safelight.errors import SafelightError
 
     def walk(cls: type[SafelightError]) -> Iterator[type[SafelightError]]:
@@ -58,9 +61,12 @@ def errors() -> str:
             yield sub
             yield from walk(sub)
 
+    def status(cls: type[SafelightError]) -> int:
+        return EXACT.get(cls.code, STATUS[cls.kind])
+
     lines = ["# Errors", "", "Every refusal is `application/problem+json` (RFC 9457) with one of these codes, which never change.", "", "| code | status | meaning |", "|---|---|---|"]
-    for cls in sorted({c for c in walk(SafelightError) if c.__module__ == module.__name__}, key=lambda c: (STATUS[c.kind], c.code)):
-        lines.append(f"| `{cls.code}` | {STATUS[cls.kind]} | {(cls.__doc__ or '').strip().splitlines()[0]} |")
+    for cls in sorted({c for c in walk(SafelightError) if c.__module__ == module.__name__}, key=lambda c: (status(c), c.code)):
+        lines.append(f"| `{cls.code}` | {status(cls)} | {(cls.__doc__ or '').strip().splitlines()[0]} |")
     lines += [
         "| `method_not_allowed` | 405 | The address does not answer this method. |",
         "| `range_not_satisfiable` | 416 | The range lies outside. |",

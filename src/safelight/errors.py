@@ -4,12 +4,13 @@ SafelightError
 ├── BadRequest          400  BadOption BadCursor BadField BadCode
 ├── Unauthenticated     401
 ├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed
-├── Missing             404
-├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse
-├── PreconditionFailed  412  Stale
+├── Missing             404  Gone (410)
+├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse WrongOffset TakenOver (423)
+├── PreconditionFailed  412  Stale OtherProtocol
 ├── TooLarge            413  TooManyBytes TooManyPixels TooManyFrames
 ├── Unsupported         415  UnsupportedFormat
-├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch DecodeBudgetExceeded WeakPassword MailRefused
+├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
+│                            MailRefused
 ├── TooMany             429  LockedOut
 ├── Unavailable         503  Busy SandboxLost BackendUnavailable
 ├── DamagedObject       503  never worth another try
@@ -144,6 +145,12 @@ class Missing(SafelightError):
     kind = Kind.MISSING
 
 
+class Gone(Missing):
+    """The upload has ended; begin a new one."""
+
+    code = "gone"
+
+
 class Conflict(SafelightError):
     """The request conflicts with what is already there."""
 
@@ -175,6 +182,18 @@ class NotArrived(Conflict):
     code = "not_arrived"
 
 
+class WrongOffset(Conflict):
+    """The upload continues at another offset: ask for it with HEAD."""
+
+    code = "wrong_offset"
+
+
+class TakenOver(Conflict):
+    """A later request sends this upload now; what this one sent last does not count."""
+
+    code = "taken_over"
+
+
 class DataDirInUse(Conflict):
     """Another Safelight server is using this data directory."""
 
@@ -192,6 +211,12 @@ class Stale(PreconditionFailed):
     """The resource has changed since it was read."""
 
     code = "stale"
+
+
+class OtherProtocol(PreconditionFailed):
+    """Say `Tus-Resumable: 1.0.0`, the version of the protocol that is spoken here."""
+
+    code = "other_protocol"
 
 
 class TooLarge(SafelightError):
@@ -249,6 +274,12 @@ class ChecksumMismatch(Unprocessable):
     """The bytes do not have the checksum that was announced."""
 
     code = "checksum_mismatch"
+
+
+class ChunkMismatch(Unprocessable):
+    """The bytes of this request do not have the checksum that it tells; none of them is kept."""
+
+    code = "chunk_mismatch"
 
 
 class CorruptImage(Unprocessable):

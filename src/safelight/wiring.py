@@ -59,6 +59,7 @@ from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
+from safelight.services.resumable import Resumable
 from safelight.services.signin import SignIn
 from safelight.services.signup import SignUp
 from safelight.services.store_events import StoreEvents
@@ -122,6 +123,7 @@ class Safelight:
     relay: Relay
     upkeep: Upkeep
     uploads: Uploads
+    resumable: Resumable
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents
@@ -379,6 +381,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         relay=relay,
         upkeep=upkeep,
         uploads=uploads,
+        resumable=Resumable(uploads),
         reception=reception,
         store_events=store_events,
         listening=() if inbox is None else (("store_events", lambda: store_events.listen(inbox)),),

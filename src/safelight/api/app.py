@@ -15,7 +15,7 @@ from safelight.api.auth import documented
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.rates import Rated
-from safelight.api.routes import admin, albums, auth, events, health, images, incoming, uploads
+from safelight.api.routes import admin, albums, auth, events, health, images, incoming, tus, uploads
 from safelight.api.schemas import ProblemOut
 from safelight.wiring import Safelight
 
@@ -66,6 +66,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)
+    api.include_router(tus.router)
     for open_router in (auth.router, auth.well_known):
         api.include_router(open_router, generate_unique_id_function=_spoken)
     api.include_router(health.router, generate_unique_id_function=_spoken)

@@ -29,16 +29,18 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.TOO_MANY: 429,
     Kind.UNAVAILABLE: 503,
 }
+EXACT: Final = {"gone": 410, "taken_over": 423, "chunk_mismatch": 460}
+"""Codes whose status is finer than their kind's; tus 1.0 asks for them, 460 is its own."""
 
 
 def status_of(error: SafelightError) -> int:
     """The status code of an error; 500 for one that has no kind of its own."""
-    return 500 if error.code == "internal" else STATUS[error.kind]
+    return 500 if error.code == "internal" else EXACT.get(error.code, STATUS[error.kind])
 
 
 def body_of(status: int, code: str, detail: str, **extra: Any) -> bytes:
     """The problem document; `type` names the code, `title` the status (RFC 9457 section 3.1)."""
-    title = HTTPStatus(status).phrase
+    title = "Checksum Mismatch" if status == EXACT["chunk_mismatch"] else HTTPStatus(status).phrase
     return orjson.dumps(
         {"type": f"urn:safelight:problem:{code}", "title": title, "status": status, "code": code, "detail": detail, **extra}
     )

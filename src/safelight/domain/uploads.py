@@ -20,6 +20,10 @@ TAKING: Final = timedelta(minutes=5)
 """How long taking in bytes that have arrived may last before somebody else tries."""
 KEPT: Final = timedelta(days=7)
 """How long the record of an upload that has ended can be asked for."""
+PIECE_BYTES: Final = 8 * 1024 * 1024
+"""How much of a body that comes in pieces is stored at a time; a server that dies costs its client no more than this."""
+SMALL_BYTES: Final = 1024 * 1024
+"""Pieces below this are joined, so that a record names few."""
 
 
 class Method(StrEnum):
@@ -42,6 +46,14 @@ class UploadState(StrEnum):
     EXPIRED = "expired"
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of an upload that lie in the store as an object of their own, which never changes."""
+
+    name: str
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
     """One file on its way in. `revision` counts every change of the record; whoever saves the next one has decided."""
@@ -61,6 +73,12 @@ class Upload:
     """What the client says it has; None when it does not know yet."""
     offset_bytes: int = 0
     """How many have come, for methods that send in pieces."""
+    pieces: tuple[Piece, ...] = ()
+    """Where they are, in order. What is stored and not named here does not count."""
+    tus_metadata: str = ""
+    """`Upload-Metadata` as it was sent, which a HEAD repeats."""
+    tus_concat: str = ""
+    """`Upload-Concat` likewise: `partial` for one that is only a part of another, `final;…` for what was made of such."""
     sha256: str = ""
     """What the client says it hashes to, in hexadecimal; empty when it did not say."""
     source: str = ""
@@ -89,6 +107,16 @@ class Upload:
         return self.state in (UploadState.PENDING, UploadState.ARRIVED)
 
     @property
+    def is_partial(self) -> bool:
+        """Never an image of its own."""
+        return self.tus_concat == "partial"
+
+    @property
+    def is_whole(self) -> bool:
+        """Every byte has come; known only of methods that send in pieces."""
+        return self.offset_bytes == self.size_bytes
+
+    @property
     def due_at(self) -> datetime:
         """When somebody has to look after it if nothing has happened by then."""
         match self.state:
@@ -98,6 +126,24 @@ class Upload:
                 return self.updated_at + TAKING
             case _:
                 return self.updated_at + KEPT
+
+    def claimed(self, *, at: datetime, expires_at: datetime, size_bytes: int | None) -> Upload:
+        """Somebody begins to send, and whoever was sending cannot save any more. Raises WrongState unless it is pending."""
+        self._sending()
+        return replace(self, revision=self.revision + 1, updated_at=at, expires_at=expires_at, size_bytes=size_bytes)
+
+    def grown(self, pieces: tuple[Piece, ...], *, at: datetime, expires_at: datetime) -> Upload:
+        """These are its pieces now; with the last byte it has arrived. Raises WrongState unless it is pending."""
+        self._sending()
+        offset = sum(piece.size_bytes for piece in pieces)
+        upload = replace(
+            self, pieces=pieces, offset_bytes=offset, revision=self.revision + 1, updated_at=at, expires_at=expires_at
+        )
+        return replace(upload, state=UploadState.ARRIVED) if upload.is_whole and not self.is_partial else upload
+
+    def _sending(self) -> None:
+        if self.state is not UploadState.PENDING:
+            raise WrongState(f"The upload is {self.state}.")
 
     def arrived(self, *, at: datetime) -> Upload:
         """Its bytes are there. Raises WrongState once it has ended."""
@@ -167,3 +213,16 @@ def checked_size(size_bytes: int | None, method: Method, *, max_bytes: int) -> i
     if size_bytes > max_bytes:
         raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)
     return size_bytes
+
+
+def kept_apart(pieces: tuple[Piece, ...], size_bytes: int) -> int:
+    """How many of the pieces stay as they are when one of this size comes behind them; the others become one with it.
+
+    A client that sends a byte at a time makes a row of pieces whose sizes at least halve, as the digits of a binary counter:
+    never more than 20 small ones.
+    """
+    kept = len(pieces)
+    while kept and pieces[kept - 1].size_bytes < SMALL_BYTES and pieces[kept - 1].size_bytes <= 2 * size_bytes:
+        kept -= 1
+        size_bytes += pieces[kept].size_bytes
+    return kept

@@ -1,20 +1,21 @@
-"""Incoming: bytes on their way in, which do not pass through the API. Kept by adapters.storage; checked by testing.contracts.incoming.
+"""Incoming: bytes on their way in, which are no image yet. Kept by adapters.storage; checked by testing.contracts.incoming.
 
 An offer is a URL that takes one file under the conditions of its upload, and nothing else. What was sent is an object below
 `incoming/` of the originals bucket, or of a bucket of its own in the embedded store, until it is promoted or discarded.
 Whoever has the URL may send again until it expires: what was opened is therefore one version, and only that one is promoted.
+An upload of Method.TUS has no offer: its bytes are appended, and its record names the pieces that count.
 A store that does not answer raises BackendUnavailable.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
 from safelight.domain.tickets import Ticket
-from safelight.domain.uploads import Upload
+from safelight.domain.uploads import Piece, Upload
 from safelight.ports.storage import Opened, Stored
 
 
@@ -42,8 +43,22 @@ class Incoming(Protocol):
         """
         ...
 
+    async def append(self, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+        """Store the body beside what has come; it is safe on disk when this returns, and counts once the record names it.
+
+        A body that raises leaves nothing behind.
+        """
+        ...
+
+    async def drop(self, pieces: Sequence[Piece]) -> None:
+        """Pieces that do not count are gone for good; fine when they are."""
+        ...
+
     async def open(self, upload: Upload) -> Opened:
-        """The newest version of what was sent, or the one that was found; what is sent meanwhile changes nothing. Raises Missing."""
+        """The newest version of what was sent, its pieces in order, or the one that was found. Raises Missing.
+
+        What is sent meanwhile changes nothing of it.
+        """
         ...
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:

@@ -97,10 +97,17 @@ class Uploads:
 
     async def expect(self, actor: Actor, announced: Announced) -> tuple[Upload, Offer]:
         """A row for the file, and the right to send it. Raises Forbidden, BadField, Unsupported, TooManyBytes, Missing (album)."""
+        upload = self.described(actor, announced)
+        offer = await self.incoming.offer(upload, max_bytes=self.limits.max_bytes)
+        await self.add(actor, upload)
+        return upload, offer
+
+    def described(self, actor: Actor, announced: Announced) -> Upload:
+        """What is announced, as a record that nobody knows yet. Raises Forbidden, BadField, Unsupported, TooManyBytes."""
         access.require(actor, "image.create")
         words = checked({"title": announced.title, "description": announced.description, "tags": announced.tags})
         now = self.clock()
-        upload = Upload(
+        return Upload(
             id=UploadId(new_id(now.timestamp())),
             tenant=actor.tenant,
             owner=actor.user,
@@ -117,13 +124,14 @@ class Uploads:
             custom=announced.custom,
             **words,
         )
-        offer = await self.incoming.offer(upload, max_bytes=self.limits.max_bytes)
+
+    async def add(self, actor: Actor, upload: Upload) -> None:
+        """Expect it from now on. Raises Forbidden, Missing (album)."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             if upload.album is not None:
                 access.require(actor, "album.edit", await records.albums.get(upload.album))
             await records.uploads.add(upload)
         log.info("upload.expected", upload_id=upload.id, method=upload.method)
-        return upload, offer
 
     async def get(self, actor: Actor, upload_id: UploadId) -> Upload:
         """One upload of the actor's. Raises Missing."""
@@ -243,13 +251,13 @@ class Uploads:
         while page := await self.incoming.scan(after=after):
             after = page[-1].key
             for stored in page:
-                parts = stored.key.split("/")
+                parts = stored.key.partition(".")[0].split("/")  # behind the dot is the piece's own name
                 if stored.modified_at >= before or len(parts) != 3 or not (is_id(parts[1]) and is_id(parts[2])):
                     continue
                 try:
                     upload = await self._found(TenantId(parts[1]), UploadId(parts[2]))
                 except Missing:
-                    upload = _nobodys(stored.key, stored.modified_at)
+                    upload = _nobodys(TenantId(parts[1]), UploadId(parts[2]), stored.modified_at)
                 if not upload.is_open:
                     await self.incoming.discard(upload)
                     removed += 1
@@ -263,8 +271,8 @@ class Uploads:
         try:
             await self.arrived(upload.tenant, upload.id)
         except NotArrived:
-            await self._end(upload, lambda current: current.expired(at=self.clock()))
-            await self.incoming.discard(upload)
+            if await self._end(upload, lambda current: current.expired(at=self.clock())):
+                await self.incoming.discard(upload)
         except SafelightError as error:
             if self.clock() - upload.created_at < KEPT:
                 raise
@@ -273,11 +281,13 @@ class Uploads:
             await self._end(upload, lambda current: current.rejected(problem, at=self.clock()))
             log.error("upload.given_up", upload_id=upload.id, code=error.code)
 
-    async def _end(self, upload: Upload, change: Callable[[Upload], Upload]) -> None:
+    async def _end(self, upload: Upload, change: Callable[[Upload], Upload]) -> bool:
         async with self.catalog.tenant(upload.tenant, writes=True) as records:
             current = await records.uploads.get(upload.id)
-            if current.is_open:
+            if current.is_open and current.due_at <= self.clock():  # else it has been sent more of meanwhile
                 await records.uploads.save(change(current))
+                return True
+        return False
 
     async def _found(self, tenant: TenantId, upload_id: UploadId) -> Upload:
         async with self.catalog.tenant(tenant) as records:
@@ -289,6 +299,8 @@ class Uploads:
                 upload = await self._found(tenant, upload_id)
                 if not upload.is_open:
                     return upload
+                if upload.method is Method.TUS and upload.state is UploadState.PENDING:
+                    raise NotArrived  # its last byte makes it ARRIVED, in the same save
                 try:
                     opened = await self.incoming.open(upload)
                     upload = await self._taken(await self._marked(upload), opened)
@@ -400,12 +412,11 @@ def _problem(error: SafelightError) -> Problem:
     return Problem(code=error.code, detail=error.detail)
 
 
-def _nobodys(key: str, at: datetime) -> Upload:
+def _nobodys(tenant: TenantId, upload_id: UploadId, at: datetime) -> Upload:
     """Stands for an object whose upload nobody remembers."""
-    _, tenant, upload = key.split("/")
     return Upload(
-        id=UploadId(upload),
-        tenant=TenantId(tenant),
+        id=upload_id,
+        tenant=tenant,
         owner=UserId(""),
         created_at=at,
         updated_at=at,

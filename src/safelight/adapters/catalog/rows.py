@@ -18,7 +18,7 @@ from safelight.domain.albums import Album
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import Sort, micros
-from safelight.domain.uploads import Method, Upload, UploadState
+from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.errors import BadField
 from safelight.imaging.transform.values import Focal
 
@@ -95,7 +95,7 @@ def kept(image: Image) -> Image:
 
 def kept_upload(upload: Upload) -> Upload:
     """The upload as a catalog gives it back: JSON values copied, times in UTC. Raises BadField."""
-    checked_text(upload.title, upload.description, upload.file_name, upload.source, *upload.tags)
+    checked_text(upload.title, upload.description, upload.file_name, upload.source, upload.tus_metadata, *upload.tags)
     return replace(
         upload,
         custom=orjson.loads(dump_json(upload.custom)),
@@ -326,7 +326,7 @@ def key_of(row: Mapping[str, Any]) -> ApiKey:
 
 def upload_columns(upload: Upload) -> Columns:
     """The row of `uploads`, with when it is due."""
-    checked_text(upload.title, upload.description, upload.file_name, upload.source, *upload.tags)
+    checked_text(upload.title, upload.description, upload.file_name, upload.source, upload.tus_metadata, *upload.tags)
     return {
         "id": upload.id,
         "tenant": upload.tenant,
@@ -341,6 +341,9 @@ def upload_columns(upload: Upload) -> Columns:
         "media_type": upload.media_type,
         "size_bytes": upload.size_bytes,
         "offset_bytes": upload.offset_bytes,
+        "pieces": [[piece.name, piece.size_bytes] for piece in upload.pieces],
+        "tus_metadata": upload.tus_metadata,
+        "tus_concat": upload.tus_concat,
         "sha256": upload.sha256,
         "source": upload.source,
         "source_version": upload.source_version,
@@ -368,6 +371,7 @@ def upload_of(row: Mapping[str, Any]) -> Upload:
             "expires_at": moment(row["expires_at"]),
             "state": UploadState(row["state"]),
             "method": Method(row["method"]),
+            "pieces": tuple(Piece(name, size_bytes) for name, size_bytes in row["pieces"]),
             "tags": tuple(row["tags"]),
             "visibility": Visibility(row["visibility"]),
             "problem": None if row["problem"] is None else Problem(**row["problem"]),

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 
+from safelight.adapters.storage import _pieces
 from safelight.domain.tickets import Ticket, sealed, unsealed
-from safelight.domain.uploads import Method, Upload
+from safelight.domain.uploads import Method, Piece, Upload
 from safelight.errors import BadRequest, BadSignature, TooManyBytes
 from safelight.ports.incoming import Offer
 from safelight.ports.storage import Opened, Storage, Stored
@@ -50,13 +51,26 @@ class EmbeddedIncoming:
             expires_at=upload.expires_at,
         )
 
+    async def append(self, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+        """See Incoming.append."""
+        return await _pieces.appended(self._bucket, upload, body)
+
+    async def drop(self, pieces: Sequence[Piece]) -> None:
+        """See Incoming.drop."""
+        await _pieces.dropped(self._bucket, pieces)
+
     async def open(self, upload: Upload) -> Opened:
         """See Incoming.open. The version that is being read is never changed, only removed."""
+        if upload.method is Method.TUS:
+            return await _pieces.opened(self._bucket, upload)
         return await self._bucket.open(upload.key, version=upload.source_version or None)
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
         """See Incoming.promote."""
-        opened = await self._bucket.open(upload.key, version=stored.version)
+        if upload.method is Method.TUS:
+            opened = await _pieces.opened(self._bucket, upload)
+        else:
+            opened = await self._bucket.open(upload.key, version=stored.version)
         await self._originals.put(key, opened.chunks, media_type=media_type, if_absent=True)
 
     async def discard(self, upload: Upload) -> None:

@@ -161,11 +161,12 @@ def _arrival(form: Received) -> Arrival:
         tags=words["tags"],
         album=album_id(album) if album else None,
         visibility=Visibility(visibility),
-        custom=_custom(words.get("custom", "")),
+        custom=custom_json(words.get("custom", "")),
     )
 
 
-def _custom(text: str) -> dict[str, Any]:
+def custom_json(text: str) -> dict[str, Any]:
+    """What the owner's own fields are, said in text. Raises BadField."""
     if not text:
         return {}
     try:

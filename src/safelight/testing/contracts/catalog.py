@@ -20,7 +20,7 @@ from safelight.domain.events import ImageAccepted, ImageTrashed
 from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Sort
-from safelight.domain.uploads import Method, UploadState
+from safelight.domain.uploads import Method, Piece, UploadState
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, BadField, Forbidden, Missing, Stale, WrongState
 from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
@@ -919,6 +919,9 @@ class CatalogContract(PeopleContract):
             method=Method.FOUND,
             size_bytes=None,
             offset_bytes=2**33,
+            pieces=(Piece("incoming/t/u.1", 2**33 - 1), Piece("incoming/t/u.2", 1)),
+            tus_metadata="filename YS5qcGc=,is_good",
+            tus_concat="final;/tus/a /tus/b",
             sha256="5a" * 32,
             source="drop/Grüße/a b.jpg",
             source_version="096fKKXTRTtl3on89fVO",

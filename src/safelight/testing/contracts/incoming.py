@@ -7,7 +7,7 @@ would: whether the file was taken.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 
 from safelight.domain.ids import TenantId, UploadId, UserId, new_id
 from safelight.domain.uploads import Method, Upload
-from safelight.errors import Missing
+from safelight.errors import BadRequest, Missing
 from safelight.ports.incoming import Incoming, Offer
 from safelight.ports.storage import Storage
 from safelight.testing.factories import make_upload
@@ -41,6 +41,19 @@ def announced(method: Method, **fields: Any) -> Upload:
 
 async def content(incoming: Incoming, upload: Upload) -> bytes:
     return b"".join([chunk async for chunk in (await incoming.open(upload)).chunks])
+
+
+async def body(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def appended(incoming: Incoming, upload: Upload, *chunks: bytes) -> Upload:
+    """The upload as its record is after these have come, a piece each."""
+    for chunk in chunks:
+        piece = await incoming.append(upload, body(chunk))
+        upload = replace(upload, pieces=(*upload.pieces, piece), offset_bytes=upload.offset_bytes + len(chunk))
+    return upload
 
 
 def other_end(text: str) -> str:
@@ -186,6 +199,81 @@ class IncomingContract:
         found = await incoming.scan(after=f"incoming/{tenant}", limit=3)
         assert [stored.key for stored in found] == [upload.key for upload in uploads]
         assert (await incoming.scan(after=uploads[0].key, limit=1))[0].key == uploads[1].key
+
+    async def test_pieces_are_read_in_the_order_of_the_record(self, incoming: Incoming) -> None:
+        upload = await appended(incoming, announced(Method.TUS), PICTURE[:5000], PICTURE[5000:5001], PICTURE[5001:])
+
+        opened = await incoming.open(upload)
+        assert (opened.stored.key, opened.stored.size_bytes) == (upload.key, len(PICTURE))
+        assert await content(incoming, upload) == PICTURE
+        assert await content(incoming, replace(upload, pieces=upload.pieces[1:2])) == PICTURE[5000:5001]
+        assert [piece.size_bytes for piece in upload.pieces] == [5000, 1, len(PICTURE) - 5001]
+
+    async def test_a_piece_larger_than_a_part_of_any_store_is_one_piece(self, incoming: Incoming) -> None:
+        large = PICTURE * 900
+        upload = announced(Method.TUS)
+        piece = await incoming.append(upload, body(*(large[at : at + 70_000] for at in range(0, len(large), 70_000))))
+
+        assert piece.size_bytes == len(large)
+        assert await content(incoming, replace(upload, pieces=(piece,))) == large
+
+    async def test_what_no_record_names_does_not_count(self, incoming: Incoming) -> None:
+        upload = await appended(incoming, announced(Method.TUS), PICTURE)
+        await incoming.append(upload, body(b"of a slower sender"))
+
+        assert await content(incoming, upload) == PICTURE
+        with pytest.raises(Missing):
+            await incoming.open(replace(upload, pieces=()))
+
+    async def test_a_piece_that_breaks_off_leaves_nothing(self, incoming: Incoming) -> None:
+        async def broken() -> AsyncIterator[bytes]:
+            yield PICTURE
+            raise BadRequest
+
+        upload = announced(Method.TUS)
+        with pytest.raises(BadRequest):
+            await incoming.append(upload, broken())
+        assert [stored.key for stored in await incoming.scan() if stored.key.startswith(upload.key)] == []
+
+    async def test_dropped_pieces_are_gone_and_the_others_stay(self, incoming: Incoming) -> None:
+        upload = await appended(incoming, announced(Method.TUS), PICTURE, b"more")
+        for _ in range(2):
+            await incoming.drop(upload.pieces[1:])
+
+        assert await content(incoming, replace(upload, pieces=upload.pieces[:1])) == PICTURE
+        with pytest.raises(Missing):
+            await content(incoming, upload)
+
+    async def test_discarding_removes_every_piece_named_or_not(self, incoming: Incoming) -> None:
+        upload, neighbour = [await appended(incoming, announced(Method.TUS), PICTURE, b"more") for _ in range(2)]
+        await incoming.append(upload, body(b"of a slower sender"))
+
+        await incoming.discard(upload)
+
+        assert [stored.key for stored in await incoming.scan() if stored.key.startswith(upload.key)] == []
+        assert await content(incoming, neighbour) == PICTURE + b"more"
+
+    async def test_pieces_are_promoted_as_one(self, incoming: Incoming, originals: Storage) -> None:
+        upload = await appended(incoming, announced(Method.TUS), PICTURE[:300], PICTURE[300:])
+        sha256, key = hashlib.sha256(PICTURE).hexdigest(), f"{upload.tenant}/{new_id()}/1/original"
+        opened = await incoming.open(upload)
+
+        await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256=sha256)
+
+        assert await originals.get(key) == PICTURE
+        stored = await originals.stat(key)
+        assert (stored.etag, stored.media_type, stored.size_bytes) == (sha256, "image/png", len(PICTURE))
+
+    async def test_pieces_that_are_gone_cannot_be_promoted(self, incoming: Incoming, originals: Storage) -> None:
+        upload = await appended(incoming, announced(Method.TUS), PICTURE[:300], PICTURE[300:])
+        opened = await incoming.open(upload)
+        await incoming.drop(upload.pieces[1:])
+        key = f"{upload.tenant}/{new_id()}/1/original"
+
+        with pytest.raises(Missing):
+            await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256="5a" * 32)
+        with pytest.raises(Missing):
+            await originals.stat(key)
 
     async def test_a_foreign_bucket_has_none_of_our_keys(self, incoming: Incoming) -> None:
         assert incoming.key_of("somebody-elses", f"incoming/{new_id()}/{new_id()}") is None

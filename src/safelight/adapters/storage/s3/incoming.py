@@ -9,13 +9,15 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from safelight.adapters.storage import _pieces
 from safelight.adapters.storage.s3 import names
 from safelight.adapters.storage.s3.bucket import S3Storage
 from safelight.adapters.storage.s3.connection import settled
-from safelight.domain.uploads import Method, Upload
+from safelight.domain.uploads import Method, Piece, Upload
 from safelight.errors import BadField
 from safelight.ports.incoming import Offer
 from safelight.ports.storage import Opened, Stored
@@ -54,12 +56,26 @@ class S3Incoming:
         ttl_s = max(1, int((upload.expires_at - datetime.now(UTC)).total_seconds()))
         return await (self._form(upload, ttl_s, max_bytes) if upload.method is Method.POST else self._put(upload, ttl_s))
 
+    async def append(self, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+        """See Incoming.append. An object, not a part: S3 would not take a part below 5 MiB, nor read one back."""
+        return await _pieces.appended(self._bucket, upload, body)
+
+    async def drop(self, pieces: Sequence[Piece]) -> None:
+        """See Incoming.drop."""
+        await _pieces.dropped(self._bucket, pieces)
+
     async def open(self, upload: Upload) -> Opened:
         """See Incoming.open."""
+        if upload.method is Method.TUS:
+            return await _pieces.opened(self._bucket, upload)
         return await self._bucket.open(upload.key, version=upload.source_version or None)
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
-        """See Incoming.promote. The bytes do not leave the store."""
+        """See Incoming.promote. The bytes do not leave the store, unless they came in pieces."""
+        if upload.method is Method.TUS:
+            pieces = await _pieces.opened(self._bucket, upload)
+            await self._bucket.put(key, pieces.chunks, media_type=media_type)
+            return
         connection = self._store.connection
         label = names.Label(sha256, datetime.now(UTC), secrets.token_hex(8), {})
         name = self._name_of(key)

@@ -1,0 +1,279 @@
+"""Uploads that come in pieces, by as many requests as it takes, through any process: what tus 1.0 asks for, without its words.
+
+The row decides (ADR 0016). A request that begins to send saves the row's next revision, so whoever was sending before cannot
+save any more: a client that lost its connection goes on at once, here or elsewhere, and bytes of the request that it gave up
+never count. Bytes lie in the store before the row tells of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from safelight.domain import access
+from safelight.domain.accounts import Actor
+from safelight.domain.ids import UploadId
+from safelight.domain.tus import Checksum
+from safelight.domain.uploads import PIECE_BYTES, Method, Piece, Upload, UploadState, checked_size, kept_apart
+from safelight.errors import (
+    BadField,
+    ChunkMismatch,
+    EmptyFile,
+    Forbidden,
+    Gone,
+    Missing,
+    SafelightError,
+    Stale,
+    TakenOver,
+    TooManyBytes,
+    WrongOffset,
+    WrongState,
+)
+from safelight.services.uploads import Announced, Uploads
+
+log = structlog.get_logger()
+
+_OVER = frozenset({UploadState.ABANDONED, UploadState.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """From an announcement to bytes that have arrived; what happens then is the affair of Uploads."""
+
+    uploads: Uploads
+    _taking: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def create(self, actor: Actor, announced: Announced, *, metadata: str = "", is_partial: bool = False) -> Upload:
+        """A row to send to. Raises Forbidden, BadField, Unsupported, TooManyBytes, EmptyFile, Missing (album)."""
+        if announced.size_bytes == 0:
+            raise EmptyFile
+        upload = replace(self.uploads.described(actor, announced), tus_metadata=metadata)
+        if is_partial:
+            upload = replace(upload, tus_concat="partial")
+        await self.uploads.add(actor, upload)
+        return upload
+
+    async def get(self, actor: Actor, upload_id: UploadId) -> Upload:
+        """How far it has come. Raises Missing, Gone for one that was given up or came too late."""
+        upload = await self.uploads.get(actor, upload_id)
+        if upload.method is not Method.TUS:
+            raise Missing
+        is_late = upload.state is UploadState.PENDING and upload.expires_at <= self.uploads.clock()
+        if upload.state in _OVER or is_late:
+            raise Gone
+        return upload
+
+    async def append(
+        self,
+        actor: Actor,
+        upload_id: UploadId,
+        body: AsyncIterable[bytes],
+        *,
+        offset_bytes: int,
+        size_bytes: int | None = None,
+        checksum: Checksum | None = None,
+    ) -> Upload:
+        """More of its bytes: the upload as it is then. What has come of a body that breaks off is kept, unless it has a checksum.
+
+        `size_bytes` is of the whole file, for an upload that was created without; it may be said again. Raises WrongOffset, BadField for another size, TooManyBytes, ChunkMismatch, TakenOver, Gone, Missing, Forbidden for one
+        that was joined of others, and what the body raises.
+        """
+        upload = await self.get(actor, upload_id)
+        access.require(actor, "upload.change", upload)
+        if upload.tus_concat.startswith("final"):
+            raise Forbidden("An upload that was joined of others takes no bytes.")
+        if offset_bytes != upload.offset_bytes:
+            raise WrongOffset(offset_bytes=upload.offset_bytes)
+        size = self._size(upload, size_bytes)
+        if upload.is_whole:
+            async for chunk in body:
+                if chunk:
+                    raise TooManyBytes("The upload has all its bytes.", limit=upload.offset_bytes)
+            return upload
+        room = (self.uploads.limits.max_bytes if size is None else size) - upload.offset_bytes
+        upload = await self._save(upload, upload.claimed(at=self._now(), expires_at=self._now() + self._ttl, size_bytes=size))
+        source = _Source(body, room, checksum)
+        upload = await (self._checked(upload, source) if checksum else self._streamed(upload, source))
+        if upload.state is UploadState.ARRIVED:
+            self._take_in(upload)
+        if source.error is not None:
+            raise source.error
+        return upload
+
+    async def join(self, actor: Actor, announced: Announced, parts: Sequence[UploadId], *, metadata: str, concat: str) -> Upload:
+        """One upload of the bytes of several, which end. Raises as create does, WrongState for a part that is not whole, Gone."""
+        partials = [await self.get(actor, part) for part in parts]
+        if any(not partial.is_partial or not partial.is_whole for partial in partials):
+            raise WrongState("Only partial uploads that are whole can be joined.")
+        announced = replace(announced, size_bytes=sum(partial.offset_bytes for partial in partials))
+        upload = self.uploads.described(actor, announced)
+        pieces: list[Piece] = []
+        try:
+            for partial in partials:
+                opened = await self.uploads.incoming.open(partial)
+                pieces.append(await self.uploads.incoming.append(upload, opened.chunks))
+            upload = replace(
+                upload,
+                tus_metadata=metadata,
+                tus_concat=concat,
+                pieces=tuple(pieces),
+                offset_bytes=sum(piece.size_bytes for piece in pieces),
+                state=UploadState.ARRIVED,
+            )
+            await self.uploads.add(actor, upload)
+        except SafelightError:
+            await self.uploads.incoming.drop(pieces)
+            raise
+        for partial in {partial.id: partial for partial in partials}.values():
+            try:
+                await self.uploads.abandon(actor, partial.id)
+            except SafelightError as error:  # it expires
+                log.warning("upload.part_left", upload_id=partial.id, code=error.code)
+        self._take_in(upload)
+        return upload
+
+    async def abandon(self, actor: Actor, upload_id: UploadId) -> None:
+        """Do not take it in; what has come of it is removed. Raises Missing, Gone, WrongState when it is in."""
+        await self.get(actor, upload_id)
+        await self.uploads.abandon(actor, upload_id)
+
+    @property
+    def _ttl(self) -> timedelta:
+        return self.uploads.limits.ttl
+
+    def _now(self) -> datetime:
+        return self.uploads.clock()
+
+    def _size(self, upload: Upload, said: int | None) -> int | None:
+        if said is None or said == upload.size_bytes:
+            return upload.size_bytes
+        if upload.size_bytes is not None or said < upload.offset_bytes or said == 0:
+            raise BadField("Upload-Length is said once, and not below what has come.", field="Upload-Length")
+        return checked_size(said, Method.TUS, max_bytes=self.uploads.limits.max_bytes)
+
+    async def _streamed(self, upload: Upload, source: _Source) -> Upload:
+        """Piece after piece counts as soon as it is stored."""
+        while await source.has_more():
+            piece = await self.uploads.incoming.append(upload, source.portion())
+            upload = await self._grown(upload, [piece])
+        # The last byte may have come before anybody said that it was the last.
+        return await self._grown(upload, []) if upload.is_whole and upload.state is UploadState.PENDING else upload
+
+    async def _checked(self, upload: Upload, source: _Source) -> Upload:
+        """Everything counts, or nothing."""
+        pieces: list[Piece] = []
+        try:
+            while await source.has_more():
+                pieces.append(await self.uploads.incoming.append(upload, source.portion()))
+            source.check()
+        except SafelightError:
+            await self.uploads.incoming.drop(pieces)
+            raise
+        return await self._grown(upload, pieces)
+
+    async def _grown(self, upload: Upload, new: list[Piece]) -> Upload:
+        incoming = self.uploads.incoming
+        pieces = (*upload.pieces, *new)
+        joined: tuple[Piece, ...] = ()
+        size = sum(piece.size_bytes for piece in new)
+        kept = kept_apart(upload.pieces, size)
+        if new and kept < len(upload.pieces) and upload.offset_bytes + size != upload.size_bytes:
+            joined = pieces[kept:]
+            together = await incoming.open(replace(upload, pieces=joined))
+            new = [await incoming.append(upload, together.chunks)]
+            pieces = (*upload.pieces[:kept], *new)
+        now = self._now()
+        saved = await self._save(upload, upload.grown(pieces, at=now, expires_at=now + self._ttl), new)
+        if joined:
+            await self._dropped(upload, joined)
+        return saved
+
+    async def _save(self, before: Upload, after: Upload, new: Sequence[Piece] = ()) -> Upload:
+        """The next revision of the row. One that others have changed raises Gone, Missing or TakenOver, and takes the bytes back."""
+        try:
+            async with self.uploads.catalog.tenant(before.tenant, writes=True) as records:
+                await records.uploads.save(after)
+        except (Stale, Missing):
+            refusal: SafelightError = Missing()
+            try:
+                async with self.uploads.catalog.tenant(before.tenant) as records:
+                    current = await records.uploads.get(before.id)
+                # A save whose answer was lost is tried again, and finds its own revision in the way.
+                if new and set(new) <= set(current.pieces):
+                    return current
+                refusal = TakenOver() if current.state is UploadState.PENDING else Gone()
+            except Missing:
+                pass
+            await self._dropped(before, new)
+            raise refusal from None
+        return after
+
+    async def _dropped(self, upload: Upload, pieces: Sequence[Piece]) -> None:
+        try:
+            await self.uploads.incoming.drop(pieces)
+        except SafelightError as error:  # they go with the upload
+            log.warning("upload.pieces_left", upload_id=upload.id, code=error.code)
+
+    def _take_in(self, upload: Upload) -> None:
+        """Without anybody waiting; should we die of it, the clock finds the row marked."""
+
+        async def take() -> None:
+            try:
+                await self.uploads.arrived(upload.tenant, upload.id)
+            except SafelightError as error:
+                log.warning("upload.not_taken_yet", upload_id=upload.id, code=error.code)
+
+        task = asyncio.create_task(take())
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+
+class _Source:
+    """A body, cut into portions. One that breaks off ends there; `error` says why, for whoever has stored what came before."""
+
+    def __init__(self, body: AsyncIterable[bytes], room: int, checksum: Checksum | None) -> None:
+        self.error: SafelightError | None = None
+        self._chunks = aiter(body)
+        self._room = room
+        self._checksum = checksum
+        self._hash = checksum.start() if checksum else None
+        self._next: bytes | None = b""
+
+    async def has_more(self) -> bool:
+        """Whether another portion has at least a byte. Raises TooManyBytes."""
+        while self._next is not None and not self._next:
+            await self._read()
+        return self._next is not None
+
+    async def portion(self) -> AsyncIterator[bytes]:
+        """About PIECE_BYTES, or what there is. Raises TooManyBytes, and then nothing of it may be kept."""
+        size = 0
+        while size < PIECE_BYTES and self._next is not None:
+            chunk = self._next
+            size += len(chunk)
+            if chunk:
+                yield chunk
+            await self._read()
+
+    def check(self) -> None:
+        """Raises ChunkMismatch for other bytes than the checksum is of, and whatever broke them off."""
+        if self.error is not None:
+            raise self.error
+        if self._hash is not None and self._checksum is not None and self._hash.digest() != self._checksum.digest:
+            raise ChunkMismatch
+
+    async def _read(self) -> None:
+        try:
+            self._next = await anext(self._chunks, None)
+        except SafelightError as error:
+            self.error, self._next = error, None
+        if self._next:
+            self._room -= len(self._next)
+            if self._room < 0:
+                raise TooManyBytes("The body has more bytes than the upload has left.", limit=self._room + len(self._next))
+            if self._hash is not None:
+                self._hash.update(self._next)
