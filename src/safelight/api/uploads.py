@@ -115,7 +115,7 @@ class _Form:
             self.received_bytes += end - start
             if self.received_bytes > self._max_bytes:
                 raise TooManyBytes(f"The file has more than {self._max_bytes} bytes.", limit=self._max_bytes)
-            self.pending += data[start:end]
+            self.pending += memoryview(data)[start:end]
         else:
             if len(self._value) + end - start > MAX_FIELD_BYTES:
                 raise BadField(f"{self._name[:100]} is too long.", field=self._name[:100])
@@ -180,7 +180,7 @@ async def received(request: Request, *, folder: Path, max_bytes: int, idle_s: fl
         form = _Form(boundary, max_bytes)
         digest = hashlib.sha256()
 
-        def keep(data: bytes) -> None:
+        def keep(data: bytearray) -> None:
             digest.update(data)
             write_all(fd, data)
 
@@ -194,7 +194,7 @@ async def received(request: Request, *, folder: Path, max_bytes: int, idle_s: fl
             except MultipartParseError as error:
                 raise BadRequest("The form is not well formed.") from error
             if len(form.pending) >= FLUSH_BYTES:
-                data, form.pending = bytes(form.pending), bytearray()
+                data, form.pending = form.pending, bytearray()
                 await asyncio.to_thread(keep, data)
         if not form.is_complete:
             raise BadRequest("The form is not complete.")
@@ -203,7 +203,7 @@ async def received(request: Request, *, folder: Path, max_bytes: int, idle_s: fl
         if form.received_bytes == 0:
             raise EmptyFile
         if form.pending:
-            await asyncio.to_thread(keep, bytes(form.pending))
+            await asyncio.to_thread(keep, form.pending)
         yield Received(fd, form.received_bytes, digest.hexdigest(), form.file_name, form.fields)
     finally:
         os.close(fd)

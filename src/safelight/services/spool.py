@@ -33,7 +33,7 @@ def nameless(folder: Path) -> int:
         return fd
 
 
-def write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | bytearray) -> None:
     """All of it, however little the system takes at a time."""
     view = memoryview(data)
     while view:
