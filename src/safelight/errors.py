@@ -10,7 +10,7 @@ SafelightError
 ├── TooLarge            413  TooManyBytes TooManyPixels TooManyFrames
 ├── Unsupported         415  UnsupportedFormat
 ├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
-│                            MailRefused
+│                            MailRefused TooBroad
 ├── TooMany             429  LockedOut
 ├── Unavailable         503  Busy SandboxLost BackendUnavailable
 ├── DamagedObject       503  never worth another try
@@ -310,6 +310,12 @@ class MailRefused(Unprocessable):
     """The mail server refuses this recipient for good."""
 
     code = "mail_refused"
+
+
+class TooBroad(Unprocessable):
+    """The question would pass too many images on the way to its answer; narrow it, or sort by upload date."""
+
+    code = "too_broad"
 
 
 class TooMany(SafelightError):

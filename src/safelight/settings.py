@@ -188,7 +188,7 @@ class CatalogSettings(_Section):
     url: str = Field(
         "",
         description="Database address: `postgresql://user:password@host:5432/database`, which then also keeps search and"
-        " workflows. Empty: SQLite files in the data directory.",
+        " workflows, or `dynamodb://table?region=…&endpoint_url=…`, which does not. Empty: SQLite files in the data directory.",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),

@@ -196,7 +196,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     parts.append(Part("cache", cache.open, cache.close, cache.ping, is_vital=False))
     if shared is not None:
         catalog = Forgetting(catalog, shared)
-    remembered = Remembered(catalog, shared, instruments, settings.cache.record_s, settings.cache.page_s)
+    # An index of DynamoDB may lag behind what was committed: a page that was read too early would be kept for minutes.
+    page_s = 0.0 if settings.is_on_dynamodb else settings.cache.page_s
+    remembered = Remembered(catalog, shared, instruments, settings.cache.record_s, page_s)
 
     sweep: Opening | None = None
     store: S3Store | None = None
@@ -422,6 +424,10 @@ def _gives_up(
 
 
 def _catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
+    if settings.is_on_dynamodb:
+        from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions
+
+        return DynamoCatalog(DynamoOptions.from_url(settings.catalog.url), secrets=_secret_box(settings))
     from safelight.adapters.catalog.sql import SqlCatalog
 
     return SqlCatalog(

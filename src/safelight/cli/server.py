@@ -292,9 +292,12 @@ def migrate(*, data_dir: DataDir = None, check: bool = False, plan: bool = False
     """
     import orjson
 
+    from safelight.observability import configure_logging
     from safelight.wiring import build
 
-    catalog = build(settings(data_dir=data_dir)).catalog
+    chosen = settings(data_dir=data_dir)
+    configure_logging(level=chosen.log.level, is_json=chosen.log.format == "json")
+    catalog = build(chosen).catalog
     pending = asyncio.run(catalog.plan())
     applied = [] if check or plan else asyncio.run(catalog.migrate())
     is_current = check is False or not pending

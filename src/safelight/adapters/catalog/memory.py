@@ -14,13 +14,13 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from safelight.adapters.catalog.positions import between, spread
-from safelight.adapters.catalog.rows import checked_text, handed_out, kept, kept_upload, sort_value
+from safelight.adapters.catalog.rows import checked_text, handed_out, kept, kept_upload, matches, sort_value
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
 from safelight.domain.ids import AlbumId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId
-from safelight.domain.images import Image, Status, Visibility
+from safelight.domain.images import Image, Status
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.uploads import Upload
@@ -160,25 +160,7 @@ class _Images:
 
 
 def _matches(state: _State, image: Image, query: ImageQuery) -> bool:
-    dated_at = image.taken_at or image.created_at
-    is_public = image.visibility is Visibility.PUBLIC and not image.is_trashed
-    return (
-        image.is_trashed == query.is_trashed
-        and query.owner in (None, image.owner)
-        and (query.visible_to in (None, image.owner) or is_public)
-        and (query.album is None or (query.album, image.id) in state.places)
-        and set(query.tags) <= set(image.tags)
-        and query.status in (None, image.status)
-        and query.visibility in (None, image.visibility)
-        and query.media_type in (None, image.media_type)
-        and query.camera in (None, image.camera)
-        and (query.created_after is None or image.created_at >= query.created_after)
-        and (query.created_before is None or image.created_at < query.created_before)
-        and (query.taken_after is None or dated_at >= query.taken_after)
-        and (query.taken_before is None or dated_at < query.taken_before)
-        and (query.min_bytes is None or image.size_bytes >= query.min_bytes)
-        and (query.max_bytes is None or image.size_bytes <= query.max_bytes)
-    )
+    return matches(image, query) and (query.album is None or (query.album, image.id) in state.places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tena
 from safelight.domain.albums import Album
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
-from safelight.domain.queries import Sort, micros
+from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.errors import BadField
 from safelight.imaging.transform.values import Focal
@@ -61,6 +61,28 @@ def sort_value(image: Image, sort: Sort) -> int | str:
             return image.size_bytes
         case _:
             return title_key(image.title)
+
+
+def matches(image: Image, query: ImageQuery) -> bool:
+    """Whether the image is among those asked for; albums are not the image's own and therefore not looked at."""
+    dated_at = image.taken_at or image.created_at
+    is_public = image.visibility is Visibility.PUBLIC and not image.is_trashed
+    return (
+        image.is_trashed == query.is_trashed
+        and query.owner in (None, image.owner)
+        and (query.visible_to in (None, image.owner) or is_public)
+        and set(query.tags) <= set(image.tags)
+        and query.status in (None, image.status)
+        and query.visibility in (None, image.visibility)
+        and query.media_type in (None, image.media_type)
+        and query.camera in (None, image.camera)
+        and (query.created_after is None or image.created_at >= query.created_after)
+        and (query.created_before is None or image.created_at < query.created_before)
+        and (query.taken_after is None or dated_at >= query.taken_after)
+        and (query.taken_before is None or dated_at < query.taken_before)
+        and (query.min_bytes is None or image.size_bytes >= query.min_bytes)
+        and (query.max_bytes is None or image.size_bytes <= query.max_bytes)
+    )
 
 
 def dump_json(value: Any) -> str:

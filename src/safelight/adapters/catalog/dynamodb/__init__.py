@@ -1,0 +1,24 @@
+"""The catalog in one DynamoDB table. What each kind of question costs is told in docs/explanation/dynamodb.md.
+
+    options       where the table is, from the setting's URL
+    faults        what the driver raises, as Safelight's errors
+    connection    the aiobotocore client; retries, deadlines, batches
+    table         keys, indexes and features of the table, made and verified
+    items         records as items and back, and every key there is
+    transaction   a unit of work: reads, waiting writes, one TransactWriteItems
+    images        which index answers a question
+    albums        places and their order
+    accounts      users, keys, sealed secrets
+    people        credentials, codes, sessions, failures, token keys
+    uploads       what is on its way in, and when it is due
+    tags          exact counts without a hot item
+    directory     keys, tenants, the outbox
+    catalog       DynamoCatalog: the Catalog port
+
+Wiring builds DynamoCatalog.
+"""
+
+from safelight.adapters.catalog.dynamodb.catalog import DynamoCatalog
+from safelight.adapters.catalog.dynamodb.options import DynamoOptions
+
+__all__ = ["DynamoCatalog", "DynamoOptions"]

@@ -1,0 +1,163 @@
+"""Users, API keys and signing keys of one tenant in DynamoDB: one partition of the table. Signing secrets are sealed on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from safelight.adapters.catalog import rows
+from safelight.adapters.catalog.dynamodb import items
+from safelight.adapters.catalog.dynamodb.items import Item, Key
+from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
+from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
+from safelight.domain.ids import KeyId, TenantId
+from safelight.domain.queries import micros
+from safelight.errors import AlreadyExists, Forbidden, Missing
+
+_USER: Final = ("id", "tenant", "name", "role", "created_at", "disabled_at")
+_KEY: Final = (
+    "id", "tenant", "user", "name", "secret_hash", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at",
+)  # fmt: skip
+
+
+def user_of(item: Item) -> User:
+    """The user from his item."""
+    return rows.user_of({name: item.get(name) for name in _USER})
+
+
+def api_key_of(item: Item) -> ApiKey:
+    """The key from its item."""
+    return rows.key_of({name: item.get(name) for name in _KEY})
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoAccounts:
+    """Keeps AccountRecords."""
+
+    transaction: Transaction
+    tenant: TenantId
+    box: SecretBox
+
+    async def add_user(self, user: User) -> None:
+        """The user, and an item that holds the name."""
+        self.transaction.require_writing()
+        self._own(user.tenant)
+        item = _at(items.user_key(self.tenant, user.id), rows.user_columns(user))
+        if await self.transaction.item(items.key_of(item)) is not None:
+            raise AlreadyExists
+        await self._claim(user)
+        self.transaction.add(item, otherwise=AlreadyExists, unit=user.id)
+
+    async def users(self) -> list[User]:
+        """All of them, sorted here."""
+        found = await self._all("USER#")
+        return sorted(map(user_of, found), key=lambda user: user.name)
+
+    async def save_user(self, user: User) -> None:
+        """Change what differs, the holder of the name with it."""
+        self.transaction.require_writing()
+        self._own(user.tenant)
+        before = await self.transaction.item(items.user_key(self.tenant, user.id))
+        if before is None:
+            raise Missing
+        columns = rows.user_columns(user)
+        if before["name"] != user.name:
+            await self._claim(user)
+            self.transaction.remove(items.user_name(self.tenant, before["name"]), unit=user.id)
+        self.transaction.change(before, columns, expected={"name": before["name"]}, unit=user.id)
+
+    async def add_key(self, key: ApiKey) -> None:
+        """The key, and an item that tells whose it is. Raises Missing for a user whom this tenant does not have."""
+        self.transaction.require_writing()
+        self._own(key.tenant)
+        user = items.user_key(self.tenant, key.user)
+        if await self.transaction.item(user) is None:
+            raise Missing
+        holder = items.api_key_holder(key.id)
+        if await self.transaction.item(holder) is not None:
+            raise AlreadyExists
+        self.transaction.add(_at(items.api_key(self.tenant, key.id), rows.key_columns(key)), otherwise=AlreadyExists, unit=key.id)
+        self.transaction.add(_at(holder, {"tenant": self.tenant, "user": key.user}), otherwise=AlreadyExists, unit=key.id)
+        self.transaction.check(user, PRESENT, otherwise=Missing, unit=key.id)
+
+    async def keys(self) -> list[ApiKey]:
+        """All of them, sorted here."""
+        found = await self._all("KEY#")
+        return sorted(map(api_key_of, found), key=lambda key: (key.created_at, key.id), reverse=True)
+
+    async def revoke_key(self, key_id: KeyId, at: datetime) -> None:
+        """The first time stands."""
+        self.transaction.require_writing()
+        before = await self.transaction.item(items.api_key(self.tenant, key_id))
+        if before is None:
+            raise Missing
+        if before.get("revoked_at") is None:
+            self.transaction.change(before, {"revoked_at": micros(at)}, unit=key_id)
+
+    async def add_signing_key(self, key: SigningKey) -> None:
+        """A new item with a sealed secret."""
+        self.transaction.require_writing()
+        self._own(key.tenant)
+        columns = {
+            "kid": key.kid,
+            "tenant": key.tenant,
+            "grammar": key.grammar.value,
+            "secret": self.box.seal(key.secret, context=self._context(key.kid)),
+            "salt": self.box.seal(key.salt, context=f"{self._context(key.kid)}/salt") if key.salt else None,
+            "size_bytes": key.size_bytes,
+            "created_at": micros(key.created_at),
+            "retired_at": rows.maybe_micros(key.retired_at),
+        }
+        item = _at(items.ring_key(self.tenant, key.kid), columns)
+        if await self.transaction.item(items.key_of(item)) is not None:
+            raise AlreadyExists
+        self.transaction.add(item, otherwise=AlreadyExists, unit=key.kid)
+
+    async def signing_keys(self) -> list[SigningKey]:
+        """The ring, unsealed."""
+        ring = [
+            SigningKey(
+                kid=item["kid"],
+                tenant=item["tenant"],
+                secret=self.box.unseal(item["secret"], context=self._context(item["kid"])),
+                created_at=rows.moment(item["created_at"]),
+                retired_at=rows.maybe_moment(item.get("retired_at")),
+                grammar=Grammar(item["grammar"]),
+                salt=self.box.unseal(item["salt"], context=f"{self._context(item['kid'])}/salt") if item.get("salt") else b"",
+                size_bytes=item["size_bytes"],
+            )
+            for item in await self._all("RING#")
+        ]
+        return sorted(ring, key=lambda key: (key.created_at, key.kid), reverse=True)
+
+    async def retire_signing_key(self, kid: str, at: datetime) -> None:
+        """The last time stands: a retirement that lies ahead may be moved."""
+        self.transaction.require_writing()
+        before = await self.transaction.item(items.ring_key(self.tenant, kid))
+        if before is None:
+            raise Missing
+        self.transaction.change(before, {"retired_at": micros(at)}, unit=kid)
+
+    async def _claim(self, user: User) -> None:
+        """The name for this user. Raises AlreadyExists, now or at the end of the transaction."""
+        rows.checked_text(user.name)
+        name = items.user_name(self.tenant, user.name)
+        if await self.transaction.item(name) is not None:
+            raise AlreadyExists
+        self.transaction.add(_at(name, {"user": user.id}), otherwise=AlreadyExists, unit=user.id)
+
+    async def _all(self, prefix: str) -> list[Item]:
+        return await self.transaction.collection(items.tenant_key(self.tenant)[0], prefix)
+
+    def _context(self, kid: str) -> str:
+        return f"{self.tenant}/{kid}"
+
+    def _own(self, tenant: TenantId) -> None:
+        if tenant != self.tenant:
+            raise Forbidden("The record belongs to another tenant.")
+
+
+def _at(key: Key, columns: dict[str, Any]) -> Item:
+    return {"PK": key[0], "SK": key[1], **columns}

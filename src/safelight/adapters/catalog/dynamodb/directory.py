@@ -1,0 +1,164 @@
+"""What is known before the tenant is known, and the outbox, in DynamoDB. All of it in the table itself, so none of it lags."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+from safelight.adapters.catalog import rows
+from safelight.adapters.catalog.dynamodb import items
+from safelight.adapters.catalog.dynamodb.accounts import api_key_of, user_of
+from safelight.adapters.catalog.dynamodb.items import Item, Key
+from safelight.adapters.catalog.dynamodb.people import DynamoPeopleDirectory
+from safelight.adapters.catalog.dynamodb.transaction import Transaction
+from safelight.domain.accounts import ApiKey, Tenant, User
+from safelight.domain.events import Event, ImageEvent, from_json
+from safelight.domain.ids import ImageId, KeyId, TenantId
+from safelight.domain.queries import micros
+from safelight.errors import AlreadyExists, Missing
+from safelight.ports.catalog import Told
+
+SHARDS: Final = 4
+"""Partitions of the outbox: one takes a thousand writes a second. A power of two."""
+_RANDOM_BITS: Final = 40
+_TENANT: Final = ("id", "name", "created_at", "trash_days", "duplicates")
+
+
+class _Numbers:
+    """Numbers of events: microseconds, which never stand still in a process, then random bits, then the shard.
+
+    Of one process they ascend; of several, as far as their clocks agree.
+    """
+
+    def __init__(self) -> None:
+        self._lock: Final = threading.Lock()
+        self._last = 0
+
+    def next(self, shard: int) -> int:
+        with self._lock:
+            self._last = max(self._last + 1, time.time_ns() // 1000)
+            return ((self._last << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)) * SHARDS + shard
+
+
+_numbers: Final = _Numbers()
+
+
+def tenant_of(item: Item) -> Tenant:
+    """The tenant from its item."""
+    return rows.tenant_of({name: item.get(name) for name in _TENANT})
+
+
+async def read_tenant(transaction: Transaction, tenant: TenantId) -> Tenant:
+    """The tenant as it is now. Raises Missing."""
+    item = await transaction.item(items.tenant_key(tenant))
+    if item is None:
+        raise Missing
+    return tenant_of(item)
+
+
+def write_event(transaction: Transaction, event: Event) -> None:
+    """An item in the outbox, committed with what else belongs to the image, or to the code that is to be mailed."""
+    unit = event.image if isinstance(event, ImageEvent) else event.occurrence
+    number = _numbers.next(sum(unit.encode()) % SHARDS)
+    pk, sk = _told_key(number)
+    payload = orjson.dumps(event.to_json()).decode()
+    item = {"PK": pk, "SK": sk, "number": number, "name": event.name, "payload": payload}
+    transaction.put(item, unit=unit)
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoDirectory:
+    """Keeps Directory."""
+
+    transaction: Transaction
+    people: DynamoPeopleDirectory
+
+    async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
+        """Whose it is, then key and user at once."""
+        holder = await self.transaction.item(items.api_key_holder(key_id))
+        if holder is None:
+            raise Missing
+        key, user = items.api_key(holder["tenant"], key_id), items.user_key(holder["tenant"], holder["user"])
+        found = await self.transaction.items([key, user])
+        if len(found) != 2:
+            raise Missing
+        return api_key_of(found[key]), user_of(found[user])
+
+    async def tenant_of(self, image_id: ImageId) -> TenantId:
+        """By the image's own key."""
+        item = await self.transaction.item(items.image_key(image_id))
+        if item is None:
+            raise Missing
+        return TenantId(item["tenant"])
+
+    async def tenants(self) -> list[Tenant]:
+        """All of them: an installation has few."""
+        entries = await self.transaction.collection("TENANTS")
+        found = await self.transaction.items(items.tenant_key(entry["SK"]) for entry in entries)
+        return sorted(map(tenant_of, found.values()), key=lambda tenant: (tenant.created_at, tenant.id))
+
+    async def add_tenant(self, tenant: Tenant) -> None:
+        """The tenant, an entry in the list, and an item that holds the name."""
+        self.transaction.require_writing()
+        item = _at(items.tenant_key(tenant.id), rows.tenant_columns(tenant))
+        if await self.transaction.item(items.key_of(item)) is not None:
+            raise AlreadyExists
+        await self._claim(tenant)
+        self.transaction.add(item, otherwise=AlreadyExists, unit=tenant.id)
+        self.transaction.put(_at(items.tenant_entry(tenant.id), {}), unit=tenant.id)
+
+    async def save_tenant(self, tenant: Tenant) -> None:
+        """Change what differs, the holder of the name with it."""
+        self.transaction.require_writing()
+        before = await self.transaction.item(items.tenant_key(tenant.id))
+        if before is None:
+            raise Missing
+        columns = rows.tenant_columns(tenant)
+        if before["name"] != tenant.name:
+            await self._claim(tenant)
+            self.transaction.remove(items.tenant_name(before["name"]), unit=tenant.id)
+        self.transaction.change(before, columns, expected={"name": before["name"]}, unit=tenant.id)
+
+    async def untold(self, limit: int = 100) -> list[Told]:
+        """The oldest of every shard, in one order."""
+        shards = (self.transaction.collection(f"OUTBOX#{shard}", limit=limit) for shard in range(SHARDS))
+        found = [item for shard in await asyncio.gather(*shards) for item in shard]
+        told = [Told(item["number"], from_json(item["name"], orjson.loads(item["payload"]))) for item in found]
+        return sorted(told, key=lambda one: one.number)[:limit]
+
+    async def mark_told(self, numbers: Sequence[int]) -> None:
+        """Told events are deleted."""
+        self.transaction.require_writing()
+        for number in numbers:
+            self.transaction.remove(_told_key(number), unit=str(number))
+
+    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        """Never back in time: processes may report out of order."""
+        self.transaction.require_writing()
+        holder = await self.transaction.item(items.api_key_holder(key_id))
+        key = None if holder is None else await self.transaction.item(items.api_key(holder["tenant"], key_id))
+        if key is not None and key.get("last_used_at", -(2**63)) < micros(at):
+            self.transaction.change(key, {"last_used_at": micros(at)}, unit=key_id)
+
+    async def _claim(self, tenant: Tenant) -> None:
+        rows.checked_text(tenant.name)
+        name = items.tenant_name(tenant.name)
+        if await self.transaction.item(name) is not None:
+            raise AlreadyExists
+        self.transaction.add(_at(name, {"tenant": tenant.id}), otherwise=AlreadyExists, unit=tenant.id)
+
+
+def _told_key(number: int) -> Key:
+    return f"OUTBOX#{number % SHARDS}", f"{number:038d}"
+
+
+def _at(key: Key, columns: Item) -> Item:
+    return {"PK": key[0], "SK": key[1], **columns}

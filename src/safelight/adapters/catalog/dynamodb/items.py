@@ -1,0 +1,370 @@
+"""Items: records as items of the table and back, and every key there is. Pure; reads and writes nothing.
+
+One table for everything. A key says what an item is (`PK=IMAGE#{id}`, `SK=META`); the attributes that end in `_key` put it into
+the indexes, see `table`. What is sorted is text that sorts as its value does: whole numbers as 16 hexadecimal digits from -2**63
+on, titles before a NUL, and the image's id behind them, so that a place in an order is one string and a cursor names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+import orjson
+
+from safelight.adapters.catalog import rows
+from safelight.domain.albums import Album
+from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
+from safelight.domain.images import Image, Status, Visibility
+from safelight.domain.queries import Sort
+from safelight.domain.uploads import KEPT, Upload
+from safelight.errors import BackendUnavailable, BadField
+
+Item = dict[str, Any]
+Key = tuple[str, str]
+
+META: Final = "META"
+_JSON: Final = ("custom", "metadata", "renditions", "earlier", "problem", "focal_point")
+_UPLOAD_JSON: Final = ("custom", "problem", "pieces")
+_LOWEST: Final = 1 << 63
+ORDER: Final = {"created_at": "created_key", "taken_at": "taken_key", "title": "title_key", "size": "size_key"}
+"""The attribute that sorts by this column."""
+FILTERS: Final = (
+    "owner", "status", "visibility", "media_type", "camera", "created_at", "dated_at", "size_bytes", "tags",
+)  # fmt: skip
+"""What a list may be narrowed by: copied into the indexes, so that what is left out is not fetched."""
+
+
+# The wire
+
+
+def encoded(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The item with DynamoDB's types; what is None is left out."""
+    return {name: typed(value) for name, value in item.items() if value is not None}
+
+
+def typed(value: Any) -> dict[str, Any]:
+    """One value. Raises BadField for text that has no UTF-8 form."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case str():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise BadField("Text must be valid Unicode.") from error
+            return {"S": str(value)}
+        case bytes():
+            return {"B": value}
+        case list() | tuple():
+            return {"L": [typed(one) for one in value]}
+        case _:
+            raise TypeError(type(value))
+
+
+def decoded(item: Mapping[str, Any]) -> Item:
+    """The item without types."""
+    return {name: _plain(value) for name, value in item.items()}
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    ((kind, inner),) = value.items()
+    match kind:
+        case "N":
+            return int(inner)
+        case "L":
+            return [_plain(one) for one in inner]
+        case "B":
+            return bytes(inner)
+        case _:
+            return inner
+
+
+def key_of(item: Mapping[str, Any]) -> Key:
+    """What the item is found by."""
+    return item["PK"], item["SK"]
+
+
+# Sorting
+
+
+def number_key(value: int) -> str:
+    """Text that sorts as these numbers do. Raises BadField beyond 64 bits."""
+    if not -_LOWEST <= value < _LOWEST:
+        raise BadField("A value is out of the range that can be kept.")
+    return f"{value + _LOWEST:016x}"
+
+
+def order_key(value: int | str, image_id: str) -> str:
+    """The place of an image in an order."""
+    return f"{value}\x00{image_id}" if isinstance(value, str) else number_key(value) + image_id
+
+
+def order_value(key: str, sort: Sort) -> int | str:
+    """What an image at this place is sorted by."""
+    return key.rpartition("\x00")[0] if sort.column == "title" else int(key[:16], 16) - _LOWEST
+
+
+# Images
+
+
+def image_key(image_id: str) -> Key:
+    """The image itself."""
+    return f"IMAGE#{image_id}", META
+
+
+def owners(tenant: TenantId, owner: UserId, *, is_trashed: bool) -> str:
+    """The partition of UserIndex with one owner's images."""
+    return f"USER#{tenant}#{owner}#{'TRASH' if is_trashed else 'LIVE'}"
+
+
+def public(tenant: TenantId) -> str:
+    """The partition of UserIndex with everybody's public images."""
+    return f"PUBLIC#{tenant}"
+
+
+def tenants(tenant: TenantId, *, is_trashed: bool) -> str:
+    """The partition of TenantIndex with all images."""
+    return f"TENANT#{tenant}#{'TRASH' if is_trashed else 'LIVE'}"
+
+
+def twins(tenant: TenantId, owner: UserId, sha256: str) -> str:
+    """The partition of the table with this owner's images of these bytes, oldest first."""
+    return f"SHA256#{tenant}#{owner}#{sha256}"
+
+
+def trash(tenant: TenantId) -> str:
+    """The partition of the table with the tenant's trash in the order of throwing away."""
+    return f"TRASH#{tenant}"
+
+
+def image_item(image: Image) -> Item:
+    """The image with all that sorts and finds it. Raises BadField for what cannot be kept."""
+    columns = rows.image_columns(image)
+    for name in _JSON:
+        columns[name] = None if columns[name] is None else rows.dump_json(columns[name])
+    pk, sk = image_key(image.id)
+    return columns | {
+        "PK": pk,
+        "SK": sk,
+        "tags": list(image.tags),
+        "user_key": owners(image.tenant, image.owner, is_trashed=image.is_trashed),
+        "tenant_key": tenants(image.tenant, is_trashed=image.is_trashed),
+        "created_key": order_key(columns["created_at"], image.id),
+        "taken_key": order_key(columns["dated_at"], image.id),
+        "title_key": order_key(columns["title_key"], image.id),
+        "size_key": order_key(image.size_bytes, image.id),
+    }
+
+
+def image_of(item: Item) -> Image:
+    """The image from its item. Raises BackendUnavailable for an item that is none."""
+    try:
+        columns = item | {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _JSON}
+        return rows.image_of([columns.get(name) for name in rows.IMAGE_COLUMNS])
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+
+
+def found_by(item: Item) -> Iterator[Item]:
+    """The items beside an image's own that look-ups go by; they follow from it and are written with it."""
+    tenant, image_id = item["tenant"], item["id"]
+    if item["is_trashed"]:
+        yield {"PK": trash(tenant), "SK": order_key(item["trashed_at"], image_id), "image": image_id}
+        return
+    if item["status"] not in (Status.REJECTED, Status.FAILED):
+        yield {"PK": twins(tenant, item["owner"], item["sha256"]), "SK": item["created_key"], "image": image_id}
+    if item["visibility"] == Visibility.PUBLIC:
+        entry = {name: item[name] for name in (*FILTERS, *ORDER.values())}
+        yield entry | {"PK": item["PK"], "SK": "PUBLIC", "user_key": public(tenant)}
+
+
+# Albums
+
+
+def album_key(album_id: str) -> Key:
+    """The album itself."""
+    return f"ALBUM#{album_id}", META
+
+
+def place_key(album_id: str, image_id: str) -> Key:
+    """An image in the album."""
+    return f"ALBUM#{album_id}", f"IMAGE#{image_id}"
+
+
+def holder_key(image_id: str, album_id: str) -> Key:
+    """The same, found from the image."""
+    return f"IMAGE#{image_id}", f"ALBUM#{album_id}"
+
+
+def album_item(album: Album) -> Item:
+    """The album with what lists it, newest id first. Raises BadField for what cannot be kept."""
+    pk, sk = album_key(album.id)
+    return rows.album_columns(album) | {
+        "PK": pk,
+        "SK": sk,
+        "tenant_key": f"ALBUMS#{album.tenant}",
+        "user_key": f"ALBUMS#{album.tenant}#{album.owner}",
+        "created_key": album.id,
+    }
+
+
+def album_of(item: Item, image_count: int) -> Album:
+    """The album from its item."""
+    names = ("id", "tenant", "owner", "title", "description", "cover", "created_at", "updated_at", "revision")
+    return rows.album_of({name: item.get(name) for name in names} | {"image_count": image_count})
+
+
+def place_item(album_id: AlbumId, image: Item, position: int) -> Item:
+    """The image's place in the album."""
+    pk, sk = place_key(album_id, image["id"])
+    return {
+        "PK": pk,
+        "SK": sk,
+        "image": image["id"],
+        "position": position,
+        "album_key": pk,
+        "created_key": image["created_key"],
+        "is_trashed": image["is_trashed"],
+    }
+
+
+# Uploads
+
+
+def upload_key(upload_id: str) -> Key:
+    """The upload itself."""
+    return f"UPLOAD#{upload_id}", META
+
+
+def due(tenant: TenantId) -> str:
+    """The partition of the table with the tenant's uploads in the order in which somebody has to look after them."""
+    return f"DUE#{tenant}"
+
+
+def due_key(upload: Item) -> Key:
+    """The upload's place in that order."""
+    return due(upload["tenant"]), number_key(upload["due_at"]) + upload["id"]
+
+
+def upload_item(upload: Upload) -> Item:
+    """The upload; DynamoDB forgets it when no clock has come to do so. Raises BadField for what cannot be kept."""
+    columns = rows.upload_columns(upload)
+    for name in _UPLOAD_JSON:
+        columns[name] = None if columns[name] is None else rows.dump_json(columns[name])
+    pk, sk = upload_key(upload.id)
+    forget_at = int((upload.due_at + KEPT).timestamp())
+    return columns | {"PK": pk, "SK": sk, "tags": list(upload.tags), "forget_at": forget_at}
+
+
+def upload_of(item: Item) -> Upload:
+    """The upload from its item. Raises BackendUnavailable for an item that is none."""
+    try:
+        columns = item | {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _UPLOAD_JSON}
+        return rows.upload_of({one.name: columns.get(one.name) for one in fields(Upload)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+
+
+# The rest
+
+
+def tenant_key(tenant: str) -> Key:
+    """The tenant itself."""
+    return f"TENANT#{tenant}", META
+
+
+def tenant_entry(tenant: str) -> Key:
+    """The tenant in the list of all."""
+    return "TENANTS", tenant
+
+
+def tenant_name(name: str) -> Key:
+    """Holds the name for one tenant. Hashed, since a key has at most a kilobyte."""
+    return f"TENANTNAME#{digest(name)}", META
+
+
+def user_key(tenant: str, user_id: str) -> Key:
+    """A user."""
+    return f"TENANT#{tenant}", f"USER#{user_id}"
+
+
+def user_name(tenant: str, name: str) -> Key:
+    """Holds the name for one user of the tenant."""
+    return f"TENANT#{tenant}", f"USERNAME#{digest(name)}"
+
+
+def api_key(tenant: str, key_id: str) -> Key:
+    """An API key."""
+    return f"TENANT#{tenant}", f"KEY#{key_id}"
+
+
+def api_key_holder(key_id: str) -> Key:
+    """Whose an API key is."""
+    return f"KEY#{key_id}", META
+
+
+def ring_key(tenant: str, kid: str) -> Key:
+    """A signing key."""
+    return f"TENANT#{tenant}", f"RING#{digest(kid) if len(kid) > 200 else kid}"
+
+
+def credential_key(tenant: str, user: str) -> Key:
+    """How a user signs in."""
+    return f"TENANT#{tenant}", f"CREDENTIAL#{user}"
+
+
+def address_key(tenant: str, email: str) -> Key:
+    """Holds the address for one user of the tenant."""
+    return f"TENANT#{tenant}", f"EMAIL#{digest(email)}"
+
+
+def code_key(tenant: str, user: str, letter: str) -> Key:
+    """The code that a user has for a letter."""
+    return f"TENANT#{tenant}", f"CODE#{user}#{letter}"
+
+
+def session_key(session_id: str) -> Key:
+    """A session."""
+    return f"SESSION#{session_id}", META
+
+
+def session_entry(tenant: str, user: str, session_id: str) -> Key:
+    """The session in the list of its user."""
+    return f"SESSIONS#{tenant}#{user}", session_id
+
+
+def failures_key(subject: str) -> Key:
+    """Failed attempts."""
+    return f"FAILURES#{digest(subject)}", META
+
+
+def token_key(kid: str) -> Key:
+    """A key for access tokens."""
+    return "TOKENKEYS", kid
+
+
+EXPIRY_SHARDS: Final = 4
+"""Partitions of what expires: one takes a thousand writes a second."""
+
+
+def expiry(shard: int) -> str:
+    """The partition of TenantIndex with what expires."""
+    return f"EXPIRY#{shard}"
+
+
+def ids_of(entries: Sequence[Item]) -> list[ImageId]:
+    """The images that entries of an index stand for: their own items, public ones, places in albums."""
+    return [ImageId((one["PK"] if one["PK"].startswith("IMAGE#") else one["SK"]).removeprefix("IMAGE#")) for one in entries]
+
+
+def digest(text: str) -> str:
+    """What stands for a text of any length in a key. Raises BadField for text that has no UTF-8 form."""
+    try:
+        return hashlib.sha256(text.encode()).hexdigest()
+    except UnicodeEncodeError as error:
+        raise BadField("Text must be valid Unicode.") from error
