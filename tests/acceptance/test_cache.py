@@ -47,7 +47,7 @@ class Fleet:
         return sum(float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith(line))
 
     def rendered(self) -> list[float]:
-        return [self.figure(n, 'safelight_deliveries_total{source="rendered"}') for n in self.alive]
+        return [self.figure(n, "safelight_renders_total{") for n in self.alive]
 
     @property
     def alive(self) -> list[int]:
