@@ -10,9 +10,9 @@ SafelightError
 ├── TooLarge            413  TooManyBytes TooManyPixels TooManyFrames
 ├── Unsupported         415  UnsupportedFormat
 ├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
-│                            MailRefused TooBroad
+│                            MailRefused TooBroad SourceUnreachable SourceRefused
 ├── TooMany             429  LockedOut
-├── Unavailable         503  Busy SandboxLost BackendUnavailable
+├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable
 ├── DamagedObject       503  never worth another try
 └── SearchUnavailable   503  never worth another try
 
@@ -133,7 +133,7 @@ class ExpiredSignature(Forbidden):
 
 
 class SourceNotAllowed(Forbidden):
-    """Only images of this installation are delivered, not addresses elsewhere."""
+    """This installation takes nothing from that address."""
 
     code = "source_not_allowed"
 
@@ -318,6 +318,19 @@ class TooBroad(Unprocessable):
     code = "too_broad"
 
 
+class SourceUnreachable(Unprocessable):
+    """The source cannot be read: there is no such address, it may not be asked, does not answer, or breaks off."""
+
+    # One sentence for all of them: the difference would tell a stranger what there is in our network.
+    code = "source_unreachable"
+
+
+class SourceRefused(Unprocessable):
+    """The source does not hand the picture out."""
+
+    code = "source_refused"
+
+
 class TooMany(SafelightError):
     """Too many requests."""
 
@@ -355,6 +368,12 @@ class BackendUnavailable(Unavailable):
     """A backend does not answer."""
 
     code = "backend_unavailable"
+
+
+class SourceUnavailable(Unavailable):
+    """The source does not answer at the moment."""
+
+    code = "source_unavailable"
 
 
 class DamagedObject(SafelightError):

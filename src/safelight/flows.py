@@ -19,6 +19,7 @@ from safelight.domain.events import (
     ImageReplaced,
     ImageRestored,
     ImageTrashed,
+    ImportRequested,
     MailDue,
 )
 
@@ -58,8 +59,11 @@ PURGE: Final = Flow(name="purge", steps=(Step(name="forget"), Step(name="erase")
 # Short patience: a run that rests keeps a place from pictures. What is left when the mail server is down is taken up again by
 # the chore `resend_mail` as soon as that answers.
 MAIL: Final = Flow(name="mail", steps=(Step(name="send", retry=Retry(attempts=4, first_wait_s=1.0, backoff=3.0)),))
+# The rests add up to two minutes: a source that is down is said to be unreachable after one (services.imports), so that what
+# becomes a dead letter is a fault of ours.
+IMPORT: Final = Flow(name="import", steps=(Step(name="fetch", retry=Retry(attempts=6, first_wait_s=1.0, backoff=3.0)),))
 
-FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL)}
+FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT)}
 
 STARTS: Final[dict[type[Event], Flow]] = {
     ImageAccepted: DEVELOP,
@@ -69,6 +73,7 @@ STARTS: Final[dict[type[Event], Flow]] = {
     ImageRestored: HIDE,
     ImagePurged: PURGE,
     MailDue: MAIL,
+    ImportRequested: IMPORT,
 }
 
 QUIET: Final[frozenset[type[Event]]] = frozenset({ImageReady})

@@ -291,6 +291,42 @@ class UploadSettings(_Section):
     ttl_s: int = Field(3600, ge=60, le=7 * 86400, description="Seconds for which an offer to upload directly is good.")
 
 
+def _ports(value: str) -> str:
+    if not all(word.isascii() and word.isdigit() and 0 < int(word[:6]) < 65536 for word in listed(value)):
+        raise ValueError("ports such as 80, 443")
+    return value
+
+
+def _hosts(value: str) -> str:
+    if not all(re.fullmatch(r"(\*\.)?[A-Za-z0-9:][A-Za-z0-9._:-]*", word) for word in listed(value)):
+        raise ValueError("hosts such as cdn.example.com, *.example.org")
+    return value
+
+
+class OutboundSettings(_Section):
+    """Where Safelight goes when somebody gives it a URL. Addresses that are not public are closed."""
+
+    networks: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="Addresses or networks (`10.20.0.0/16, 192.168.7.5`) that are open all the same, to every user who may import."
+        " Empty: none.",
+    )
+    ports: Annotated[str, AfterValidator(_ports)] = Field("80, 443", min_length=1, description="Ports that are asked.")
+    connect_s: float = Field(5.0, gt=0, le=60, description="Seconds to find a name's addresses, and to connect to one.")
+    idle_s: float = Field(10.0, gt=0, le=300, description="Seconds without a byte after which a fetch is broken off.")
+    total_s: float = Field(60.0, gt=0, le=3600, description="Seconds for one fetch with all its redirects.")
+
+
+class ImportSettings(_Section):
+    """`POST /imports`."""
+
+    is_enabled: bool = Field(default=True, description="Whether pictures are imported by URL at all.")
+    hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="Hosts from which they come (`cdn.example.com, *.example.org`, the latter for what is below it). Empty: any.",
+    )
+
+
 class Events(_Section):
     """What the object store tells."""
 
@@ -494,6 +530,8 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     uploads: UploadSettings = UploadSettings()
+    outbound: OutboundSettings = OutboundSettings()
+    imports: ImportSettings = ImportSettings()
     events: Events = Events()
     develop: Develop = Develop()
     delivery: DeliverySettings = DeliverySettings()

@@ -26,6 +26,7 @@ from safelight import flows
 from safelight.adapters.cache.memory import MemoryCache
 from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
 from safelight.domain.accounts import Actor
+from safelight.domain.addresses import Reach, network
 from safelight.domain.ids import ImageId
 from safelight.domain.people import Patience
 from safelight.domain.uploads import DropFolder
@@ -41,6 +42,7 @@ from safelight.ports.catalog import Catalog
 from safelight.ports.inbox import Inbox
 from safelight.ports.incoming import Incoming, Reception
 from safelight.ports.mailer import Mailer
+from safelight.ports.outbound import FetchLimits, Outbound
 from safelight.ports.search import Search
 from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Storage
@@ -50,6 +52,7 @@ from safelight.services.albums import Albums
 from safelight.services.cloudfront import CloudFront
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
+from safelight.services.imports import ImportRules, Imports
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
 from safelight.services.limiter import Limiter
@@ -124,6 +127,7 @@ class Safelight:
     upkeep: Upkeep
     uploads: Uploads
     resumable: Resumable
+    imports: Imports
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents
@@ -179,6 +183,7 @@ class Overrides(TypedDict, total=False):
     search: Search
     shelf: Shelf
     mailer: Mailer
+    outbound: Outbound
     workflows: Callable[[flows.Bound], Workflows]
 
 
@@ -262,6 +267,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         clock,
         instruments,
     )
+
+    async def fetch(payload: Mapping[str, Any]) -> None:
+        await imports.fetch(payload)
+
     bound = flows.Bound(
         flows.FLOWS,
         {
@@ -273,6 +282,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             "purge.forget": development.forget,
             "purge.erase": erase,
             "mail.send": post.send,
+            "import.fetch": fetch,
         },
         _gives_up(development, instruments),
     )
@@ -291,6 +301,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         drop_folder=DropFolder(settings.events.drop_folder),
     )
     uploads = Uploads(catalog, incoming, ingest, clock, instruments, upload_limits)
+    imports = Imports(uploads, overrides.get("outbound") or _outbound(), relay, _import_rules(settings))
     store_events = StoreEvents(incoming, uploads, instruments)
     inbox = overrides.get("inbox") or _inbox(settings)
     if inbox is not None:
@@ -384,6 +395,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         upkeep=upkeep,
         uploads=uploads,
         resumable=Resumable(uploads),
+        imports=imports,
         reception=reception,
         store_events=store_events,
         listening=() if inbox is None else (("store_events", lambda: store_events.listen(inbox)),),
@@ -421,6 +433,30 @@ def _gives_up(
             await development.give_up(payload, error)
 
     return give_up
+
+
+def _outbound() -> Outbound:
+    from safelight.adapters.outbound.httpx import HttpxOutbound
+
+    return HttpxOutbound()
+
+
+def _import_rules(settings: Settings) -> ImportRules:
+    outbound = settings.outbound
+    return ImportRules(
+        is_enabled=settings.imports.is_enabled,
+        reach=Reach(
+            networks=tuple(map(network, listed(outbound.networks))),
+            ports=frozenset(map(int, listed(outbound.ports))),
+            hosts=listed(settings.imports.hosts),
+        ),
+        limits=FetchLimits(
+            max_bytes=settings.limits.max_bytes,
+            connect_s=outbound.connect_s,
+            idle_s=outbound.idle_s,
+            total_s=outbound.total_s,
+        ),
+    )
 
 
 def _catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:

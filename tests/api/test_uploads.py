@@ -335,7 +335,7 @@ async def test_of_many_who_hear_of_it_at_once_one_makes_the_image(run):
         for _ in range(5):
             offer = await announce(app)
             ticket_holder = app.safelight.reception
-            upload = await mine._found(await tenant_of(app), UploadId(offer["id"]))
+            upload = await mine.row(await tenant_of(app), UploadId(offer["id"]))
             await keep(ticket_holder, offer)
             heard = await asyncio.gather(*(one.arrived(upload.tenant, upload.id) for one in [mine, *others] * 3))
 

@@ -15,7 +15,7 @@ from safelight.api.auth import documented
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.rates import Rated
-from safelight.api.routes import admin, albums, auth, events, health, images, incoming, tus, uploads
+from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, tus, uploads
 from safelight.api.schemas import ProblemOut
 from safelight.wiring import Safelight
 
@@ -62,7 +62,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    for router in (images.router, uploads.router, albums.router, admin.router):
+    for router in (images.router, uploads.router, imports.router, albums.router, admin.router):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)

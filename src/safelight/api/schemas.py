@@ -10,6 +10,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from safelight.domain.accounts import ApiKey, Grammar, Role, Scope, SigningKey, User
+from safelight.domain.addresses import MAX_URL
 from safelight.domain.albums import Album
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
 from safelight.domain.people import Algorithm, Session, TokenKey
@@ -238,6 +239,33 @@ class UploadOut(Out):
     problem: ImageProblem | None = Field(description="Why it was rejected.")
 
 
+class ImportIn(In):
+    """A picture that is to be fetched."""
+
+    url: str = Field(max_length=MAX_URL, description="`https://…` or `http://…`, at a public address.")
+    filename: str = Field("", max_length=1000, description="Empty: the last part of the URL's path.")
+    title: str = Field("", max_length=MAX_TITLE)
+    description: str = Field("", max_length=MAX_DESCRIPTION)
+    tags: list[str] = Field(default_factory=list, max_length=1000)
+    album_id: str | None = None
+    visibility: Visibility = Visibility.PRIVATE
+    custom: Annotated[dict[str, Any], AfterValidator(small_json)] = Field(default_factory=dict)
+
+
+class ImportOut(Out):
+    """An import: what was asked for, and what became of it."""
+
+    id: str
+    url: str
+    state: UploadState
+    filename: str
+    created_at: datetime
+    expires_at: datetime
+    image_id: str | None = Field(description="The image that it has become.")
+    duplicate_of: str | None
+    problem: ImageProblem | None = Field(description="Why it was rejected.")
+
+
 class OfferOut(UploadOut):
     """How to send the file. The URL is a secret until it expires."""
 
@@ -245,6 +273,12 @@ class OfferOut(UploadOut):
     url: str
     fields: dict[str, str] = Field(description="Of the form, before the file, which comes last as `file`.")
     headers: dict[str, str] = Field(description="Of the PUT; Content-Length is the announced size.")
+
+
+def import_out(upload: Upload) -> ImportOut:
+    """The import as its owner gets it."""
+    fields = upload_fields(upload)
+    return ImportOut(url=upload.source, **{name: fields[name] for name in ImportOut.model_fields if name != "url"})
 
 
 def upload_fields(upload: Upload) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from safelight.domain.ids import CodeId, ImageId, TenantId, UserId
+from safelight.domain.ids import CodeId, ImageId, TenantId, UploadId, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,33 @@ class MailDue(Event):
         return self.code
 
 
+@dataclass(frozen=True, slots=True)
+class ImportRequested(Event):
+    """A picture is to be fetched from the URL in its upload's row, which may be a secret and is therefore not told here."""
+
+    upload: UploadId
+
+    name = "import.requested"
+
+    @property
+    def occurrence(self) -> str:
+        """One for each import: it is asked for once."""
+        return self.upload
+
+
 EVENTS: dict[str, type[Event]] = {
     event.name: event
-    for event in (ImageAccepted, ImageReplaced, ImageReady, ImageEdited, ImageTrashed, ImageRestored, ImagePurged, MailDue)
+    for event in (
+        ImageAccepted,
+        ImageReplaced,
+        ImageReady,
+        ImageEdited,
+        ImageTrashed,
+        ImageRestored,
+        ImagePurged,
+        MailDue,
+        ImportRequested,
+    )
 }
 
 

@@ -27,11 +27,12 @@ SMALL_BYTES: Final = 1024 * 1024
 
 
 class Method(StrEnum):
-    """How the bytes come: a signed form, a signed PUT, tus, or found in the store without anybody having announced them."""
+    """How the bytes come: a signed form, a signed PUT, tus, fetched by us, or found in the store without an announcement."""
 
     POST = "post"
     PUT = "put"
     TUS = "tus"
+    URL = "url"
     FOUND = "found"
 
 
@@ -82,7 +83,7 @@ class Upload:
     sha256: str = ""
     """What the client says it hashes to, in hexadecimal; empty when it did not say."""
     source: str = ""
-    """The key of bytes that were found; those that were announced have a key of their own making."""
+    """The key of bytes that were found, the URL of those that we fetch; empty for those that are sent."""
     source_version: str = ""
     """Which version of them; another one is another upload."""
     file_name: str = ""
@@ -99,7 +100,8 @@ class Upload:
     @property
     def key(self) -> str:
         """Where the bytes are on their way in."""
-        return self.source or f"incoming/{self.tenant}/{self.id}"
+        is_found = self.source and self.method is not Method.URL
+        return self.source if is_found else f"incoming/{self.tenant}/{self.id}"
 
     @property
     def is_open(self) -> bool:

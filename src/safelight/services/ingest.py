@@ -85,10 +85,7 @@ class Ingest:
             async with self.catalog.tenant(actor.tenant) as records:
                 access.require(actor, "album.edit", await records.albums.get(arrival.album))
 
-        async def keep(image: Image) -> None:
-            await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
-
-        return await self.admit(actor.tenant, actor.user, arrival, keep=keep)
+        return await self.admit(actor.tenant, actor.user, arrival)
 
     async def admit(
         self,
@@ -96,12 +93,12 @@ class Ingest:
         owner: UserId,
         arrival: Arrival,
         *,
-        keep: Callable[[Image], Awaitable[None]],
+        keep: Callable[[Image], Awaitable[None]] | None = None,
         beside: Callable[[Records, Accepted], Awaitable[None]] | None = None,
     ) -> Accepted:
         """The same for a file whose owner has been asked before: every way in ends here.
 
-        `keep` puts the bytes where the image says; `beside` writes in the transaction that records it, and undoes it by raising.
+        `keep` puts the bytes where the image says, other than from here; `beside` writes in the transaction that records it, and undoes it by raising.
         """
         words = checked({"title": arrival.title, "description": arrival.description, "tags": arrival.tags})
         header = await self.sandbox.probe(arrival.fd)
@@ -119,7 +116,10 @@ class Ingest:
 
         image = self._recorded(tenant, owner, arrival, header, words)
         accepted = Accepted(image, twin.id if twin else None)
-        await keep(image)
+        if keep is not None:
+            await keep(image)
+        else:
+            await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
         try:
             async with self.catalog.tenant(tenant, writes=True) as records:
                 await records.images.add(image)

@@ -8,7 +8,7 @@ what they did. A crash at any point leaves either bytes that a sweep removes, or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ import structlog
 from safelight.concurrency import SingleFlight
 from safelight.domain import access
 from safelight.domain.accounts import Actor
+from safelight.domain.events import Event
 from safelight.domain.ids import AlbumId, TenantId, UploadId, UserId, derived_id, is_id, new_id
 from safelight.domain.images import Image, Problem, Visibility, checked, normal_file_name
 from safelight.domain.uploads import KEPT, UNKNOWN_TYPE, DropFolder, Method, Upload, UploadState, checked_media_type, checked_size
@@ -41,7 +42,7 @@ from safelight.ports.catalog import Catalog, Records
 from safelight.ports.incoming import Incoming, Offer
 from safelight.ports.storage import Opened
 from safelight.services.ingest import Accepted, Arrival, Ingest
-from safelight.services.spool import spooled
+from safelight.services.spool import Spooled, spooled
 
 log = structlog.get_logger()
 
@@ -51,18 +52,19 @@ RACES: Final = 5
 """How often one process looks again after another one was faster; a row changes three times in its life."""
 LEFT_OVER: Final = timedelta(hours=24)
 """How old an object on its way in must be that belongs to no open upload; it was sent again, or too late."""
-_AT_FAULT: Final = frozenset({Kind.BAD_REQUEST, Kind.CONFLICT, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.UNPROCESSABLE})
+AT_FAULT: Final = frozenset({Kind.BAD_REQUEST, Kind.CONFLICT, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.UNPROCESSABLE})
 """Errors that the file or its words have deserved; the others are ours, and are tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """What a client says of a file that it is going to send."""
+    """What a client says of a file that it is going to send, or that we are to fetch from `source`."""
 
     method: Method = Method.POST
     media_type: str = UNKNOWN_TYPE
     size_bytes: int | None = None
     sha256: str = ""
+    source: str = ""
     file_name: str = ""
     title: str = ""
     description: str = ""
@@ -102,7 +104,7 @@ class Uploads:
         await self.add(actor, upload)
         return upload, offer
 
-    def described(self, actor: Actor, announced: Announced) -> Upload:
+    def described(self, actor: Actor, announced: Announced, *, lasts: timedelta | None = None) -> Upload:
         """What is announced, as a record that nobody knows yet. Raises Forbidden, BadField, Unsupported, TooManyBytes."""
         access.require(actor, "image.create")
         words = checked({"title": announced.title, "description": announced.description, "tags": announced.tags})
@@ -113,11 +115,12 @@ class Uploads:
             owner=actor.user,
             created_at=now,
             updated_at=now,
-            expires_at=now + self.limits.ttl,
+            expires_at=now + (lasts or self.limits.ttl),
             method=announced.method,
             media_type=checked_media_type(announced.media_type),
             size_bytes=checked_size(announced.size_bytes, announced.method, max_bytes=self.limits.max_bytes),
             sha256=announced.sha256,
+            source=announced.source,
             file_name=normal_file_name(announced.file_name),
             album=announced.album,
             visibility=announced.visibility,
@@ -125,17 +128,19 @@ class Uploads:
             **words,
         )
 
-    async def add(self, actor: Actor, upload: Upload) -> None:
-        """Expect it from now on. Raises Forbidden, Missing (album)."""
+    async def add(self, actor: Actor, upload: Upload, *events: Event) -> None:
+        """Expect it from now on, and tell these events in the same transaction. Raises Forbidden, Missing (album)."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             if upload.album is not None:
                 access.require(actor, "album.edit", await records.albums.get(upload.album))
             await records.uploads.add(upload)
+            for event in events:
+                await records.emit(event)
         log.info("upload.expected", upload_id=upload.id, method=upload.method)
 
     async def get(self, actor: Actor, upload_id: UploadId) -> Upload:
         """One upload of the actor's. Raises Missing."""
-        upload = await self._found(actor.tenant, upload_id)
+        upload = await self.row(actor.tenant, upload_id)
         access.require(actor, "upload.read", upload)
         return upload
 
@@ -152,7 +157,7 @@ class Uploads:
 
     async def awaited(self, tenant: TenantId, upload_id: UploadId) -> None:
         """Return while the upload may still be sent. Raises Missing, WrongState."""
-        upload = await self._found(tenant, upload_id)
+        upload = await self.row(tenant, upload_id)
         if not upload.is_open:
             raise WrongState(f"The upload is {upload.state}.")
 
@@ -255,7 +260,7 @@ class Uploads:
                 if stored.modified_at >= before or len(parts) != 3 or not (is_id(parts[1]) and is_id(parts[2])):
                     continue
                 try:
-                    upload = await self._found(TenantId(parts[1]), UploadId(parts[2]))
+                    upload = await self.row(TenantId(parts[1]), UploadId(parts[2]))
                 except Missing:
                     upload = _nobodys(TenantId(parts[1]), UploadId(parts[2]), stored.modified_at)
                 if not upload.is_open:
@@ -289,16 +294,19 @@ class Uploads:
                 return True
         return False
 
-    async def _found(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+    async def row(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+        """The upload, whoever asks. Raises Missing."""
         async with self.catalog.tenant(tenant) as records:
             return await records.uploads.get(upload_id)
 
     async def _arrived(self, tenant: TenantId, upload_id: UploadId) -> Upload:
         async with self._places:
             for _ in range(RACES):
-                upload = await self._found(tenant, upload_id)
+                upload = await self.row(tenant, upload_id)
                 if not upload.is_open:
                     return upload
+                if upload.method is Method.URL:  # it is fetched, not sent
+                    raise NotArrived
                 if upload.method is Method.TUS and upload.state is UploadState.PENDING:
                     raise NotArrived  # its last byte makes it ARRIVED, in the same save
                 try:
@@ -306,7 +314,7 @@ class Uploads:
                     upload = await self._taken(await self._marked(upload), opened)
                 except (Stale, Missing) as error:
                     # Another process has changed the row, or taken it in and cleared it away.
-                    upload = await self._found(tenant, upload_id)
+                    upload = await self.row(tenant, upload_id)
                     if upload.is_open and isinstance(error, Missing):
                         raise NotArrived from None
                     continue
@@ -328,13 +336,17 @@ class Uploads:
         except Stale:
             raise
         except SafelightError as error:
-            if error.kind not in _AT_FAULT:
+            if error.kind not in AT_FAULT:
                 raise
-            rejected = upload.rejected(_problem(error), at=self.clock())
-            async with self.catalog.tenant(upload.tenant, writes=True) as records:
-                await records.uploads.save(rejected)
-            log.info("upload.rejected", upload_id=upload.id, code=error.code)
-            return rejected
+            return await self.refuse(upload, error)
+
+    async def refuse(self, upload: Upload, error: SafelightError) -> Upload:
+        """The file is at fault: say so where its sender looks. Raises Stale."""
+        rejected = upload.rejected(_problem(error), at=self.clock())
+        async with self.catalog.tenant(upload.tenant, writes=True) as records:
+            await records.uploads.save(rejected)
+        log.info("upload.rejected", upload_id=upload.id, code=error.code)
+        return rejected
 
     async def _accepted(self, upload: Upload, opened: Opened) -> Upload:
         stored, most = opened.stored, self.limits.max_bytes
@@ -342,37 +354,47 @@ class Uploads:
             raise EmptyFile
         if stored.size_bytes > most:
             raise TooManyBytes(f"The file has more than {most} bytes.", limit=most)
-        saved: list[Upload] = []
         async with spooled(opened.chunks, self.limits.spool_path, max_bytes=most) as spool:
-            if upload.sha256 and spool.sha256 != upload.sha256:
-                raise ChecksumMismatch
 
             async def keep(image: Image) -> None:
                 await self.incoming.promote(upload, stored, image.original_key, media_type=image.media_type, sha256=spool.sha256)
 
-            async def beside(records: Records, accepted: Accepted) -> None:
-                became = upload.accepted(accepted.image.id, duplicate_of=accepted.duplicate_of, at=self.clock())
-                await records.uploads.save(became)
-                saved.append(became)
+            return await self.admit(upload, spool, keep=keep)
 
-            accepted = await self.ingest.admit(
-                upload.tenant,
-                upload.owner,
-                Arrival(
-                    fd=spool.fd,
-                    size_bytes=spool.size_bytes,
-                    sha256=spool.sha256,
-                    file_name=upload.file_name,
-                    title=upload.title,
-                    description=upload.description,
-                    tags=upload.tags,
-                    album=await self._album(upload),
-                    visibility=upload.visibility,
-                    custom=upload.custom,
-                ),
-                keep=keep,
-                beside=beside,
-            )
+    async def admit(self, upload: Upload, spool: Spooled, *, keep: Callable[[Image], Awaitable[None]] | None = None) -> Upload:
+        """Make an image of what has arrived, and end the row, in one transaction; `keep` as of Ingest.admit.
+
+        Raises what is wrong with the file, and Stale, with nothing left behind, when somebody else has changed the row.
+        """
+        if spool.size_bytes == 0:
+            raise EmptyFile
+        if upload.sha256 and spool.sha256 != upload.sha256:
+            raise ChecksumMismatch
+        saved: list[Upload] = []
+
+        async def beside(records: Records, accepted: Accepted) -> None:
+            became = upload.accepted(accepted.image.id, duplicate_of=accepted.duplicate_of, at=self.clock())
+            await records.uploads.save(became)
+            saved.append(became)
+
+        accepted = await self.ingest.admit(
+            upload.tenant,
+            upload.owner,
+            Arrival(
+                fd=spool.fd,
+                size_bytes=spool.size_bytes,
+                sha256=spool.sha256,
+                file_name=upload.file_name,
+                title=upload.title,
+                description=upload.description,
+                tags=upload.tags,
+                album=await self._album(upload),
+                visibility=upload.visibility,
+                custom=upload.custom,
+            ),
+            keep=keep,
+            beside=beside,
+        )
         if accepted.is_new:
             self.instruments.accepted.labels(accepted.image.media_type).inc()
             self.instruments.accepted_bytes.inc(accepted.image.size_bytes)

@@ -8,10 +8,12 @@ from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import album_id, base_url, upload_id
 from safelight.api.routes.images import answer, patience
 from safelight.api.schemas import ImageOut, OfferOut, UploadIn, UploadOut, etag_of, image_json, upload_fields
-from safelight.domain.images import Status
-from safelight.domain.uploads import Method
+from safelight.domain.accounts import Actor
+from safelight.domain.images import Image, Status
+from safelight.domain.uploads import Method, Upload
 from safelight.errors import Kind, Missing, SafelightError
 from safelight.services.uploads import Announced, said
+from safelight.wiring import Safelight
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
@@ -69,12 +71,24 @@ async def abandon(hall: Hall, actor: Asking, id: str) -> Response:
 async def complete(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
     """Say that the file is sent; the answer is the image, as of `POST /images`. May be repeated, and need not be called at all."""
     upload = await hall.uploads.complete(actor, upload_id(id))
+    image = await became(hall, actor, upload, patience(request, hall.settings.ingest.wait_s))
+    signer = await hall.delivery.signer(actor.tenant)
+    record = image_json(image, signer, base_url(request), duplicate_of=upload.duplicate_of)
+    status = 200 if is_reused(upload) else 201 if image.status is Status.READY else 202
+    return answer(record, status, location=f"/images/{image.id}", etag=etag_of(image))
+
+
+def is_reused(upload: Upload) -> bool:
+    """Whether it has become an image that was there before."""
+    return upload.image == upload.duplicate_of
+
+
+async def became(hall: Safelight, actor: Actor, upload: Upload, wait_s: float) -> Image:
+    """The image of an accepted upload, developed if that takes no longer than this; raises what developing found wrong with it."""
     assert upload.image is not None
-    is_new = upload.image != upload.duplicate_of
     try:
-        image = await hall.library.settled(actor, upload.image, patience(request, hall.settings.ingest.wait_s))
-        if is_new:
-            image = await hall.ingest.outcome(image)
+        image = await hall.library.settled(actor, upload.image, wait_s)
+        return image if is_reused(upload) else await hall.ingest.outcome(image)
     except Missing:
         # Another completion has found it refused; it says so in the upload before long.
         said(await hall.uploads.get(actor, upload.id))
@@ -83,7 +97,3 @@ async def complete(request: Request, hall: Hall, actor: Asking, id: str) -> Resp
         if error.kind is not Kind.UNAVAILABLE:
             await hall.uploads.developing_failed(upload, error)
         raise
-    signer = await hall.delivery.signer(actor.tenant)
-    record = image_json(image, signer, base_url(request), duplicate_of=upload.duplicate_of)
-    status = (201 if image.status is Status.READY else 202) if is_new else 200
-    return answer(record, status, location=f"/images/{image.id}", etag=etag_of(image))

@@ -1,0 +1,1 @@
+"""How Safelight asks servers that it does not know."""

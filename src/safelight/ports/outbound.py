@@ -1,0 +1,40 @@
+"""Outbound: reading a URL that a stranger gave. Kept by adapters.outbound; checked by testing.contracts.outbound.
+
+What is asked is the address that was judged: a name is resolved once for each request, every address that it has must be within
+reach, and the connection goes to one of those, so that a name which means something else a moment later changes nothing.
+Redirects are judged like the first URL. Nothing of ours goes along: no cookie, no credentials, no proxy of the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from safelight.domain.addresses import Reach, Target
+
+MAX_REDIRECTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """`connect_s` for a name and for a connection, `idle_s` without a byte, `total_s` for everything with redirects."""
+
+    max_bytes: int
+    connect_s: float = 5.0
+    idle_s: float = 10.0
+    total_s: float = 60.0
+
+
+class Outbound(Protocol):
+    """Goes out, and only as far as it may."""
+
+    def fetch(self, target: Target, *, reach: Reach, limits: FetchLimits) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of a 200, as they were sent: nothing is decompressed.
+
+        Entering and reading raise SourceNotAllowed; SourceUnreachable for an address or name that is not there or is out of reach, alike; SourceRefused for
+        an answer other than 200, an encoding, or too many redirects; TooManyBytes as soon as there are more than allowed;
+        SourceUnavailable for what may go better another time: no answer, a broken or late one, a 429 or 5xx.
+        """
+        ...
