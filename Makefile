@@ -71,6 +71,10 @@ docs: $(VENV)/.dev ## Make the generated reference pages anew
 bench: $(VENV)/.bench ## Measure what the README reports (fetches photographs and sharp once; ARGS="develop --quick")
 	@$(BIN)/python bench/run.py $(ARGS)
 
+.PHONY: bench-servers
+bench-servers: $(VENV)/.bench ## Measure the product on S3 and PostgreSQL, which it starts itself (ARGS="develop --quick")
+	@$(BIN)/python bench/servers.py $(ARGS)
+
 CHROMIUM := /usr/bin/chromium
 
 $(CHROMIUM):

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from develop import upload
 from photographs import photographs
-from processes import HERE, Server, answers, cpu_of, free_port, load, scratch, spread
+from processes import HERE, Server, answers, cpu_of, free_port, load, scratch, spread, upload
 from wire import at_rate, full_speed, has
 
 CONNECTIONS = 32

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from photographs import photographs
-from processes import HERE, Cpu, Server, cpu, load, scratch, spread, told
+from processes import CLIENTS, HERE, Cpu, Server, cpu, load, scratch, spread, told, upload
 from quality import NAMES as JUDGED
 from quality import scores
 
-CLIENTS = 4
 WORKERS = len(os.sched_getaffinity(0))
 EQUAL = "service, same pixels"
 """Safelight with linear light off: then all four make the same pixels, and equal quality is compared with equal quality."""
@@ -52,19 +51,6 @@ def contenders(photos: list[Path], node: Path | None, *, rounds: int, out: Path 
     return {
         name: [*command, *options, *(["--out", str(out / name)] if out else []), *files] for name, command in commands.items()
     }
-
-
-def upload(server: Server, photos: list[Path], images: int, clients: int = CLIENTS, *, may_lag: bool = False) -> dict[str, Any]:
-    """Through the door, by another process. Raises RuntimeError unless every answer is 201, or 202 where it `may_lag`."""
-    command = [sys.executable, HERE / "upload.py", "--url", server.url, "--clients", clients, "--images", images, *photos]
-    os.environ["SAFELIGHT_API_KEY"] = server.headers["authorization"].removeprefix("Bearer ")
-    try:
-        report: dict[str, Any] = told([str(word) for word in command])
-    finally:
-        del os.environ["SAFELIGHT_API_KEY"]
-    if report["statuses"].get("201", 0) + (report["statuses"].get("202", 0) if may_lag else 0) != images:
-        raise RuntimeError(f"expected {images} answers 201 but received {report['statuses']} {report['refusals']}")
-    return report
 
 
 def service_round(server: Server, photos: list[Path], rounds: int) -> dict[str, Any]:

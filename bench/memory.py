@@ -6,9 +6,8 @@ import subprocess
 import sys
 from typing import Any
 
-from develop import upload
 from photographs import photographs
-from processes import HERE, Sampler, Server, load, scratch, spread
+from processes import HERE, Sampler, Server, load, scratch, spread, upload
 
 TARGET_MB = 700
 AT_ONCE = (16, 64)
