@@ -130,6 +130,7 @@ class SearchPage(TypedDict):
 
     results: list[FoundImage]
     total: int
+    is_total_exact: bool
     facets: dict[str, dict[str, int]]
     corrected: str | None
     next: str | None

@@ -140,7 +140,29 @@ class TestIndex:
 
         ranked = sorted(put[:20], key=lambda document: (document.title, document.dated_at), reverse=True)
         assert seen == [document.image for document in ranked + put[20:]]
-        assert result.total == 20
+        assert (result.total, result.is_total_exact) == (20, False)
+        few = await ask(search, TENANT, "", limit=1, year=1999)
+        assert (few.total, few.is_total_exact) == (0, True)
+
+    @pytest.mark.parametrize("common", (0, 3, 1000), ids=("every word is common", "some words are", "none is"))
+    async def test_what_is_found_does_not_depend_on_which_words_are_common(self, search, monkeypatch, common):
+        monkeypatch.setattr(adapter, "_COMMON", common)
+        put = [
+            make_document(title=f"harbour {'storm' if n % 5 == 0 else 'calm'}", description=f"pier{n % 3}", dated_at=NOON - timedelta(hours=n))
+            for n in range(30)
+        ]
+        await search.put(TENANT, put)
+
+        for text, wanted in (
+            ("harbour storm", put[::5]),
+            ("har stor pier0", [put[0], put[15]]),
+            ("harbour nowhere1", []),
+            ('"harbour storm"', put[::5]),
+            ("harbour-storm pier", put[::5]),
+        ):
+            result = await ask(search, TENANT, text)
+            assert sorted(hit.image for hit in result.hits) == sorted(document.image for document in wanted), text
+            assert result.total == len(wanted)
 
     @pytest.mark.parametrize("text", ["common", "rare17", "rar", "common rare17", "", "nowhere"])
     async def test_no_question_reads_the_whole_table(self, search, url, text):

@@ -336,7 +336,11 @@ class SearchPage(Out):
     """Results, best first; facets count what matched by tag, type and year."""
 
     results: list[FoundImage]
-    total: int
+    total: int = Field(description="How many match; at least so many where `is_total_exact` is false.")
+    is_total_exact: bool = Field(
+        description="Whether everything that matches was counted. Where it was not, the newest `total` matches were ranked and"
+        " counted, by the facets too, and the others follow them, newest first."
+    )
     facets: dict[str, dict[str, int]]
     corrected: str | None = Field(description="The text that was searched instead, when a word had to be mended.")
     next: str | None
@@ -349,6 +353,7 @@ def search_json(result: SearchResult, images: Sequence[dict[str, Any]]) -> dict[
     return {
         "results": [{"image": by_id[hit.image], "score": hit.score, "highlights": hit.highlights} for hit in hits],
         "total": result.total,
+        "is_total_exact": result.is_total_exact,
         "facets": result.facets,
         "corrected": result.corrected,
         "next": None if result.next_offset is None else str(result.next_offset),

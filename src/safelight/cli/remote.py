@@ -188,7 +188,8 @@ def _show_found(page: SearchPage, results: list[FoundImage]) -> None:
         )
     console.print(rows)
     if page["total"] > len(results):
-        console.print(f"{len(results)} of {page['total']}; more with --limit.")
+        more = "" if page["is_total_exact"] else " or more"
+        console.print(f"{len(results)} of {page['total']}{more}; more with --limit.")
 
 
 def _largest(image: Image) -> str:

@@ -166,6 +166,8 @@ class SearchResult:
     hits: tuple[Hit, ...]
     total: int
     facets: dict[str, dict[str, int]]
+    is_total_exact: bool = True
+    """False where at least `total` match: then facets count, and ranks compare, the newest `total` of them."""
     corrected: str | None = None
     """The text that was searched instead, when a word had to be mended to find anything."""
     next_offset: int | None = None

@@ -494,6 +494,7 @@ def _search(connection: Connection, tenant: TenantId, query: SearchQuery) -> Sea
     return SearchResult(
         hits=tuple(_hit(row, wanted) for row in found.page),
         total=found.total,
+        is_total_exact=found.total < COUNTED,
         facets={"tag": found.tags, "type": found.types, "year": found.years},
         corrected=corrected,
         next_offset=behind if found.page and has_more and behind <= _DEPTH else None,

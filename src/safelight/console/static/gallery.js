@@ -26,6 +26,7 @@ const isNarrowed = () => Boolean(wanted.q || wanted.tag.size || wanted.type || w
 let shown = new Map();
 let cursor = null;
 let total = null; // of what is looked for; lists without words are not counted
+let isTotalExact = true; // false: at least so many
 let corrected = null;
 let loading = null; // the AbortController of the list that is being read
 
@@ -65,6 +66,7 @@ async function load({ more = false } = {}) {
     for (const { image, highlights } of found) if (!shown.has(image.id)) append(image, highlights);
     cursor = answer.next;
     total = answer.total ?? null;
+    isTotalExact = answer.is_total_exact ?? true;
     corrected = answer.corrected ?? null;
     layOut();
     tell();
@@ -96,7 +98,7 @@ function tell() {
   part.more.textContent = "Show more";
   part.empty.hidden = shown.size > 0 || isNarrowed();
   if (!isNarrowed()) return part.tally.replaceChildren();
-  const count = total === 1 ? "1 photograph" : `${total} photographs`;
+  const count = total === 1 ? "1 photograph" : `${total}${isTotalExact ? "" : " or more"} photographs`;
   const words = wanted.q ? ` for “${corrected ?? wanted.q}”` : "";
   part.tally.textContent = count + words + (corrected ? `; nothing has “${wanted.q}”` : "");
 }
