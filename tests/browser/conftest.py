@@ -74,8 +74,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visit]]:
     """Opens tabs: `visit(server, width=360, color_scheme="light")`."""
+    if "empty" in request.fixturenames:
+        request.getfixturevalue("empty")  # before the tabs, so that they are closed before their server stops
     visits: list[Visit] = []
 
     def open(server: Server, *, width: int = 1280, height: int = 800, **options: object) -> Visit:
