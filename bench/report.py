@@ -40,6 +40,9 @@ def verdicts(found: Found) -> Iterator[str]:
 def targets(found: Found) -> Iterator[tuple[str, float, float, str]]:
     """(what, measured, at most, unit)."""
     if "develop" in found:
+        cpu = [found["develop"][kind]["cpu_s_per_image"] for kind in KINDS]
+        whole = sum(each["service, same pixels"]["median"] for each in cpu) / sum(each["loop"]["median"] for each in cpu)
+        yield f"CPU of the whole set, against {ENGINES['loop']}, equal pixels", whole, found["develop"][next(iter(KINDS))]["targets"]["loop"], " x"
         for kind, words in KINDS.items():
             for ours, how in (("service, same pixels", "equal pixels"), ("service", "our linear light included")):
                 for peer, limit in found["develop"][kind]["targets"].items():

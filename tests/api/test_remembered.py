@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from safelight.adapters.cache.memory import MemoryCache
@@ -84,10 +86,10 @@ async def test_an_image_that_is_not_there_is_remembered_until_it_is(run):
         image = await uploaded(running, visibility="public")
         await running.client.delete(f"/images/{image['id']}")
         await running.client.delete(f"/images/{image['id']}?purge=true")
-        for _ in range(3):
-            assert (await running.client.get(f"/i/{image['id']}/large.webp")).status_code == 404
-
-        assert await reads(running, "tenant", "hit") >= 2
+        known = await reads(running, "tenant", "hit")
+        async with asyncio.timeout(30):  # the purge's own notices may still come in between and are obeyed first
+            while await reads(running, "tenant", "hit") < known + 2:
+                assert (await running.client.get(f"/i/{image['id']}/large.webp")).status_code == 404
 
 
 async def test_without_a_shared_cache_everything_is_read_from_the_catalog(run):
