@@ -395,6 +395,28 @@ async def test_what_a_crash_has_interrupted_is_taken_up_by_the_clock(run, monkey
         assert len((await app.client.get("/images")).json()["images"]) == 1
 
 
+async def test_an_upload_whose_bytes_vanish_before_they_are_taken_in_ends(run, monkeypatch):
+    clock = {"now": utc_now()}
+    async with run(clock=lambda: clock["now"]) as app:
+        offer = await announce(app)
+        ticket = await keep(app.safelight.reception, offer)
+        uploads = app.safelight.uploads
+
+        async def power_cut(*_, **__):
+            raise BackendUnavailable
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(uploads.incoming), "promote", power_cut)
+            with pytest.raises(BackendUnavailable):
+                await uploads.arrived(ticket.tenant, ticket.upload)
+        await uploads.incoming.discard(await uploads.row(ticket.tenant, ticket.upload))
+        clock["now"] += TAKING
+        await uploads.sweep()
+
+        ended = (await app.client.get(f"/uploads/{offer['id']}")).json()
+        assert (ended["state"], ended["problem"]["code"]) == ("rejected", "not_arrived")
+
+
 async def test_what_was_sent_again_after_the_end_is_swept(run):
     async with run() as app:
         offer = await announce(app)

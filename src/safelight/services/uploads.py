@@ -276,7 +276,7 @@ class Uploads:
         try:
             await self.arrived(upload.tenant, upload.id)
         except NotArrived:
-            if await self._end(upload, lambda current: current.expired(at=self.clock())):
+            if await self._end(upload, self._came_to_nothing):
                 await self.incoming.discard(upload)
         except SafelightError as error:
             if self.clock() - upload.created_at < KEPT:
@@ -293,6 +293,14 @@ class Uploads:
                 await records.uploads.save(change(current))
                 return True
         return False
+
+    def _came_to_nothing(self, upload: Upload) -> Upload:
+        """Never sent; or it had arrived, and whatever cleans the bucket has taken its bytes before we did."""
+        if upload.state is UploadState.PENDING:
+            return upload.expired(at=self.clock())
+        return upload.rejected(
+            Problem(code=NotArrived.code, detail="What had arrived has vanished from the store."), at=self.clock()
+        )
 
     async def row(self, tenant: TenantId, upload_id: UploadId) -> Upload:
         """The upload, whoever asks. Raises Missing."""
