@@ -16,6 +16,7 @@ KeyId = NewType("KeyId", str)
 UploadId = NewType("UploadId", str)
 CodeId = NewType("CodeId", str)
 SessionId = NewType("SessionId", str)
+PasskeyId = NewType("PasskeyId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHAPE = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")

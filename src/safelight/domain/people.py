@@ -124,6 +124,8 @@ class Session:
     agent: str = ""
     methods: tuple[str, ...] = ("pwd",)
     """How the user proved to be one (RFC 8176)."""
+    proven_at: datetime
+    """When they did so last: at sign-in, or stepping up since."""
 
     def is_live(self, now: datetime) -> bool:
         """Neither ended nor expired."""
@@ -142,6 +144,10 @@ class Session:
     def rotated(self, turn_hash: bytes, *, at: datetime, life: timedelta) -> Session:
         """With the next token; the life begins anew."""
         return replace(self, previous_hash=self.current_hash, current_hash=turn_hash, used_at=at, expires_at=at + life)
+
+    def proven(self, methods: tuple[str, ...], *, at: datetime) -> Session:
+        """The user has shown once more who they are, by these methods too."""
+        return replace(self, methods=tuple(dict.fromkeys((*self.methods, *methods))), proven_at=at)
 
     def ended(self, at: datetime) -> Session:
         """Over, since the first time that somebody said so."""

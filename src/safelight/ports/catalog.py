@@ -19,7 +19,8 @@ from typing import Protocol
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
-from safelight.domain.ids import AlbumId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId
+from safelight.domain.factors import Passkey, Totp
+from safelight.domain.ids import AlbumId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
 from safelight.domain.images import Image
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import ImageQuery, Page
@@ -206,6 +207,50 @@ class PeopleRecords(Protocol):
         ...
 
 
+class FactorRecords(Protocol):
+    """What a tenant's users prove themselves with beside a password, and marks of what is used once."""
+
+    async def totp(self, user: UserId) -> Totp:
+        """The user's authenticator app, confirmed or not, with its secret. Raises Missing."""
+        ...
+
+    async def put_totp(self, totp: Totp) -> None:
+        """It, in the place of the one that this transaction sees; the secret is kept encrypted. Raises Missing for the user.
+
+        Of two transactions that have seen the same one and put another each, one takes place; the other waits and sees it, or
+        ends with Busy. So a code and a recovery code are used once.
+        """
+        ...
+
+    async def drop_totp(self, user: UserId) -> None:
+        """Forget it; none is fine."""
+        ...
+
+    async def add_passkey(self, passkey: Passkey) -> None:
+        """A new row. Raises AlreadyExists when anybody has it, of whichever tenant, Missing for the user."""
+        ...
+
+    async def passkey(self, passkey_id: PasskeyId) -> Passkey:
+        """By its id. Raises Missing."""
+        ...
+
+    async def passkeys(self, user: UserId) -> list[Passkey]:
+        """The user's, oldest first."""
+        ...
+
+    async def save_passkey(self, passkey: Passkey) -> None:
+        """Replace the row. Raises Missing."""
+        ...
+
+    async def remove_passkey(self, passkey_id: PasskeyId) -> None:
+        """Forget it. Raises Missing."""
+        ...
+
+    async def spend(self, mark: str, until: datetime) -> None:
+        """Remember until then that this was used. Raises AlreadyExists when it was before, by whichever tenant; or Busy."""
+        ...
+
+
 class Records(Protocol):
     """One tenant's records inside one transaction."""
 
@@ -237,6 +282,11 @@ class Records(Protocol):
     @property
     def people(self) -> PeopleRecords:
         """How its users sign in."""
+        ...
+
+    @property
+    def factors(self) -> FactorRecords:
+        """What they sign in with beside a password."""
         ...
 
     async def emit(self, event: Event) -> None:
@@ -288,7 +338,7 @@ class PeopleDirectory(Protocol):
         ...
 
     async def sweep(self, before: datetime) -> int:
-        """Forget sessions and codes that expired, and failures that were noted, before that time; how many rows."""
+        """Forget sessions, codes and marks that expired, and failures that were noted, before that time; how many rows."""
         ...
 
 

@@ -27,6 +27,7 @@ from safelight.ports.catalog import (
     AlbumRecords,
     Catalog,
     Directory,
+    FactorRecords,
     ImageRecords,
     PeopleRecords,
     Records,
@@ -222,6 +223,10 @@ class _NotedRecords:
     @property
     def people(self) -> PeopleRecords:
         return self.inner.people
+
+    @property
+    def factors(self) -> FactorRecords:
+        return self.inner.factors
 
     async def emit(self, event: Event) -> None:
         await self.inner.emit(event)

@@ -214,6 +214,7 @@ def _new_session(user: User, now: datetime, expires_at: datetime, *, address: st
         expires_at=expires_at,
         family_hash=_hash(family),
         current_hash=_hash(turn),
+        proven_at=now,
         address=address[:64],
         agent="".join(c for c in agent if c.isprintable())[:200],
     )

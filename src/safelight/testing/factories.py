@@ -6,12 +6,14 @@ Ids sort by `created_at`, as those of real records do.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from safelight.domain.accounts import ApiKey, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.albums import Album
+from safelight.domain.factors import Passkey, Totp, passkey_id
 from safelight.domain.ids import AlbumId, CodeId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId, new_id
 from safelight.domain.images import Image, Rendition, Status
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
@@ -93,8 +95,31 @@ def make_session(user: User, **fields: Any) -> Session:
         expires_at=created_at + timedelta(days=30),
         family_hash=hashlib.sha256(b"family" + id.encode()).digest(),
         current_hash=hashlib.sha256(b"turn" + id.encode()).digest(),
+        proven_at=created_at,
     )
     return replace(session, **fields)
+
+
+def make_totp(user: User, **fields: Any) -> Totp:
+    """A confirmed authenticator app without recovery codes."""
+    totp = Totp(tenant=user.tenant, user=user.id, secret=secrets.token_bytes(20), created_at=NOON, confirmed_at=NOON)
+    return replace(totp, **fields)
+
+
+def make_passkey(user: User, **fields: Any) -> Passkey:
+    """A passkey that was never used; nobody has its private key."""
+    credential = fields.get("credential") or secrets.token_bytes(16)
+    passkey = Passkey(
+        id=passkey_id(credential),
+        tenant=user.tenant,
+        user=user.id,
+        credential=credential,
+        public_key=b"\xa5" * 77,
+        sign_count=0,
+        name="phone",
+        created_at=NOON,
+    )
+    return replace(passkey, **fields)
 
 
 def make_token_key(**fields: Any) -> TokenKey:

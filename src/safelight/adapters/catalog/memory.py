@@ -19,7 +19,8 @@ from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
-from safelight.domain.ids import AlbumId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId
+from safelight.domain.factors import Passkey, Totp
+from safelight.domain.ids import AlbumId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
 from safelight.domain.images import Image, Status
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
@@ -27,7 +28,7 @@ from safelight.domain.uploads import Upload
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Directory, Records, Told
 
-_T = TypeVar("_T", User, Credential, OneTimeCode, Session)
+_T = TypeVar("_T", User, Credential, OneTimeCode, Session, Totp, Passkey)
 
 
 @dataclass(slots=True)
@@ -39,6 +40,9 @@ class _State:
     credentials: dict[UserId, Credential] = field(default_factory=dict)
     codes: dict[tuple[UserId, Letter], OneTimeCode] = field(default_factory=dict)
     sessions: dict[SessionId, Session] = field(default_factory=dict)
+    totps: dict[UserId, Totp] = field(default_factory=dict)
+    passkeys: dict[PasskeyId, Passkey] = field(default_factory=dict)
+    spent: dict[str, datetime] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
     token_keys: dict[str, TokenKey] = field(default_factory=dict)
     images: dict[ImageId, Image] = field(default_factory=dict)
@@ -434,6 +438,66 @@ class _People:
 
 
 @dataclass(frozen=True, slots=True)
+class _Factors:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def totp(self, user: UserId) -> Totp:
+        return self._mine(self.transaction.read().totps.get(user))
+
+    async def put_totp(self, totp: Totp) -> None:
+        state = self.transaction.write()
+        _own(totp.tenant, self.tenant)
+        self._mine(state.users.get(totp.user))
+        state.totps[totp.user] = totp
+
+    async def drop_totp(self, user: UserId) -> None:
+        state = self.transaction.write()
+        if user in state.totps and state.totps[user].tenant == self.tenant:
+            del state.totps[user]
+
+    async def add_passkey(self, passkey: Passkey) -> None:
+        state = self.transaction.write()
+        _own(passkey.tenant, self.tenant)
+        self._mine(state.users.get(passkey.user))
+        if passkey.id in state.passkeys:
+            raise AlreadyExists
+        checked_text(passkey.name, passkey.aaguid, *passkey.transports)
+        state.passkeys[passkey.id] = passkey
+
+    async def passkey(self, passkey_id: PasskeyId) -> Passkey:
+        return self._mine(self.transaction.read().passkeys.get(passkey_id))
+
+    async def passkeys(self, user: UserId) -> list[Passkey]:
+        everyones = self.transaction.read().passkeys.values()
+        mine = [one for one in everyones if (one.tenant, one.user) == (self.tenant, user)]
+        return sorted(mine, key=lambda one: (one.created_at, one.id))
+
+    async def save_passkey(self, passkey: Passkey) -> None:
+        state = self.transaction.write()
+        _own(passkey.tenant, self.tenant)
+        self._mine(state.passkeys.get(passkey.id))
+        checked_text(passkey.name, passkey.aaguid, *passkey.transports)
+        state.passkeys[passkey.id] = passkey
+
+    async def remove_passkey(self, passkey_id: PasskeyId) -> None:
+        state = self.transaction.write()
+        self._mine(state.passkeys.get(passkey_id))
+        del state.passkeys[passkey_id]
+
+    async def spend(self, mark: str, until: datetime) -> None:
+        state = self.transaction.write()
+        if mark in state.spent:
+            raise AlreadyExists
+        state.spent[mark] = until
+
+    def _mine(self, found: _T | None) -> _T:
+        if found is None or found.tenant != self.tenant:
+            raise Missing
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class _PeopleDirectory:
     transaction: _Transaction
 
@@ -492,7 +556,10 @@ class _PeopleDirectory:
             del state.codes[code]
         for failure in failures:
             del state.failures[failure]
-        return len(sessions) + len(codes) + len(failures)
+        spent = [mark for mark, expires_at in state.spent.items() if expires_at < before]
+        for mark in spent:
+            del state.spent[mark]
+        return len(sessions) + len(codes) + len(failures) + len(spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,6 +571,7 @@ class _Records:
     accounts: _Accounts
     uploads: _Uploads
     people: _People
+    factors: _Factors
 
     async def emit(self, event: Event) -> None:
         state = self.transaction.write()
@@ -610,7 +678,14 @@ class MemoryCatalog:
                 raise Missing
             parts: Any = (transaction, row.id)
             yield _Records(
-                transaction, row, _Images(*parts), _Albums(*parts), _Accounts(*parts), _Uploads(*parts), _People(*parts)
+                transaction,
+                row,
+                _Images(*parts),
+                _Albums(*parts),
+                _Accounts(*parts),
+                _Uploads(*parts),
+                _People(*parts),
+                _Factors(*parts),
             )
 
     @asynccontextmanager

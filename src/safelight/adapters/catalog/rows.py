@@ -15,6 +15,8 @@ import orjson
 
 from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tenant, User
 from safelight.domain.albums import Album
+from safelight.domain.factors import Passkey, Totp
+from safelight.domain.ids import TenantId, UserId
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import ImageQuery, Sort, micros
@@ -24,6 +26,7 @@ from safelight.imaging.transform.values import Focal
 
 Columns = dict[str, Any]
 
+_MAC_BYTES: Final = 32
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 TITLE_KEY: Final = 110
@@ -464,6 +467,7 @@ def session_columns(session: Session) -> Columns:
         "address": session.address,
         "agent": session.agent,
         "methods": " ".join(session.methods),
+        "proven_at": micros(session.proven_at),
     }
 
 
@@ -477,5 +481,68 @@ def session_of(row: Mapping[str, Any]) -> Session:
             "expires_at": moment(row["expires_at"]),
             "ended_at": maybe_moment(row["ended_at"]),
             "methods": tuple(row["methods"].split()),
+            "proven_at": moment(row["proven_at"]),
+        }
+    )
+
+
+def totp_columns(totp: Totp) -> Columns:
+    """The row of `totps`, with its secret not sealed yet."""
+    return {
+        "user": totp.user,
+        "tenant": totp.tenant,
+        "secret": totp.secret,
+        "created_at": micros(totp.created_at),
+        "confirmed_at": maybe_micros(totp.confirmed_at),
+        "last_step": totp.last_step,
+        "recovery": b"".join(totp.recovery),
+    }
+
+
+def totp_of(row: Mapping[str, Any]) -> Totp:
+    """The authenticator app from its columns, the secret unsealed."""
+    macs = row["recovery"]
+    return Totp(
+        **{
+            **row,
+            "created_at": moment(row["created_at"]),
+            "confirmed_at": maybe_moment(row["confirmed_at"]),
+            "recovery": tuple(macs[at : at + _MAC_BYTES] for at in range(0, len(macs), _MAC_BYTES)),
+        }
+    )
+
+
+def totp_context(tenant: TenantId, user: UserId) -> str:
+    """What the secret is sealed for."""
+    return f"totp/{tenant}/{user}"
+
+
+def passkey_columns(passkey: Passkey) -> Columns:
+    """The row of `passkeys`."""
+    checked_text(passkey.name, passkey.aaguid, *passkey.transports)
+    return {
+        "id": passkey.id,
+        "tenant": passkey.tenant,
+        "user": passkey.user,
+        "credential": passkey.credential,
+        "public_key": passkey.public_key,
+        "sign_count": passkey.sign_count,
+        "name": passkey.name,
+        "created_at": micros(passkey.created_at),
+        "used_at": maybe_micros(passkey.used_at),
+        "transports": " ".join(passkey.transports),
+        "aaguid": passkey.aaguid,
+        "is_synced": passkey.is_synced,
+    }
+
+
+def passkey_of(row: Mapping[str, Any]) -> Passkey:
+    """The passkey from its columns."""
+    return Passkey(
+        **{
+            **row,
+            "created_at": moment(row["created_at"]),
+            "used_at": maybe_moment(row["used_at"]),
+            "transports": tuple(row["transports"].split()),
         }
     )

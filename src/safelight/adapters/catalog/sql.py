@@ -23,6 +23,7 @@ from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql_accounts import SqlAccounts
 from safelight.adapters.catalog.sql_albums import SqlAlbums
 from safelight.adapters.catalog.sql_directory import SqlDirectory, read_tenant, write_event
+from safelight.adapters.catalog.sql_factors import SqlFactors
 from safelight.adapters.catalog.sql_images import SqlImages
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_uploads import SqlUploads
@@ -52,6 +53,7 @@ class SqlRecords:
     accounts: SqlAccounts
     uploads: SqlUploads
     people: SqlPeople
+    factors: SqlFactors
 
     @writing
     def emit(self, event: Event) -> None:
@@ -147,6 +149,7 @@ class SqlCatalog:
                 SqlAccounts(transaction, row.id, self._box),
                 SqlUploads(transaction, row.id),
                 SqlPeople(transaction, row.id),
+                SqlFactors(transaction, row.id, self._box),
             )
 
         return _Block(self, begun, writes=writes)

@@ -22,7 +22,7 @@ from safelight.adapters.catalog.rows import (
     user_of,
 )
 from safelight.adapters.catalog.secretbox import SecretBox
-from safelight.adapters.catalog.tables import codes, credentials, failures, sessions, tenants, token_keys, users
+from safelight.adapters.catalog.tables import codes, credentials, failures, sessions, spent, tenants, token_keys, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
 from safelight.domain.ids import SessionId, TenantId, UserId
@@ -72,6 +72,7 @@ _RETIRE: Final = update(token_keys).where(token_keys.c.kid == bindparam("old_kid
 _SWEEPS: Final = (
     delete(sessions).where(sessions.c.expires_at < bindparam("before")),
     delete(codes).where(codes.c.expires_at < bindparam("before")),
+    delete(spent).where(spent.c.expires_at < bindparam("before")),
     delete(failures).where(failures.c.last_at < bindparam("before")),
 )
 

@@ -143,8 +143,48 @@ sessions: Final = Table(
     Column("address", Text, nullable=False),
     Column("agent", Text, nullable=False),
     Column("methods", Text, nullable=False),
+    Column("proven_at", BigInteger, nullable=False),
     Index("ix_sessions_user", "user", "used_at", "id"),
     Index("ix_sessions_expires_at", "expires_at"),
+)
+
+totps: Final = Table(
+    "totps",
+    metadata,
+    Column("user", Word, ForeignKey("users.id"), primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("secret", LargeBinary, nullable=False, info=sealed_for("totp/{tenant}/{user}")),
+    Column("created_at", BigInteger, nullable=False),
+    Column("confirmed_at", BigInteger),
+    Column("last_step", BigInteger, nullable=False),
+    Column("recovery", LargeBinary, nullable=False, info=sealed_for("")),
+)
+
+passkeys: Final = Table(
+    "passkeys",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("user", Word, ForeignKey("users.id"), nullable=False),
+    Column("credential", LargeBinary, nullable=False, info=sealed_for("")),
+    Column("public_key", LargeBinary, nullable=False, info=sealed_for("")),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Column("transports", Text, nullable=False),
+    Column("aaguid", Text, nullable=False),
+    Column("is_synced", Boolean, nullable=False),
+    Index("ix_passkeys_user", "user", "created_at", "id"),
+)
+
+spent: Final = Table(
+    "spent",
+    metadata,
+    Column("mark", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_spent_expires_at", "expires_at"),
 )
 
 failures: Final = Table(

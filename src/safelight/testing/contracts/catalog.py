@@ -24,6 +24,7 @@ from safelight.domain.uploads import Method, Piece, UploadState
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, BadField, Forbidden, Missing, Stale, WrongState
 from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
+from safelight.testing.contracts.factors import FactorContract
 from safelight.testing.contracts.people import PeopleContract
 from safelight.testing.factories import (
     NOON,
@@ -87,7 +88,7 @@ async def walk(catalog: Catalog, tenant: TenantId, query: ImageQuery) -> list[Im
         query = replace(query, cursor=Cursor.decode(page.next.encode(), query.sort))
 
 
-class CatalogContract(PeopleContract):
+class CatalogContract(PeopleContract, FactorContract):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 
     @pytest.fixture

@@ -16,6 +16,7 @@ from safelight.adapters.catalog.dynamodb.accounts import DynamoAccounts
 from safelight.adapters.catalog.dynamodb.albums import DynamoAlbums
 from safelight.adapters.catalog.dynamodb.connection import Connection
 from safelight.adapters.catalog.dynamodb.directory import DynamoDirectory, read_tenant, write_event
+from safelight.adapters.catalog.dynamodb.factors import DynamoFactors
 from safelight.adapters.catalog.dynamodb.images import DynamoImages
 from safelight.adapters.catalog.dynamodb.items import encoded
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
@@ -47,6 +48,7 @@ class DynamoRecords:
     accounts: DynamoAccounts
     uploads: DynamoUploads
     people: DynamoPeople
+    factors: DynamoFactors
 
     async def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
@@ -118,6 +120,7 @@ class DynamoCatalog:
                 DynamoAccounts(transaction, row.id, self._box),
                 DynamoUploads(transaction, row.id),
                 DynamoPeople(transaction, row.id),
+                DynamoFactors(transaction, row.id, self._box),
             )
         if images.has_counted and tags.is_time_to_fold():
             with contextlib.suppress(SafelightError):  # the next one will

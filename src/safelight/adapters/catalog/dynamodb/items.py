@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -18,7 +19,7 @@ from safelight.adapters.catalog import rows
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
-from safelight.domain.queries import Sort
+from safelight.domain.queries import Sort, micros
 from safelight.domain.uploads import KEPT, Upload
 from safelight.errors import BackendUnavailable, BadField
 
@@ -338,6 +339,26 @@ def session_entry(tenant: str, user: str, session_id: str) -> Key:
     return f"SESSIONS#{tenant}#{user}", session_id
 
 
+def totp_key(tenant: str, user: str) -> Key:
+    """A user's authenticator app."""
+    return f"TENANT#{tenant}", f"TOTP#{user}"
+
+
+def passkey_key(passkey_id: str) -> Key:
+    """A passkey."""
+    return f"PASSKEY#{passkey_id}", META
+
+
+def passkey_entry(tenant: str, user: str, passkey_id: str) -> Key:
+    """The passkey in the list of its user."""
+    return f"PASSKEYS#{tenant}#{user}", passkey_id
+
+
+def spent_key(mark: str) -> Key:
+    """What was used."""
+    return f"SPENT#{digest(mark)}", META
+
+
 def failures_key(subject: str) -> Key:
     """Failed attempts."""
     return f"FAILURES#{digest(subject)}", META
@@ -355,6 +376,19 @@ EXPIRY_SHARDS: Final = 4
 def expiry(shard: int) -> str:
     """The partition of TenantIndex with what expires."""
     return f"EXPIRY#{shard}"
+
+
+_FORGOTTEN: Final = timedelta(days=30)
+"""After this DynamoDB forgets by itself what no clock has swept."""
+
+
+def expiring(name: str, at: datetime) -> Item:
+    """What lists an item by the time at which it is of no more use."""
+    return {
+        "tenant_key": expiry(sum(name.encode()) % EXPIRY_SHARDS),
+        "created_key": order_key(micros(at), digest(name)),
+        "forget_at": int((at + _FORGOTTEN).timestamp()),
+    }
 
 
 def ids_of(entries: Sequence[Item]) -> list[ImageId]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from safelight.adapters.catalog import rows
@@ -26,8 +26,6 @@ from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
 
 SWEPT: Final = 500
 """Items that one sweep forgets of each shard, at most."""
-_FORGOTTEN: Final = timedelta(days=30)
-"""After this DynamoDB forgets by itself what no clock has swept."""
 _TRIES: Final = 10
 
 
@@ -67,7 +65,7 @@ class DynamoPeople:
         """In the place of what this transaction has seen there, and of nothing else: tries cannot be made past each other."""
         await self._begin(code.tenant, code.user)
         columns = rows.code_columns(code)
-        item = _at(items.code_key(self.tenant, code.user, code.letter), columns | _expiring(code.id, code.expires_at))
+        item = _at(items.code_key(self.tenant, code.user, code.letter), columns | items.expiring(code.id, code.expires_at))
         before = await self.transaction.item(key_of(item))
         if before is None:
             self.transaction.add(item, otherwise=Busy, unit=code.id)
@@ -164,7 +162,7 @@ class DynamoPeopleDirectory:
         """At once, whatever becomes of the transaction: an attempt has failed even if what follows it fails too."""
         self.transaction.require_writing()
         key = items.failures_key(subject)
-        noted = {"subject": subject, "last_at": micros(at)} | _expiring(subject, at)
+        noted = {"subject": subject, "last_at": micros(at)} | items.expiring(subject, at)
         for _ in range(_TRIES):
             for count, condition in (
                 ("#count + :one", "last_at >= :since"),
@@ -252,7 +250,7 @@ class DynamoPeopleDirectory:
             if item[expires] >= micros(before):
                 continue
             swept += 1
-            unit = item.get("id") or item["subject"]
+            unit = item.get("id") or item.get("mark") or item["subject"]
             self.transaction.remove(key_of(item), expected={expires: item[expires]}, otherwise=Busy, unit=unit)
             if item["PK"].startswith("SESSION#"):
                 self.transaction.remove(items.session_entry(item["tenant"], item["user"], item["id"]), unit=unit)
@@ -264,7 +262,7 @@ class DynamoPeopleDirectory:
 
 def _session_item(session: Session) -> Item:
     columns = rows.session_columns(session)
-    return _at(items.session_key(session.id), columns | _expiring(session.id, session.expires_at))
+    return _at(items.session_key(session.id), columns | items.expiring(session.id, session.expires_at))
 
 
 def _session_of(item: Item) -> Session:
@@ -277,15 +275,6 @@ def _credential_of(item: Item) -> Credential:
 
 def _failures_of(item: Item) -> Failures:
     return Failures(subject=item["subject"], count=item["count"], last_at=rows.moment(item["last_at"]))
-
-
-def _expiring(name: str, at: datetime) -> Item:
-    """What lists an item by the time at which it is of no more use."""
-    return {
-        "tenant_key": items.expiry(sum(name.encode()) % items.EXPIRY_SHARDS),
-        "created_key": items.order_key(micros(at), items.digest(name)),
-        "forget_at": int((at + _FORGOTTEN).timestamp()),
-    }
 
 
 def _columns(item: Item, record: type) -> dict[str, Any]:

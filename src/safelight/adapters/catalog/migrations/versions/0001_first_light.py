@@ -262,12 +262,54 @@ def upgrade() -> None:
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("agent", sa.Text(), nullable=False),
         sa.Column("methods", sa.Text(), nullable=False),
+        sa.Column("proven_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_sessions_tenant")),
         sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_sessions_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
     )
     op.create_index("ix_sessions_expires_at", "sessions", ["expires_at"], unique=False)
     op.create_index("ix_sessions_user", "sessions", ["user", "used_at", "id"], unique=False)
+    op.create_table(
+        "totps",
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_step", sa.BigInteger(), nullable=False),
+        sa.Column("recovery", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_totps_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_totps_user")),
+        sa.PrimaryKeyConstraint("user", name=op.f("pk_totps")),
+    )
+    op.create_table(
+        "passkeys",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("credential", sa.LargeBinary(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("transports", sa.Text(), nullable=False),
+        sa.Column("aaguid", sa.Text(), nullable=False),
+        sa.Column("is_synced", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_passkeys_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_passkeys_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkeys")),
+    )
+    op.create_index("ix_passkeys_user", "passkeys", ["user", "created_at", "id"], unique=False)
+    op.create_table(
+        "spent",
+        sa.Column("mark", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_spent_tenant")),
+        sa.PrimaryKeyConstraint("mark", name=op.f("pk_spent")),
+    )
+    op.create_index("ix_spent_expires_at", "spent", ["expires_at"], unique=False)
     op.create_table(
         "failures",
         sa.Column("subject", WORD, nullable=False),
@@ -290,6 +332,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("token_keys")
     op.drop_table("failures")
+    op.drop_table("spent")
+    op.drop_table("passkeys")
+    op.drop_table("totps")
     op.drop_table("sessions")
     op.drop_table("codes")
     op.drop_table("credentials")
