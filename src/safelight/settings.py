@@ -79,6 +79,16 @@ def _networks(value: str) -> str:
     return value
 
 
+def _exact_origins(value: str) -> str:
+    """As browsers write them (RFC 6454 section 6.1): in lower case, without the scheme's own port."""
+    origins = [re.sub(r"^(http:.*):80$|^(https:.*):443$", r"\1\2", origin.lower()) for origin in listed(value)]
+    if not all(
+        origin == "*" or re.fullmatch(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin) for origin in origins
+    ):
+        raise ValueError("origins such as https://shop.example, separated by commas, or *")
+    return ", ".join(origins)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,6 +111,11 @@ class Server(_Section):
         "x-forwarded-for",
         pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$",
         description="Header in which those proxies tell it, their own entry last.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_exact_origins)] = Field(
+        "",
+        description="Origins (`https://shop.example`) of pages that may read the API's answers, separated by commas; `*` for any."
+        " Empty: only Safelight's own. Pictures may be read by any page that has their URL.",
     )
     drain_s: int = Field(30, ge=1, description="Seconds that requests in flight get at shutdown.")
     body_idle_s: float = Field(30.0, gt=0, description="Seconds without a byte after which an upload is given up.")

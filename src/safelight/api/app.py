@@ -12,11 +12,13 @@ from fastapi.routing import APIRoute
 from safelight import __version__, worker
 from safelight.api import problems
 from safelight.api.auth import documented
+from safelight.api.cors import Cors
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.rates import Rated
 from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, tus, uploads
 from safelight.api.schemas import ProblemOut
+from safelight.settings import listed
 from safelight.wiring import Safelight
 
 DESCRIPTION: Final = """
@@ -81,7 +83,11 @@ class Front:
     def __init__(self, safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> None:
         self.api = create_api(safelight, works=works, console=console)
         self._delivery = DeliveryDoor(safelight)
-        self._edge = Edge(Rated(self.api, safelight), safelight.instruments, body_idle_s=safelight.settings.server.body_idle_s)
+        server = safelight.settings.server
+        edge = Edge(
+            Rated(self.api, safelight), safelight.instruments, body_idle_s=server.body_idle_s, public_url=server.public_url
+        )
+        self._edge = Cors(edge, listed(server.cors_origins))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""

@@ -19,6 +19,7 @@ import structlog
 from safelight.api.client import ClientGone, while_there
 from safelight.api.client_address import client_address
 from safelight.api.conditions import disposition
+from safelight.api.edge import transport_security
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.rates import delivery_policy, too_many
@@ -50,10 +51,16 @@ _MERGED: Final = re.compile(r"(/plain/[a-zA-Z][a-zA-Z0-9+.-]*:/)(?!/)")
 _ALLOWED: Final = (b"allow", b"GET, HEAD")
 _ALWAYS: Final = (
     (b"accept-ranges", b"bytes"),
-    (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"cross-origin"),
-    (b"content-security-policy", b"default-src 'none'"),
     (b"timing-allow-origin", b"*"),
+)
+_GUARDS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'"),
+    # The URL is what opens the picture: whoever has it can fetch it, with a page or without. Not repeating an origin, the answer is
+    # the same for all, and caches keep one of it.
+    (b"access-control-allow-origin", b"*"),
 )
 _KNOWN_QUERY: Final = frozenset({"v", "kid", "exp", "sig"})
 
@@ -66,6 +73,7 @@ class DeliveryDoor:
         self._limiter = safelight.limiter
         self._rate = delivery_policy(safelight.settings.rate)
         self._address = client_address(safelight.settings.server)
+        self._guards = [*_GUARDS, *transport_security(safelight.settings.server.public_url)]
         instruments = safelight.instruments
         self._refused = instruments.refused
         self._abandoned = instruments.abandoned
@@ -83,7 +91,7 @@ class DeliveryDoor:
         except ClientGone:
             self._abandoned.inc()
             return
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers + self._guards})
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         self._seconds[prefix][status // 100].observe(time.perf_counter() - started)

@@ -33,14 +33,23 @@ _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    # Of answers that are no pages; pages say their own.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_TRANSPORT: Final = (b"strict-transport-security", b"max-age=31536000")  # RFC 6797
+
+
+def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Where clients come by https they are told to stay with it; said over http it would mean nothing (RFC 6797 section 7.2)."""
+    return (_TRANSPORT,) if public_url.startswith("https://") else ()
 
 
 class Edge:
     """Wraps the API; delivery has its own door and does without."""
 
-    def __init__(self, app: App, instruments: Instruments, *, body_idle_s: float) -> None:
+    def __init__(self, app: App, instruments: Instruments, *, body_idle_s: float, public_url: str = "") -> None:
         self._app = app
+        self._security = (*_SECURITY, *transport_security(public_url))
         self._body_idle_s = body_idle_s
         self._requests = instruments.requests
         self._in_flight = instruments.in_flight
@@ -61,7 +70,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message["headers"]}
-                extra = [pair for pair in _SECURITY if pair[0] not in present]
+                extra = [pair for pair in self._security if pair[0] not in present]
                 message["headers"] = [*message["headers"], *extra, (b"x-request-id", request_id)]
             await send(message)
 

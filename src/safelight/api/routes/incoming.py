@@ -1,8 +1,8 @@
 """/incoming: what a store's presigned URL does, where Safelight is the store. The URL is the credential; no key is asked for.
 
 It refuses what S3 refuses: a changed or expired URL (403), another type (403), another size (400, 413), a broken form (400).
-Everything that the URL says is checked before the body is read. Any page may send here, as to a bucket that allows it: there is
-no cookie or key that a stranger's page could use.
+Everything that the URL says is checked before the body is read. Pages of which origins may send is said in `api.cors`, as a bucket's
+own rules do.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Hall
 from safelight.api.conditions import upload_id
-from safelight.api.problems import problem
 from safelight.api.uploads import FLUSH_BYTES, body, received
 from safelight.domain.tickets import Ticket
 from safelight.domain.uploads import Method
@@ -27,32 +25,13 @@ from safelight.wiring import Safelight
 log = structlog.get_logger()
 router = APIRouter(include_in_schema=False)
 
-CORS: Final = {
-    "access-control-allow-origin": "*",
-    "access-control-allow-methods": "POST, PUT",
-    "access-control-allow-headers": "*",
-    "access-control-max-age": "600",
-}
-
-
-@router.options("/incoming/{id}")
-async def preflight(id: str) -> Response:
-    """A browser asks before a PUT (Fetch standard, CORS protocol)."""
-    return Response(status_code=204, headers=CORS)
-
 
 @router.post("/incoming/{id}")
 @router.put("/incoming/{id}")
 async def send(request: Request, hall: Hall, id: str) -> Response:
     """Take the file that this URL is for."""
-    try:
-        await _send(request, hall, id)
-    except SafelightError as error:  # here, so that a page of another origin may read it
-        request.state.problem_code = error.code
-        refusal = problem(error)
-        refusal.headers.update(CORS)
-        return refusal
-    return Response(status_code=204 if request.method == "POST" else 200, headers=CORS)
+    await _send(request, hall, id)
+    return Response(status_code=204 if request.method == "POST" else 200)
 
 
 async def _send(request: Request, hall: Safelight, id: str) -> None:

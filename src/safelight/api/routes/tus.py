@@ -1,7 +1,7 @@
 """/tus: resumable uploads by tus 1.0.0 (https://tus.io/protocols/resumable-upload), for clients that exist.
 
-Everything is answered so that a page of another origin may read it: the API key is the credential, there is no cookie that a
-stranger's page could use. Requests are those of the protocol, so they are not part of the OpenAPI document.
+Requests are those of the protocol, so they are not part of the OpenAPI document. What a page of another origin may read is said in
+`api.cors`, which is outside.
 """
 
 from __future__ import annotations
@@ -31,16 +31,6 @@ from safelight.wiring import Safelight
 
 router = APIRouter(include_in_schema=False)
 
-CORS: Final = {
-    "access-control-allow-origin": "*",
-    "access-control-allow-methods": "POST, HEAD, PATCH, DELETE, OPTIONS",
-    # `*` does not stand for Authorization (Fetch standard, CORS protocol).
-    "access-control-allow-headers": "Authorization, X-API-Key, Content-Type, Tus-Resumable, Upload-Checksum, Upload-Concat,"
-    " Upload-Defer-Length, Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override, X-Request-ID, X-Requested-With",
-    "access-control-expose-headers": "Location, Retry-After, Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable,"
-    " Tus-Version, Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Length, Upload-Metadata, Upload-Offset, X-Request-ID",
-    "access-control-max-age": "86400",
-}
 SPOKEN: Final = {"tus-resumable": tus.VERSION, "cache-control": "no-store"}
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
@@ -49,14 +39,14 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 @router.options("/tus/")
 @router.options("/tus/{id}")
 async def discover(hall: Hall, id: str = "") -> Response:
-    """What is spoken here; also a browser's preflight."""
+    """What is spoken here."""
     told = {
         "tus-version": tus.VERSION,
         "tus-extension": ",".join(tus.EXTENSIONS),
         "tus-max-size": str(hall.settings.limits.max_bytes),
         "tus-checksum-algorithm": ",".join(tus.ALGORITHMS),
     }
-    return Response(status_code=204, headers=SPOKEN | told | CORS)
+    return Response(status_code=204, headers=SPOKEN | told)
 
 
 @router.post("/tus")
@@ -81,14 +71,14 @@ async def _answered(request: Request, hall: Safelight, method: str, id: str | No
             raise OtherProtocol
         actor = await auth.actor(request)
         response = await _done(request, hall, actor, method, id)
-    except SafelightError as error:  # here, so that a page of another origin may read it
+    except SafelightError as error:  # here, since refusals speak the protocol too
         request.state.problem_code = error.code
         response = problem(error)
         if isinstance(error, OtherProtocol):
             response.headers["tus-version"] = tus.VERSION
         if request.method == "HEAD":  # RFC 9110 section 9.3.2
             response = Response(status_code=response.status_code, headers=dict(response.headers) | {"content-length": "0"})
-    response.headers.update(SPOKEN | CORS)
+    response.headers.update(SPOKEN)
     return response
 
 
