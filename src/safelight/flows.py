@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from safelight.domain.events import (
+    AlbumCreated,
+    AlbumDeleted,
+    AlbumEdited,
+    EndpointDisabled,
     Event,
     ImageAccepted,
     ImageEdited,
@@ -21,6 +25,7 @@ from safelight.domain.events import (
     ImageTrashed,
     ImportRequested,
     MailDue,
+    UploadRejected,
 )
 
 StepFunction = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -76,8 +81,10 @@ STARTS: Final[dict[type[Event], Flow]] = {
     ImportRequested: IMPORT,
 }
 
-QUIET: Final[frozenset[type[Event]]] = frozenset({ImageReady})
-"""Events that start nothing yet; every event is here or in STARTS, a test sees to it."""
+QUIET: Final[frozenset[type[Event]]] = frozenset(
+    {ImageReady, UploadRejected, AlbumCreated, AlbumEdited, AlbumDeleted, EndpointDisabled}
+)
+"""Events that start no flow; every event is here or in STARTS, a test sees to it."""
 
 CLOCK: Final[dict[str, float]] = {
     "purge_trash": 3600.0,
@@ -90,6 +97,7 @@ CLOCK: Final[dict[str, float]] = {
     "sweep_incoming": 6 * 3600.0,
     "resend_mail": 30.0,
     "sweep_sessions": 3600.0,
+    "sweep_webhooks": 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

@@ -107,7 +107,7 @@ async def test_everything_is_carried_counted_and_told(source, target):
     assert report.tables["images"].rows == 4
     assert report.unsettled == 2
     async with target.half.directory() as directory:
-        told = [(each.event.name, each.event.image) for each in await directory.untold()]
+        told = [(each.event.name, each.event.image) for each in await directory.outbox.untold()]
     assert told == [("image.accepted", IMAGES[2].id), ("image.accepted", IMAGES[3].id)]
 
 

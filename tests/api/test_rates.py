@@ -51,7 +51,7 @@ async def test_a_refused_request_does_nothing(run):
         assert (await running.client.post("/images", files={"file": jpeg()})).status_code == 429
         async with running.safelight.catalog.directory() as directory:
             (tenant,) = await directory.tenants()
-            assert await directory.untold() == []
+            assert await directory.outbox.untold() == []
         async with running.safelight.catalog.tenant(tenant.id) as records:
             assert await records.images.tags() == []
 

@@ -35,6 +35,8 @@ from safelight.testing.contracts.catalog import CatalogContract, album_in, image
 from safelight.testing.factories import (
     NOON,
     make_album,
+    make_delivery,
+    make_endpoint,
     make_image,
     make_key,
     make_signing_key,
@@ -245,8 +247,11 @@ class TestPlans:
             lambda records: records.albums.of_image(ImageId(new_id())),
             lambda records: records.accounts.users(),
             lambda records: records.accounts.keys(),
+            lambda records: records.webhooks.all(),
+            lambda records: records.webhooks.deliveries.due("w", NOON),
+            lambda records: records.webhooks.deliveries.page("w", before="d"),
         ],
-        ids=["get", "by_sha256", "trashed_before", "albums", "albums behind", "of_image", "users", "keys"],
+        ids=["get", "by_sha256", "trashed_before", "albums", "albums behind", "of_image", "users", "keys", "webhooks", "due", "log"],
     )
     async def test_a_look_up_uses_an_index(self, catalog, url, call):
         tenant = await tenant_in(catalog)
@@ -359,6 +364,17 @@ CALLS = {
             "uploads.save": lambda records, tenant: records.uploads.save(make_upload(tenant)),
             "uploads.remove": lambda records, tenant: records.uploads.remove(UploadId(new_id())),
             "uploads.due": lambda records, tenant: records.uploads.due(NOON),
+            "webhooks.add": lambda records, tenant: records.webhooks.add(make_endpoint(tenant)),
+            "webhooks.get": lambda records, tenant: records.webhooks.get("w"),
+            "webhooks.all": lambda records, tenant: records.webhooks.all(),
+            "webhooks.save": lambda records, tenant: records.webhooks.save(make_endpoint(tenant)),
+            "webhooks.remove": lambda records, tenant: records.webhooks.remove("w"),
+            "deliveries.add": lambda records, tenant: records.webhooks.deliveries.add(make_delivery(make_endpoint(tenant))),
+            "deliveries.get": lambda records, tenant: records.webhooks.deliveries.get("w", "d"),
+            "deliveries.save": lambda records, tenant: records.webhooks.deliveries.save(make_delivery(make_endpoint(tenant))),
+            "deliveries.due": lambda records, tenant: records.webhooks.deliveries.due("w", NOON),
+            "deliveries.page": lambda records, tenant: records.webhooks.deliveries.page("w"),
+            "deliveries.sweep": lambda records, tenant: records.webhooks.deliveries.sweep("w", NOON),
             "emit": lambda records, tenant: records.emit(ImageAccepted(tenant, ImageId(new_id()), 1, 1)),
         }.items()
     },
@@ -370,8 +386,9 @@ CALLS = {
             "tenants": lambda directory: directory.tenants(),
             "add_tenant": lambda directory: directory.add_tenant(make_tenant()),
             "save_tenant": lambda directory: directory.save_tenant(make_tenant()),
-            "untold": lambda directory: directory.untold(),
-            "mark_told": lambda directory: directory.mark_told([1]),
+            "untold": lambda directory: directory.outbox.untold(),
+            "mark_told": lambda directory: directory.outbox.mark_told([1]),
+            "due": lambda directory: directory.outbox.due(NOON),
             "touch_key": lambda directory: directory.touch_key("k", NOON),
         }.items()
     },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from safelight.domain.ids import CodeId, ImageId, TenantId, UploadId, UserId
+from safelight.domain.ids import AlbumId, CodeId, EndpointId, ImageId, TenantId, UploadId, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,69 @@ class ImportRequested(Event):
         return self.upload
 
 
+@dataclass(frozen=True, slots=True)
+class UploadRejected(Event):
+    """What was sent cannot become an image; why is in the upload's row."""
+
+    upload: UploadId
+
+    name = "upload.rejected"
+
+    @property
+    def occurrence(self) -> str:
+        """One for each upload: it is rejected once."""
+        return self.upload
+
+
+@dataclass(frozen=True, slots=True)
+class AlbumEvent(Event):
+    """Something happened to an album; `change` tells one change from another, since what is in an album is no part of its revision."""
+
+    album: AlbumId
+    change: str
+
+    @property
+    def occurrence(self) -> str:
+        """One for each change."""
+        return f"{self.album}:{self.change}"
+
+
+class AlbumCreated(AlbumEvent):
+    """There is a new, empty album."""
+
+    __slots__ = ()
+    name = "album.created"
+
+
+class AlbumEdited(AlbumEvent):
+    """Its words, its cover, or which images are in it and in what order, changed."""
+
+    __slots__ = ()
+    name = "album.edited"
+
+
+class AlbumDeleted(AlbumEvent):
+    """The album is gone; its images stay."""
+
+    __slots__ = ()
+    name = "album.deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointDisabled(Event):
+    """A webhook endpoint was switched off by us, since it is gone or failed for days; which of both is in its row."""
+
+    endpoint: EndpointId
+    revision: int
+
+    name = "endpoint.disabled"
+
+    @property
+    def occurrence(self) -> str:
+        """One for each time."""
+        return f"{self.endpoint}:{self.revision}"
+
+
 EVENTS: dict[str, type[Event]] = {
     event.name: event
     for event in (
@@ -136,6 +199,11 @@ EVENTS: dict[str, type[Event]] = {
         ImagePurged,
         MailDue,
         ImportRequested,
+        UploadRejected,
+        AlbumCreated,
+        AlbumEdited,
+        AlbumDeleted,
+        EndpointDisabled,
     )
 }
 

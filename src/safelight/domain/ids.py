@@ -17,6 +17,8 @@ UploadId = NewType("UploadId", str)
 CodeId = NewType("CodeId", str)
 SessionId = NewType("SessionId", str)
 PasskeyId = NewType("PasskeyId", str)
+EndpointId = NewType("EndpointId", str)
+DeliveryId = NewType("DeliveryId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHAPE = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
@@ -33,6 +35,11 @@ def derived_id(at_s: float, seed: str) -> str:
     """The same identifier for the same time and text, for what must be recorded once by whoever comes first."""
     number = (int(at_s * 1000) << 80) | int.from_bytes(hashlib.sha256(seed.encode()).digest()[:10], "big")
     return _text(number)
+
+
+def least_id(at_s: float) -> str:
+    """Before every identifier of that time or later, behind every earlier one."""
+    return _text(int(at_s * 1000) << 80)
 
 
 def is_id(text: str) -> bool:

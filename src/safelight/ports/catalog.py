@@ -20,11 +20,12 @@ from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
 from safelight.domain.factors import Passkey, Totp
-from safelight.domain.ids import AlbumId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
+from safelight.domain.ids import AlbumId, DeliveryId, EndpointId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
 from safelight.domain.images import Image
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.uploads import Upload
+from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 
 
 class ImageRecords(Protocol):
@@ -251,6 +252,65 @@ class FactorRecords(Protocol):
         ...
 
 
+class DeliveryRecords(Protocol):
+    """What the webhook endpoints of one tenant are to be told, and what became of it; gone with their endpoint."""
+
+    async def add(self, delivery: Delivery) -> None:
+        """A new row. Raises AlreadyExists for its id at this endpoint, Missing without the endpoint."""
+        ...
+
+    async def get(self, endpoint: EndpointId, delivery_id: DeliveryId) -> Delivery:
+        """The delivery, whatever its state. Raises Missing."""
+        ...
+
+    async def save(self, delivery: Delivery) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
+    async def due(self, endpoint: EndpointId, at: datetime, limit: int = 10) -> list[Delivery]:
+        """Those whose `due_at` is not behind that time, longest overdue first."""
+        ...
+
+    async def page(
+        self, endpoint: EndpointId, *, before: str = "", state: DeliveryState | None = None, limit: int = 50
+    ) -> list[Delivery]:
+        """Newest id first, those below `before`, in this state if one is given."""
+        ...
+
+    async def sweep(self, endpoint: EndpointId, at: datetime, limit: int = 500) -> int:
+        """Forget those whose `forget_at` has come, oldest id first; how many. Less than the limit: there are no more."""
+        ...
+
+
+class WebhookRecords(Protocol):
+    """The webhook endpoints of one tenant; their secrets are kept encrypted."""
+
+    async def add(self, endpoint: Endpoint) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def get(self, endpoint_id: EndpointId) -> Endpoint:
+        """With its secrets. Raises Missing."""
+        ...
+
+    async def all(self) -> list[Endpoint]:
+        """Every one, newest first."""
+        ...
+
+    async def save(self, endpoint: Endpoint) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
+    async def remove(self, endpoint_id: EndpointId) -> None:
+        """The endpoint and its deliveries gone. Raises Missing."""
+        ...
+
+    @property
+    def deliveries(self) -> DeliveryRecords:
+        """What they are told."""
+        ...
+
+
 class Records(Protocol):
     """One tenant's records inside one transaction."""
 
@@ -289,6 +349,11 @@ class Records(Protocol):
         """What they sign in with beside a password."""
         ...
 
+    @property
+    def webhooks(self) -> WebhookRecords:
+        """Whom it wants told."""
+        ...
+
     async def emit(self, event: Event) -> None:
         """Tell this when, and only when, the transaction commits."""
         ...
@@ -296,10 +361,27 @@ class Records(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event in the outbox, by the order of telling."""
+    """An event in the outbox, by the order of telling, with the time at which it was put there."""
 
     number: int
     event: Event
+    at: datetime
+
+
+class Outbox(Protocol):
+    """What is still to be told: events to the workflow engine, deliveries to those whom tenants named."""
+
+    async def untold(self, limit: int = 100) -> list[Told]:
+        """Events that have not been relayed, oldest first."""
+        ...
+
+    async def mark_told(self, numbers: Sequence[int]) -> None:
+        """They have been relayed; they may be forgotten."""
+        ...
+
+    async def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
+        """The enabled webhook endpoints with deliveries whose `due_at` is not behind that time, in any order."""
+        ...
 
 
 class PeopleDirectory(Protocol):
@@ -365,16 +447,13 @@ class Directory(Protocol):
         """Replace the row. Raises Missing."""
         ...
 
-    async def untold(self, limit: int = 100) -> list[Told]:
-        """Events that have not been relayed, oldest first."""
-        ...
-
-    async def mark_told(self, numbers: Sequence[int]) -> None:
-        """They have been relayed; they may be forgotten."""
-        ...
-
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:
         """Note when the key was last used; unknown ids are fine."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is still to be told."""
         ...
 
     @property

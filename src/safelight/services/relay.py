@@ -43,7 +43,7 @@ class Relay:
     async def relay(self) -> int:
         """Start what the outbox holds; how many events that was."""
         async with self.catalog.directory() as directory:
-            untold = await directory.untold(limit=BATCH)
+            untold = await directory.outbox.untold(limit=BATCH)
         if not untold:
             return 0
         for told in untold:
@@ -55,7 +55,7 @@ class Relay:
         # Told to the cache by whoever committed, unless that process died in between.
         await self.remembered.forget([told.event for told in untold])
         async with self.catalog.directory(writes=True) as directory:
-            await directory.mark_told([told.number for told in untold])
+            await directory.outbox.mark_told([told.number for told in untold])
         self.instruments.relayed.inc(len(untold))
         return len(untold)
 

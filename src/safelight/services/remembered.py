@@ -32,6 +32,7 @@ from safelight.ports.catalog import (
     PeopleRecords,
     Records,
     UploadRecords,
+    WebhookRecords,
 )
 from safelight.services.wire import dumped, loaded, shape_of
 
@@ -227,6 +228,10 @@ class _NotedRecords:
     @property
     def factors(self) -> FactorRecords:
         return self.inner.factors
+
+    @property
+    def webhooks(self) -> WebhookRecords:
+        return self.inner.webhooks
 
     async def emit(self, event: Event) -> None:
         await self.inner.emit(event)

@@ -14,11 +14,24 @@ from typing import Any, Final
 from safelight.domain.accounts import ApiKey, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.factors import Passkey, Totp, passkey_id
-from safelight.domain.ids import AlbumId, CodeId, ImageId, KeyId, SessionId, TenantId, UploadId, UserId, new_id
+from safelight.domain.ids import (
+    AlbumId,
+    CodeId,
+    DeliveryId,
+    EndpointId,
+    ImageId,
+    KeyId,
+    SessionId,
+    TenantId,
+    UploadId,
+    UserId,
+    new_id,
+)
 from safelight.domain.images import Image, Rendition, Status
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Document
 from safelight.domain.uploads import Upload
+from safelight.domain.webhooks import Delivery, Endpoint
 
 NOON: Final = datetime(2026, 6, 21, 12, 0, tzinfo=UTC)
 """When things are made, unless a test says otherwise."""
@@ -208,3 +221,28 @@ def make_upload(tenant: TenantId, owner: UserId | None = None, **fields: Any) ->
         file_name="IMG_0001.jpg",
     )
     return replace(upload, **fields)
+
+
+def make_endpoint(tenant: TenantId, **fields: Any) -> Endpoint:
+    """A webhook endpoint that wants to hear everything."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or EndpointId(new_id(created_at.timestamp()))
+    secret = hashlib.sha256(id.encode()).digest()
+    url = "https://receiver.example/hook"
+    return replace(Endpoint(id=id, tenant=tenant, url=url, secret=secret, created_at=created_at, updated_at=created_at), **fields)
+
+
+def make_delivery(endpoint: Endpoint, **fields: Any) -> Delivery:
+    """A delivery that is due when it is made, kept for a week."""
+    created_at = fields.get("created_at", NOON)
+    delivery = Delivery(
+        id=fields.get("id") or DeliveryId(new_id(created_at.timestamp())),
+        tenant=endpoint.tenant,
+        endpoint=endpoint.id,
+        type="ping",
+        body='{"type":"ping","timestamp":"2026-06-21T12:00:00Z","data":{}}',
+        created_at=created_at,
+        due_at=created_at,
+        forget_at=created_at + timedelta(days=7),
+    )
+    return replace(delivery, **fields)

@@ -10,21 +10,32 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from safelight.adapters.catalog.positions import between, spread
-from safelight.adapters.catalog.rows import checked_text, handed_out, kept, kept_upload, matches, sort_value
+from safelight.adapters.catalog.rows import (
+    checked_text,
+    delivery_columns,
+    delivery_of,
+    endpoint_columns,
+    handed_out,
+    kept,
+    kept_upload,
+    matches,
+    sort_value,
+)
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
 from safelight.domain.factors import Passkey, Totp
-from safelight.domain.ids import AlbumId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
+from safelight.domain.ids import AlbumId, DeliveryId, EndpointId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
 from safelight.domain.images import Image, Status
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.uploads import Upload
+from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Directory, Records, Told
 
@@ -49,7 +60,9 @@ class _State:
     albums: dict[AlbumId, Album] = field(default_factory=dict)
     places: dict[tuple[AlbumId, ImageId], int] = field(default_factory=dict)
     uploads: dict[UploadId, Upload] = field(default_factory=dict)
-    told: dict[int, Event] = field(default_factory=dict)
+    endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
+    deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
+    told: dict[int, tuple[Event, datetime]] = field(default_factory=dict)
     last_number: int = 0
 
     def copy(self) -> _State:
@@ -563,6 +576,97 @@ class _PeopleDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class _Deliveries:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add(self, delivery: Delivery) -> None:
+        state = self.transaction.write()
+        _own(delivery.tenant, self.tenant)
+        if delivery.endpoint not in state.endpoints or state.endpoints[delivery.endpoint].tenant != self.tenant:
+            raise Missing
+        if (delivery.endpoint, delivery.id) in state.deliveries:
+            raise AlreadyExists
+        state.deliveries[delivery.endpoint, delivery.id] = delivery_of(delivery_columns(delivery))
+
+    async def get(self, endpoint: EndpointId, delivery_id: DeliveryId) -> Delivery:
+        delivery = self.transaction.read().deliveries.get((endpoint, delivery_id))
+        if delivery is None or delivery.tenant != self.tenant:
+            raise Missing
+        return delivery
+
+    async def save(self, delivery: Delivery) -> None:
+        state = self.transaction.write()
+        _own(delivery.tenant, self.tenant)
+        if (await self.get(delivery.endpoint, delivery.id)).revision != delivery.revision - 1:
+            raise Stale
+        state.deliveries[delivery.endpoint, delivery.id] = delivery_of(delivery_columns(delivery))
+
+    async def due(self, endpoint: EndpointId, at: datetime, limit: int = 10) -> list[Delivery]:
+        waiting = [(one.due_at, one.id, one) for one in self._of(endpoint) if one.due_at is not None]
+        return [one for _, _, one in sorted(one for one in waiting if micros(one[0]) <= micros(at))[:limit]]
+
+    async def page(
+        self, endpoint: EndpointId, *, before: str = "", state: DeliveryState | None = None, limit: int = 50
+    ) -> list[Delivery]:
+        found = [one for one in self._of(endpoint) if state in (None, one.state) and (not before or one.id < before)]
+        return sorted(found, key=lambda one: one.id, reverse=True)[:limit]
+
+    async def sweep(self, endpoint: EndpointId, at: datetime, limit: int = 500) -> int:
+        state = self.transaction.write()
+        old = sorted(one.id for one in self._of(endpoint) if micros(one.forget_at) <= micros(at))[:limit]
+        for delivery_id in old:
+            del state.deliveries[endpoint, delivery_id]
+        return len(old)
+
+    def _of(self, endpoint: EndpointId) -> list[Delivery]:
+        everyones = self.transaction.read().deliveries.values()
+        return [one for one in everyones if (one.tenant, one.endpoint) == (self.tenant, endpoint)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Webhooks:
+    transaction: _Transaction
+    tenant: TenantId
+
+    @property
+    def deliveries(self) -> _Deliveries:
+        return _Deliveries(self.transaction, self.tenant)
+
+    async def add(self, endpoint: Endpoint) -> None:
+        state = self.transaction.write()
+        _own(endpoint.tenant, self.tenant)
+        if endpoint.id in state.endpoints:
+            raise AlreadyExists
+        endpoint_columns(endpoint)
+        state.endpoints[endpoint.id] = endpoint
+
+    async def get(self, endpoint_id: EndpointId) -> Endpoint:
+        endpoint = self.transaction.read().endpoints.get(endpoint_id)
+        if endpoint is None or endpoint.tenant != self.tenant:
+            raise Missing
+        return endpoint
+
+    async def all(self) -> list[Endpoint]:
+        mine = [one for one in self.transaction.read().endpoints.values() if one.tenant == self.tenant]
+        return sorted(mine, key=lambda one: (one.created_at, one.id), reverse=True)
+
+    async def save(self, endpoint: Endpoint) -> None:
+        state = self.transaction.write()
+        _own(endpoint.tenant, self.tenant)
+        if (await self.get(endpoint.id)).revision != endpoint.revision - 1:
+            raise Stale
+        endpoint_columns(endpoint)
+        state.endpoints[endpoint.id] = endpoint
+
+    async def remove(self, endpoint_id: EndpointId) -> None:
+        state = self.transaction.write()
+        await self.get(endpoint_id)
+        del state.endpoints[endpoint_id]
+        state.deliveries = {key: one for key, one in state.deliveries.items() if key[0] != endpoint_id}
+
+
+@dataclass(frozen=True, slots=True)
 class _Records:
     transaction: _Transaction
     tenant: Tenant
@@ -572,17 +676,37 @@ class _Records:
     uploads: _Uploads
     people: _People
     factors: _Factors
+    webhooks: _Webhooks
 
     async def emit(self, event: Event) -> None:
         state = self.transaction.write()
         _own(event.tenant, self.tenant.id)
         state.last_number += 1
-        state.told[state.last_number] = event
+        state.told[state.last_number] = event, datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outbox:
+    transaction: _Transaction
+
+    async def untold(self, limit: int = 100) -> list[Told]:
+        return [Told(number, event, at) for number, (event, at) in sorted(self.transaction.read().told.items())[:limit]]
+
+    async def mark_told(self, numbers: Sequence[int]) -> None:
+        state = self.transaction.write()
+        for number in numbers:
+            state.told.pop(number, None)
+
+    async def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
+        state = self.transaction.read()
+        waiting = {one.endpoint for one in state.deliveries.values() if one.due_at is not None and one.due_at <= at}
+        return [(one.tenant, one.id) for one in state.endpoints.values() if one.is_enabled and one.id in waiting]
 
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
     transaction: _Transaction
+    outbox: _Outbox
     people: _PeopleDirectory
 
     async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
@@ -614,14 +738,6 @@ class _Directory:
             raise Missing
         self._name(tenant)
         state.tenants[tenant.id] = tenant
-
-    async def untold(self, limit: int = 100) -> list[Told]:
-        return [Told(number, event) for number, event in sorted(self.transaction.read().told.items())[:limit]]
-
-    async def mark_told(self, numbers: Sequence[int]) -> None:
-        state = self.transaction.write()
-        for number in numbers:
-            state.told.pop(number, None)
 
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:
         state = self.transaction.write()
@@ -686,13 +802,14 @@ class MemoryCatalog:
                 _Uploads(*parts),
                 _People(*parts),
                 _Factors(*parts),
+                _Webhooks(*parts),
             )
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:
         """One transaction outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
-            yield _Directory(transaction, _PeopleDirectory(transaction))
+            yield _Directory(transaction, _Outbox(transaction), _PeopleDirectory(transaction))
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[_Transaction]:

@@ -21,6 +21,7 @@ from safelight.domain.images import Image, Problem, Rendition, Status, Version, 
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
+from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, DisabledFor, Endpoint
 from safelight.errors import BadField
 from safelight.imaging.transform.values import Focal
 
@@ -544,5 +545,79 @@ def passkey_of(row: Mapping[str, Any]) -> Passkey:
             "created_at": moment(row["created_at"]),
             "used_at": maybe_moment(row["used_at"]),
             "transports": tuple(row["transports"].split()),
+        }
+    )
+
+
+def endpoint_columns(endpoint: Endpoint) -> Columns:
+    """The row of `webhooks`, but for its secrets, which the catalog seals."""
+    checked_text(endpoint.url, endpoint.description, *endpoint.events)
+    return {
+        "id": endpoint.id,
+        "tenant": endpoint.tenant,
+        "url": endpoint.url,
+        "description": endpoint.description,
+        "events": list(endpoint.events),
+        "previous_until": maybe_micros(endpoint.previous_until),
+        "created_at": micros(endpoint.created_at),
+        "updated_at": micros(endpoint.updated_at),
+        "revision": endpoint.revision,
+        "disabled_at": maybe_micros(endpoint.disabled_at),
+        "disabled_for": None if endpoint.disabled_for is None else endpoint.disabled_for.value,
+        "failing_since": maybe_micros(endpoint.failing_since),
+    }
+
+
+def endpoint_of(row: Mapping[str, Any], *, secret: bytes, previous_secret: bytes) -> Endpoint:
+    """The endpoint from its columns and its secrets in the clear."""
+    return Endpoint(
+        **{
+            **row,
+            "secret": secret,
+            "previous_secret": previous_secret,
+            "events": tuple(row["events"]),
+            "previous_until": maybe_moment(row["previous_until"]),
+            "created_at": moment(row["created_at"]),
+            "updated_at": moment(row["updated_at"]),
+            "disabled_at": maybe_moment(row["disabled_at"]),
+            "disabled_for": None if row["disabled_for"] is None else DisabledFor(row["disabled_for"]),
+            "failing_since": maybe_moment(row["failing_since"]),
+        }
+    )
+
+
+def delivery_columns(delivery: Delivery) -> Columns:
+    """The row of `webhook_deliveries`."""
+    attempts = [[micros(one.at), one.duration_ms, one.status, one.error, one.excerpt] for one in delivery.attempts]
+    checked_text(delivery.type, delivery.body, *(text for one in delivery.attempts for text in (one.error, one.excerpt)))
+    return {
+        "endpoint": delivery.endpoint,
+        "id": delivery.id,
+        "tenant": delivery.tenant,
+        "type": delivery.type,
+        "body": delivery.body,
+        "created_at": micros(delivery.created_at),
+        "forget_at": micros(delivery.forget_at),
+        "due_at": maybe_micros(delivery.due_at),
+        "state": delivery.state.value,
+        "revision": delivery.revision,
+        "tries": delivery.tries,
+        "attempts": attempts,
+    }
+
+
+def delivery_of(row: Mapping[str, Any]) -> Delivery:
+    """The delivery from its columns."""
+    return Delivery(
+        **{
+            **row,
+            "created_at": moment(row["created_at"]),
+            "forget_at": moment(row["forget_at"]),
+            "due_at": maybe_moment(row["due_at"]),
+            "state": DeliveryState(row["state"]),
+            "attempts": tuple(
+                Attempt(at=moment(at), duration_ms=duration_ms, status=status, error=error, excerpt=excerpt)
+                for at, duration_ms, status, error, excerpt in row["attempts"]
+            ),
         }
     )

@@ -22,11 +22,12 @@ from safelight.adapters.catalog.migrations import HEAD
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql_accounts import SqlAccounts
 from safelight.adapters.catalog.sql_albums import SqlAlbums
-from safelight.adapters.catalog.sql_directory import SqlDirectory, read_tenant, write_event
+from safelight.adapters.catalog.sql_directory import SqlDirectory, SqlOutbox, read_tenant, write_event
 from safelight.adapters.catalog.sql_factors import SqlFactors
 from safelight.adapters.catalog.sql_images import SqlImages
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_uploads import SqlUploads
+from safelight.adapters.catalog.sql_webhooks import SqlDeliveries, SqlWebhooks
 from safelight.adapters.catalog.tables import unfinished_moves
 from safelight.adapters.catalog.transactions import Transaction, told_as_ours, writing
 from safelight.adapters.catalog.turns import Turns
@@ -54,6 +55,7 @@ class SqlRecords:
     uploads: SqlUploads
     people: SqlPeople
     factors: SqlFactors
+    webhooks: SqlWebhooks
 
     @writing
     def emit(self, event: Event) -> None:
@@ -150,6 +152,7 @@ class SqlCatalog:
                 SqlUploads(transaction, row.id),
                 SqlPeople(transaction, row.id),
                 SqlFactors(transaction, row.id, self._box),
+                SqlWebhooks(transaction, row.id, self._box, SqlDeliveries(transaction, row.id)),
             )
 
         return _Block(self, begun, writes=writes)
@@ -158,7 +161,7 @@ class SqlCatalog:
         """Begins with its first call, so a single look-up is a single trip to a thread."""
 
         async def begun(transaction: Transaction) -> Directory:
-            return SqlDirectory(transaction, SqlPeopleDirectory(transaction, self._box))
+            return SqlDirectory(transaction, SqlOutbox(transaction), SqlPeopleDirectory(transaction, self._box))
 
         return _Block(self, begun, writes=writes)
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
 
-from safelight.adapters.catalog.rows import key_of, tenant_columns, tenant_of, user_of
+from safelight.adapters.catalog.rows import key_of, moment, tenant_columns, tenant_of, user_of
 from safelight.adapters.catalog.sql_images import chunks
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
-from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users
+from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users, webhook_deliveries, webhooks
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import Event, from_json
-from safelight.domain.ids import ImageId, KeyId, TenantId
+from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
 from safelight.domain.queries import micros
 from safelight.errors import Missing
 from safelight.ports.catalog import Told
@@ -36,6 +36,12 @@ _SAVE_TENANT: Final = update(tenants).where(tenants.c.id == bindparam("old_id"))
 _EMIT: Final = insert(events)
 _UNTOLD: Final = select(events).order_by(events.c.number).limit(bindparam("limit"))
 _FORGET: Final = delete(events).where(events.c.number.in_(bindparam("numbers", expanding=True)))
+_deliveries: Final = webhook_deliveries.c
+# A probe of ix_webhook_deliveries_due_at for each endpoint, however long the queue of one of them is.
+_DUE: Final = select(webhooks.c.tenant, webhooks.c.id).where(
+    webhooks.c.disabled_at.is_(None),
+    exists().where(_deliveries.endpoint == webhooks.c.id, _deliveries.due_at <= bindparam("at")),
+)
 _TOUCH: Final = (
     update(api_keys)
     .where(api_keys.c.id == bindparam("old_id"))
@@ -55,7 +61,33 @@ def read_tenant(transaction: Transaction, tenant: TenantId, *, locks: bool) -> T
 
 def write_event(transaction: Transaction, event: Event) -> None:
     """A row in the outbox."""
-    transaction.connection.execute(_EMIT, {"tenant": event.tenant, "name": event.name, "payload": event.to_json()})
+    values = {"tenant": event.tenant, "name": event.name, "payload": event.to_json(), "created_at": micros(datetime.now(UTC))}
+    transaction.connection.execute(_EMIT, values)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlOutbox:
+    """Keeps Outbox."""
+
+    transaction: Transaction
+
+    @reading
+    def untold(self, limit: int = 100) -> list[Told]:
+        """Along the key of events."""
+        rows = self.transaction.connection.execute(_UNTOLD, {"limit": limit})
+        return [Told(row.number, from_json(row.name, row.payload), moment(row.created_at)) for row in rows]
+
+    @writing
+    def mark_told(self, numbers: Sequence[int]) -> None:
+        """Told events are deleted; their numbers are not used again."""
+        for chunk in chunks(numbers):
+            self.transaction.connection.execute(_FORGET, {"numbers": chunk})
+
+    @reading
+    def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
+        """All endpoints: an installation has some thousands at most."""
+        rows = self.transaction.connection.execute(_DUE, {"at": micros(at)})
+        return [(TenantId(row.tenant), EndpointId(row.id)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +95,7 @@ class SqlDirectory:
     """Keeps Directory."""
 
     transaction: Transaction
+    outbox: SqlOutbox
     people: SqlPeopleDirectory
 
     @reading
@@ -99,18 +132,6 @@ class SqlDirectory:
         """Replace the row."""
         if self.transaction.connection.execute(_SAVE_TENANT, tenant_columns(tenant) | {"old_id": tenant.id}).rowcount != 1:
             raise Missing
-
-    @reading
-    def untold(self, limit: int = 100) -> list[Told]:
-        """Along the key of events."""
-        rows = self.transaction.connection.execute(_UNTOLD, {"limit": limit})
-        return [Told(row.number, from_json(row.name, row.payload)) for row in rows]
-
-    @writing
-    def mark_told(self, numbers: Sequence[int]) -> None:
-        """Told events are deleted; their numbers are not used again."""
-        for chunk in chunks(numbers):
-            self.transaction.connection.execute(_FORGET, {"numbers": chunk})
 
     @writing
     def touch_key(self, key_id: KeyId, at: datetime) -> None:

@@ -337,6 +337,45 @@ uploads: Final = Table(
     Index("ix_uploads_due_at", "tenant", "due_at", "id"),
 )
 
+webhooks: Final = Table(
+    "webhooks",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("secret", LargeBinary, nullable=False, info=sealed_for("webhook/{tenant}/{id}")),
+    Column("previous_secret", LargeBinary, info=sealed_for("webhook/{tenant}/{id}/previous")),
+    Column("previous_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("disabled_at", BigInteger),
+    Column("disabled_for", Text),
+    Column("failing_since", BigInteger),
+    Index("ix_webhooks_tenant", "tenant", "created_at", "id"),
+)
+
+webhook_deliveries: Final = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("endpoint", Word, ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("forget_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("attempts", Json, nullable=False),
+    Index("ix_webhook_deliveries_due_at", "endpoint", "due_at", "id"),
+    Index("ix_webhook_deliveries_forget_at", "endpoint", "forget_at", "id"),
+)
+
 # A number is never given twice, though told events are deleted: the relay names events by it.
 events: Final = Table(
     "events",
@@ -345,6 +384,7 @@ events: Final = Table(
     Column("tenant", Word, nullable=False),
     Column("name", Text, nullable=False),
     Column("payload", Json, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -207,7 +207,7 @@ class TablesContract:
         async with other_catalog.tenant(tenant.id, writes=True) as records:
             await records.emit(ImageAccepted(tenant.id, images[0], 1, 2))
         async with other_catalog.directory() as directory:
-            numbers = [told.number for told in await directory.untold()]
+            numbers = [told.number for told in await directory.outbox.untold()]
         assert numbers == sorted(set(numbers))
         assert len(numbers) == 2
         await catalog.close()

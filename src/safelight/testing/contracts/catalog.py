@@ -26,6 +26,7 @@ from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
 from safelight.testing.contracts.factors import FactorContract
 from safelight.testing.contracts.people import PeopleContract
+from safelight.testing.contracts.webhooks import WebhooksContract
 from safelight.testing.factories import (
     NOON,
     make_album,
@@ -88,7 +89,7 @@ async def walk(catalog: Catalog, tenant: TenantId, query: ImageQuery) -> list[Im
         query = replace(query, cursor=Cursor.decode(page.next.encode(), query.sort))
 
 
-class CatalogContract(PeopleContract, FactorContract):
+class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 
     @pytest.fixture
@@ -169,7 +170,7 @@ class CatalogContract(PeopleContract, FactorContract):
             assert await records.images.tags() == []
             assert await records.albums.page(None) == []
         async with catalog.directory() as directory:
-            assert [told for told in await directory.untold(1000) if told.event.tenant == tenant.id] == []
+            assert [told for told in await directory.outbox.untold(1000) if told.event.tenant == tenant.id] == []
 
     async def test_a_cancelled_block_leaves_nothing_behind(self, catalog: Catalog, tenant: Tenant) -> None:
         image = make_image(tenant.id)
@@ -252,7 +253,7 @@ class CatalogContract(PeopleContract, FactorContract):
             for writing in (
                 directory.add_tenant(make_tenant()),
                 directory.save_tenant(tenant),
-                directory.mark_told([1]),
+                directory.outbox.mark_told([1]),
                 directory.touch_key(KeyId(new_id()), NOON),
             ):
                 with pytest.raises(WrongState):
@@ -1080,18 +1081,19 @@ class CatalogContract(PeopleContract, FactorContract):
             await records.emit(second)
 
         async with catalog.directory(writes=True) as directory:
-            told = [one for one in await directory.untold(1000) if one.event.tenant == tenant.id]
+            told = [one for one in await directory.outbox.untold(1000) if one.event.tenant == tenant.id]
             assert [one.event for one in told] == [first, second]
             assert [type(one.event) for one in told] == [ImageAccepted, ImageTrashed]
+            assert all(abs(one.at - datetime.now(UTC)) < HOUR for one in told)
             assert told[0].number < told[1].number
-            assert len(await directory.untold(limit=1)) == 1
-            await directory.mark_told([one.number for one in told])
-            await directory.mark_told([one.number for one in told])
-            assert [one for one in await directory.untold(1000) if one.event.tenant == tenant.id] == []
+            assert len(await directory.outbox.untold(limit=1)) == 1
+            await directory.outbox.mark_told([one.number for one in told])
+            await directory.outbox.mark_told([one.number for one in told])
+            assert [one for one in await directory.outbox.untold(1000) if one.event.tenant == tenant.id] == []
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.emit(third)
         async with catalog.directory() as directory:
-            later = [one for one in await directory.untold(1000) if one.event.tenant == tenant.id]
+            later = [one for one in await directory.outbox.untold(1000) if one.event.tenant == tenant.id]
             assert [one.event for one in later] == [third]
             assert later[0].number > told[1].number
 

@@ -15,7 +15,7 @@ from safelight.adapters.catalog.dynamodb import faults, table, tags
 from safelight.adapters.catalog.dynamodb.accounts import DynamoAccounts
 from safelight.adapters.catalog.dynamodb.albums import DynamoAlbums
 from safelight.adapters.catalog.dynamodb.connection import Connection
-from safelight.adapters.catalog.dynamodb.directory import DynamoDirectory, read_tenant, write_event
+from safelight.adapters.catalog.dynamodb.directory import DynamoDirectory, DynamoOutbox, read_tenant, write_event
 from safelight.adapters.catalog.dynamodb.factors import DynamoFactors
 from safelight.adapters.catalog.dynamodb.images import DynamoImages
 from safelight.adapters.catalog.dynamodb.items import encoded
@@ -23,6 +23,7 @@ from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.adapters.catalog.dynamodb.uploads import DynamoUploads
+from safelight.adapters.catalog.dynamodb.webhooks import DynamoDeliveries, DynamoWebhooks
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import Tenant
 from safelight.domain.events import Event
@@ -49,6 +50,7 @@ class DynamoRecords:
     uploads: DynamoUploads
     people: DynamoPeople
     factors: DynamoFactors
+    webhooks: DynamoWebhooks
 
     async def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
@@ -121,6 +123,7 @@ class DynamoCatalog:
                 DynamoUploads(transaction, row.id),
                 DynamoPeople(transaction, row.id),
                 DynamoFactors(transaction, row.id, self._box),
+                DynamoWebhooks(transaction, row.id, self._box, DynamoDeliveries(transaction, row.id)),
             )
         if images.has_counted and tags.is_time_to_fold():
             with contextlib.suppress(SafelightError):  # the next one will
@@ -130,7 +133,7 @@ class DynamoCatalog:
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:
         """One unit of work outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
-            yield DynamoDirectory(transaction, DynamoPeopleDirectory(transaction, self._box))
+            yield DynamoDirectory(transaction, DynamoOutbox(transaction), DynamoPeopleDirectory(transaction, self._box))
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:

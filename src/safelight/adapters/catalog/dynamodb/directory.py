@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import orjson
@@ -20,14 +20,16 @@ from safelight.adapters.catalog.dynamodb.items import Item, Key
 from safelight.adapters.catalog.dynamodb.people import DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.accounts import ApiKey, Tenant, User
-from safelight.domain.events import Event, ImageEvent, from_json
-from safelight.domain.ids import ImageId, KeyId, TenantId
+from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
+from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Missing
 from safelight.ports.catalog import Told
 
 SHARDS: Final = 4
 """Partitions of the outbox: one takes a thousand writes a second. A power of two."""
+_ASKED: Final = 8
+"""Endpoints whose line is looked at at the same time."""
 _RANDOM_BITS: Final = 40
 _TENANT: Final = ("id", "name", "created_at", "trash_days", "duplicates")
 
@@ -65,13 +67,57 @@ async def read_tenant(transaction: Transaction, tenant: TenantId) -> Tenant:
 
 
 def write_event(transaction: Transaction, event: Event) -> None:
-    """An item in the outbox, committed with what else belongs to the image, or to the code that is to be mailed."""
-    unit = event.image if isinstance(event, ImageEvent) else event.occurrence
+    """An item in the outbox, committed with what else belongs to the image, the album, or the code that is to be mailed."""
+    match event:
+        case ImageEvent():
+            unit: str = event.image
+        case AlbumEvent():
+            unit = event.album
+        case _:
+            unit = event.occurrence
     number = _numbers.next(sum(unit.encode()) % SHARDS)
     pk, sk = _told_key(number)
     payload = orjson.dumps(event.to_json()).decode()
     item = {"PK": pk, "SK": sk, "number": number, "name": event.name, "payload": payload}
+    item["created_at"] = micros(datetime.now(UTC))
     transaction.put(item, unit=unit)
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoOutbox:
+    """Keeps Outbox."""
+
+    transaction: Transaction
+
+    async def untold(self, limit: int = 100) -> list[Told]:
+        """The oldest of every shard, in one order."""
+        shards = (self.transaction.collection(f"OUTBOX#{shard}", limit=limit) for shard in range(SHARDS))
+        found = [item for shard in await asyncio.gather(*shards) for item in shard]
+        told = [
+            Told(item["number"], from_json(item["name"], orjson.loads(item["payload"])), rows.moment(item["created_at"]))
+            for item in found
+        ]
+        return sorted(told, key=lambda one: one.number)[:limit]
+
+    async def mark_told(self, numbers: Sequence[int]) -> None:
+        """Told events are deleted."""
+        self.transaction.require_writing()
+        for number in numbers:
+            self.transaction.remove(_told_key(number), unit=str(number))
+
+    async def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
+        """The list of endpoints, then the first in line of each, some at a time."""
+        turns = asyncio.Semaphore(_ASKED)
+        high = items.number_key(micros(at)) + "\U0010ffff"
+
+        async def is_due(entry: Item) -> bool:
+            async with turns:
+                line = items.deliveries_due(entry["tenant"], entry["SK"])
+                return bool(await self.transaction.collection(line, high=high, limit=1))
+
+        entries = await self.transaction.collection(items.ENDPOINTS)
+        found = await asyncio.gather(*map(is_due, entries))
+        return [(TenantId(one["tenant"]), EndpointId(one["SK"])) for one, waits in zip(entries, found, strict=True) if waits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +125,7 @@ class DynamoDirectory:
     """Keeps Directory."""
 
     transaction: Transaction
+    outbox: DynamoOutbox
     people: DynamoPeopleDirectory
 
     async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
@@ -126,19 +173,6 @@ class DynamoDirectory:
             await self._claim(tenant)
             self.transaction.remove(items.tenant_name(before["name"]), unit=tenant.id)
         self.transaction.change(before, columns, expected={"name": before["name"]}, unit=tenant.id)
-
-    async def untold(self, limit: int = 100) -> list[Told]:
-        """The oldest of every shard, in one order."""
-        shards = (self.transaction.collection(f"OUTBOX#{shard}", limit=limit) for shard in range(SHARDS))
-        found = [item for shard in await asyncio.gather(*shards) for item in shard]
-        told = [Told(item["number"], from_json(item["name"], orjson.loads(item["payload"]))) for item in found]
-        return sorted(told, key=lambda one: one.number)[:limit]
-
-    async def mark_told(self, numbers: Sequence[int]) -> None:
-        """Told events are deleted."""
-        self.transaction.require_writing()
-        for number in numbers:
-            self.transaction.remove(_told_key(number), unit=str(number))
 
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:
         """Never back in time: processes may report out of order."""

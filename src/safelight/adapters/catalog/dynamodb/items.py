@@ -21,6 +21,7 @@ from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.queries import Sort, micros
 from safelight.domain.uploads import KEPT, Upload
+from safelight.domain.webhooks import Delivery
 from safelight.errors import BackendUnavailable, BadField
 
 Item = dict[str, Any]
@@ -267,6 +268,55 @@ def upload_of(item: Item) -> Upload:
     try:
         columns = item | {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _UPLOAD_JSON}
         return rows.upload_of({one.name: columns.get(one.name) for one in fields(Upload)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+
+
+# Webhooks
+
+ENDPOINTS: Final = "WEBHOOKS"
+"""The partition of the table with every tenant's enabled endpoints."""
+
+
+def endpoint_key(tenant: str, endpoint: str) -> Key:
+    """A webhook endpoint."""
+    return f"TENANT#{tenant}", f"WEBHOOK#{endpoint}"
+
+
+def endpoint_entry(endpoint: str) -> Key:
+    """The endpoint among all that are enabled."""
+    return ENDPOINTS, endpoint
+
+
+def deliveries(tenant: str, endpoint: str) -> str:
+    """The partition of the table with what an endpoint is told, oldest first."""
+    return f"DELIVERIES#{tenant}#{endpoint}"
+
+
+def deliveries_due(tenant: str, endpoint: str) -> str:
+    """The partition of the table with what of it is still to be told, in the order of being due."""
+    return f"DELIVERIESDUE#{tenant}#{endpoint}"
+
+
+def delivery_due_key(delivery: Item) -> Key:
+    """The delivery's place in that order."""
+    return deliveries_due(delivery["tenant"], delivery["endpoint"]), number_key(delivery["due_at"]) + delivery["id"]
+
+
+def delivery_item(delivery: Delivery) -> Item:
+    """The delivery; DynamoDB forgets it when no clock has come to do so. Raises BadField for what cannot be kept."""
+    columns = rows.delivery_columns(delivery)
+    columns["attempts"] = rows.dump_json(columns["attempts"])
+    # `forget_at` is the table's own, in seconds.
+    columns |= {"forget_at_us": columns["forget_at"], "forget_at": int((delivery.forget_at + timedelta(days=1)).timestamp())}
+    return columns | {"PK": deliveries(delivery.tenant, delivery.endpoint), "SK": delivery.id}
+
+
+def delivery_of(item: Item) -> Delivery:
+    """The delivery from its item. Raises BackendUnavailable for an item that is none."""
+    try:
+        columns = {one.name: item.get(one.name) for one in fields(Delivery)}
+        return rows.delivery_of(columns | {"forget_at": item["forget_at_us"], "attempts": orjson.loads(item["attempts"])})
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 

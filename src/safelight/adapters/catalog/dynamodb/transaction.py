@@ -167,7 +167,14 @@ class Transaction:
         return {key: item for key, item in found.items() if item is not None}
 
     async def collection(
-        self, pk: str, prefix: str = "", *, low: str | None = None, high: str | None = None, limit: int | None = None
+        self,
+        pk: str,
+        prefix: str = "",
+        *,
+        low: str | None = None,
+        high: str | None = None,
+        limit: int | None = None,
+        is_descending: bool = False,
     ) -> list[Item]:
         """The items of a partition of the table as they are now, in the order of their second key; the first `limit`."""
         self.require_open()
@@ -179,6 +186,8 @@ class Transaction:
             filter(None, [f"{expression.name('PK')} = {expression.value(pk)}", expression.between("SK", low, high)])
         )
         arguments = {"KeyConditionExpression": key_condition, "ConsistentRead": True, **expression.arguments}
+        if is_descending:
+            arguments["ScanIndexForward"] = False
         if limit is not None:
             arguments["Limit"] = limit + gone
         found: dict[Key, Item] = {}
@@ -191,7 +200,7 @@ class Transaction:
                 found.pop(key, None)
                 if write.item is not None:
                     found[key] = write.item
-        return [found[key] for key in sorted(found)][:limit]
+        return [found[key] for key in sorted(found, reverse=is_descending)][:limit]
 
     async def count(self, pk: str, prefix: str, *, without: str) -> int:
         """How many items of a partition do not have this flag set."""

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("tenant", WORD, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("payload", JSON, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_events")),
         sqlite_autoincrement=True,
     )
@@ -327,9 +328,51 @@ def upgrade() -> None:
         sa.Column("retired_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("kid", name=op.f("pk_token_keys")),
     )
+    op.create_table(
+        "webhooks",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("events", JSON, nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_secret", sa.LargeBinary(), nullable=True),
+        sa.Column("previous_until", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_for", sa.Text(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_webhooks_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+    )
+    op.create_index("ix_webhooks_tenant", "webhooks", ["tenant", "created_at", "id"], unique=False)
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("endpoint", WORD, nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("forget_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("attempts", JSON, nullable=False),
+        sa.ForeignKeyConstraint(["endpoint"], ["webhooks.id"], name=op.f("fk_webhook_deliveries_endpoint"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_webhook_deliveries_tenant")),
+        sa.PrimaryKeyConstraint("endpoint", "id", name=op.f("pk_webhook_deliveries")),
+    )
+    op.create_index("ix_webhook_deliveries_due_at", "webhook_deliveries", ["endpoint", "due_at", "id"], unique=False)
+    op.create_index("ix_webhook_deliveries_forget_at", "webhook_deliveries", ["endpoint", "forget_at", "id"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_table("webhook_deliveries")
+    op.drop_table("webhooks")
     op.drop_table("token_keys")
     op.drop_table("failures")
     op.drop_table("spent")
