@@ -114,6 +114,15 @@ async def test_every_sound_file_is_developed_inside_the_sandbox(sandbox, name):
     assert len(developed.files) == 13
 
 
+async def test_a_small_drawing_that_takes_for_ever_is_given_up_long_before_a_large_photograph_would_be():
+    path = f'<path stroke="red" stroke-dasharray="0.001" d="M0 0{" L499 499 L0 250" * 40_000}"/>'
+    drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="500" height="500">{path}</svg>'.encode()
+    async with Sandbox(slots=1, limits=Limits(cpu_s=14)) as patient:
+        error = await refused(patient, drawing, DecodeBudgetExceeded)
+
+    assert "of its size" in error.detail  # not the budget of the largest
+
+
 @pytest.mark.parametrize("name", ("webp", "interlaced png", "progressive jpeg", "jpeg"))
 async def test_large_honest_files_are_developed_inside_the_sandbox(name):
     # Beyond 100 MB of pixels libvips would decode to a file on disc, which a child may not write.

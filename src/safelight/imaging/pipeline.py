@@ -28,13 +28,15 @@ from safelight.imaging.spec import MASTER, RENDER_EFFORT, RENDER_QUALITY, Develo
 from safelight.imaging.stills import Size, Stills
 
 
-def develop(data: bytes, recipe: Recipe | None = None, limits: Limits | None = None) -> Developed:
-    """Everything that the recipe asks for, and what was learnt on the way. `data` may be any buffer.
+def develop(
+    data: bytes, recipe: Recipe | None = None, limits: Limits | None = None, *, header: Header | None = None
+) -> Developed:
+    """Everything that the recipe asks for, and what was learnt on the way. `data` may be any buffer, `header` what `probe` said of it.
 
     Raises EmptyFile, TooManyBytes, UnsupportedFormat, CorruptImage, TooManyPixels, TooManyFrames, DecodeBudgetExceeded.
     """
     recipe, limits = recipe or Recipe(), limits or Limits()
-    header = probe(data, limits)
+    header = header or probe(data, limits)
     with libvips.decoding():
         facts = _facts(data, header)
         pictures: Stills | _Moving

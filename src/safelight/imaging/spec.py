@@ -78,6 +78,16 @@ class Limits:
     svg_side: int = 2048
     """Drawings have no pixels of their own; they are drawn this large."""
 
+    def cpu_s_of(self, header: Header) -> float:
+        """CPU seconds for a file that says this of itself: all of them for an animation or 100 megapixels, a seventh for an icon.
+
+        At least six times what honest files take; a small drawing that means to take for ever is given up soon.
+        """
+        if header.is_animated:
+            return self.cpu_s
+        share = 0.15 + 0.0085 * header.width * header.height / 1e6
+        return min(self.cpu_s, max(2.0, share * self.cpu_s))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:

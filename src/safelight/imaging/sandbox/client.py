@@ -186,6 +186,8 @@ def _believed(read: Callable[[], _T]) -> _T:
 def _reason(end: End, limits: Limits) -> SafelightError:
     if end.timed_out:
         return DecodeBudgetExceeded(f"Decoding the image takes more than {limits.wall_s:g} seconds.")
+    if end.signal == signal.SIGPROF:
+        return DecodeBudgetExceeded("Decoding the image takes far more time than one of its size should.")
     if end.signal in _OVERDRAWN:
         return DecodeBudgetExceeded()
     return CorruptImage(_UNSAFE)

@@ -7,6 +7,7 @@ Reply or raises one of our errors. Whatever it imports must be imported by now: 
 from __future__ import annotations
 
 import codecs
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,4 +36,7 @@ def transform_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> 
 def develop_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:
     """Everything that the recipe asks for."""
     presets = tuple(Preset(**preset) for preset in argument["presets"])
-    return wire.developed_reply(pipeline.develop(data, Recipe(**{**argument, "presets": presets}), limits))
+    header = probe.probe(data, limits)
+    # CPU seconds of all threads together; at the end SIGPROF ends the process, as SIGXCPU does where the kernel's own limit is.
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_s_of(header))
+    return wire.developed_reply(pipeline.develop(data, Recipe(**{**argument, "presets": presets}), limits, header=header))
