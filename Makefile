@@ -49,6 +49,10 @@ test: $(VENV)/.dev ## Run every test (ARGS="-k name" for some)
 fuzz-urls: $(VENV)/.dev ## 50,000 random delivery URLs, none a 5xx (FUZZ_URLS=..., FUZZ_SEED=...)
 	@FUZZ_URLS=$${FUZZ_URLS:-50000} FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} $(BIN)/pytest tests/hostile/test_urls.py
 
+.PHONY: hostile
+hostile: $(VENV)/.dev ## 20,000 malformed files through the real door, each in five seconds (HOSTILE=..., HOSTILE_SEED=...)
+	@HOSTILE=$${HOSTILE:-20000} HOSTILE_SEED=$${HOSTILE_SEED:-$$RANDOM} HOSTILE_DEADLINE_S=5 $(BIN)/pytest -s tests/hostile/test_malformed.py
+
 .PHONY: nightly
 nightly: $(VENV)/.dev ## What takes too long for every change: five thousand events of a store, with kill -9 in between
 	@EVENTS=5000 $(BIN)/pytest tests/acceptance/test_store_events.py $(ARGS)

