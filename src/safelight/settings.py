@@ -420,6 +420,21 @@ class DeliverySettings(_Section):
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
 
 
+class IiifSettings(_Section):
+    """The IIIF APIs under `/iiif/`."""
+
+    enabled: bool = Field(
+        True,
+        description="Whether they are there: public and unlisted images are then delivered at any region and size without a signature.",
+    )
+    max_side: int = Field(
+        4096,
+        ge=512,
+        le=8192,
+        description="Longest side of a result, `maxWidth` and `maxHeight` of `info.json`; `maxArea` is its square.",
+    )
+
+
 def _presets(value: str) -> str:
     from safelight.imaging.transform.imgproxy import read_presets
 
@@ -552,6 +567,7 @@ class Settings(BaseSettings):
     delivery: DeliverySettings = DeliverySettings()
     cloudfront: CloudFrontSettings = CloudFrontSettings()
     imgproxy: ImgproxySettings = ImgproxySettings()
+    iiif: IiifSettings = IiifSettings()
     trash: Trash = Trash()
     auth: Auth = Auth()
     mail: MailSettings = MailSettings()

@@ -144,6 +144,7 @@ SLOW = {
     "ga=2,w=128": (lambda: 255 * (SMALL() / 255) ** 0.5, 1.5),
     "sa=2,w=128": (lambda: (luma(SMALL()) + 2 * (SMALL() - luma(SMALL()))).clip(0, 255), 1.5),
     "gr=true,w=128": (lambda: luma(SMALL()), 1.0),
+    "th=128,w=128": (lambda: 255.0 * (luma(SMALL()) >= 127.5), 4.0),
     "du=112244:ffeecc,w=128": (
         lambda: np.array([17, 34, 68]) + luma(SMALL()) / 255 * np.array([238, 204, 136]),
         1.0,

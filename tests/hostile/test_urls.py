@@ -72,6 +72,20 @@ def a_thumbor(dice: random.Random, id: str) -> str:
     return "/".join((*parts, dice.choice((id, f"safelight://{id}", "http://a/b"))))
 
 
+def an_iiif(dice: random.Random, id: str) -> str:
+    numbers = ("0", "1", "7", "12", "20", "40", "41", "100", "999999999", "0.5", "-1", "", "1e9", "nan")
+
+    def some(count: int) -> str:
+        return ",".join(dice.choice(numbers) for _ in range(count))
+
+    region = dice.choice(("full", "square", some(4), f"pct:{some(4)}", "0,0,20,20", "pct:10,10,50,50", dice.choice(ODD)))
+    size = dice.choice(("max", "full", some(2), f"!{some(2)}", f"pct:{some(1)}", "20,", ",12", "!20,20", "10,10", dice.choice(ODD)))
+    rotation = dice.choice(("0", "90", "!0", "!270", "45", "360", dice.choice(ODD)))
+    file = f"{dice.choice(('default', 'color', 'gray', 'bitonal', 'native'))}.{dice.choice(('jpg', 'png', 'webp', 'tif', 'exe'))}"
+    rest = dice.choice((f"{region}/{dice.choice(('', '', '^'))}{size}/{rotation}/{file}",) * 9 + ("info.json",))
+    return f"{dice.choice('2233334x')}/{id}/{rest}"
+
+
 async def test_no_url_is_a_server_error(tmp_path):
     dice = random.Random(SEED)
     safelight = build(Settings(data_dir=tmp_path / "data"), originals=MemoryStorage(), renditions=MemoryStorage())
@@ -113,7 +127,7 @@ async def test_no_url_is_a_server_error(tmp_path):
                 "path": unquote(path),
                 "raw_path": raw,
                 "query_string": query.encode(),
-                "headers": [(b"accept", dice.choice((b"image/avif", b"image/webp", b"*/*", b"\xff")))],
+                "headers": [(b"host", dice.choice((b"a.example", b"", b"<x>"))), (b"accept", dice.choice((b"image/avif", b"image/webp", b"*/*", b"\xff")))],
             }
             await front(scope, None, send)
             seen[status] = seen.get(status, 0) + 1
@@ -121,7 +135,7 @@ async def test_no_url_is_a_server_error(tmp_path):
 
         for number in range(COUNT):
             is_mutated_later = dice.random() < 0.2
-            match number % 3:
+            match number % 4:
                 case 0:
                     path = "/i/" + mutated(dice, native(dice, image))
                     if dice.random() < 0.7:
@@ -138,6 +152,8 @@ async def test_no_url_is_a_server_error(tmp_path):
                     path = mutated(dice, a_thumbor(dice, image))
                     signature = thumbor.sign(KEY, path)
                     await ask("/thumbor/" + mutated(dice, f"{signature}/{path}") if is_mutated_later else f"/thumbor/{signature}/{path}")
+                case 3:
+                    await ask("/iiif/" + mutated(dice, an_iiif(dice, image)), dice.choice(("", "", "", "a=b")))
 
     assert {200, 400, 403, 404} <= seen.keys(), "the generator has lost its bite"
     assert seen[200] > COUNT / 20

@@ -78,7 +78,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
 
 
 class Front:
-    """Sends `/i/…`, `/imgproxy/…` and `/thumbor/…` to delivery and everything else through the edge to the API."""
+    """Sends `/i/…`, `/imgproxy/…`, `/thumbor/…` and `/iiif/…` to delivery and everything else through the edge to the API."""
 
     def __init__(self, safelight: Safelight, *, works: bool = True, console: APIRouter | None = None) -> None:
         self.api = create_api(safelight, works=works, console=console)

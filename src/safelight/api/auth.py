@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -33,16 +34,21 @@ async def hall(request: Request) -> Safelight:
 Hall = Annotated[Safelight, Depends(hall)]
 
 
-async def actor(request: Request) -> Actor:
-    """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+def token_of(headers: Mapping[str, str]) -> str:
+    """The credential among headers with lower-case names. Raises Unauthenticated where there is none that could be one."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.casefold() != "bearer":
-        token = request.headers.get("x-api-key", "")
+        token = headers.get("x-api-key", "")
     token = token.strip()
     if not token or len(token) > MAX_TOKEN:
         raise Unauthenticated
+    return token
+
+
+async def actor(request: Request) -> Actor:
+    """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany."""
     services = services_of(request)
-    actor = await services.accounts.authenticate(token)
+    actor = await services.accounts.authenticate(token_of(request.headers))
     await count_user(services, actor, request.state)
     return actor
 

@@ -44,14 +44,17 @@ def if_match(request: Request) -> int | None:
 
 def base_url(request: Request) -> str:
     """What delivery URLs begin with: the setting, or the address that this request was sent to."""
-    configured: str = request.app.state.public_url
+    return base_of(request.app.state.public_url, request.url.scheme, request.headers.get("host", ""))
+
+
+def base_of(configured: str, scheme: str, host: str) -> str:
+    """The same, of its parts; '' where neither tells."""
     if configured:
         return configured
-    host = request.headers.get("host", "")
     # A Host header ends up in answers: only what a host may look like gets there.
     if not host or not all(c.isalnum() or c in ".-:[]" for c in host) or len(host) > 255:
         return ""
-    return f"{request.url.scheme}://{host}"
+    return f"{scheme}://{host}"
 
 
 def disposition(name: str, *, is_attachment: bool = True) -> str:

@@ -1,6 +1,6 @@
 """The hot door: `/i/{id}/{preset or options}.{ext}` as a plain ASGI callable in front of the API, without framework objects or middleware.
 
-imgproxy's and thumbor's URLs come in beside it, under `/imgproxy/` and `/thumbor/`.
+imgproxy's and thumbor's URLs come in beside it, under `/imgproxy/` and `/thumbor/`, and IIIF's under `/iiif/`.
 
 It answers GET and HEAD, checks the signature, and speaks RFC 9110's conditions and ranges. Anything odd is a 4xx, never a 5xx.
 """
@@ -20,6 +20,8 @@ from safelight.api.client import ClientGone, while_there
 from safelight.api.client_address import client_address
 from safelight.api.conditions import disposition
 from safelight.api.edge import transport_security
+from safelight.api.iiif import CORS, PREFLIGHT, Iiif
+from safelight.api.iiif import PREFIX as IIIF
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.rates import delivery_policy, too_many
@@ -40,11 +42,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PREFIX: Final = "/i/"
 IMGPROXY: Final = "/imgproxy/"
 THUMBOR: Final = "/thumbor/"
-PREFIXES: Final = (PREFIX, IMGPROXY, THUMBOR)
+PREFIXES: Final = (PREFIX, IMGPROXY, THUMBOR, IIIF)
 _ROUTES: Final = {
     PREFIX: "/i/{id}/{preset}.{ext}",
     IMGPROXY: "/imgproxy/{signature}/{options}/{source}",
     THUMBOR: "/thumbor/{signature}/{options}/{source}",
+    IIIF: "/iiif/{version}/{id}/{region}/{size}/{rotation}/{quality}.{format}",
 }
 _MERGED: Final = re.compile(r"(/plain/[a-zA-Z][a-zA-Z0-9+.-]*:/)(?!/)")
 """A source whose two slashes a proxy on the way has merged into one."""
@@ -70,6 +73,7 @@ class DeliveryDoor:
 
     def __init__(self, safelight: Safelight) -> None:
         self._delivery = safelight.delivery
+        self._iiif = Iiif(safelight)
         self._limiter = safelight.limiter
         self._rate = delivery_policy(safelight.settings.rate)
         self._address = client_address(safelight.settings.server)
@@ -91,19 +95,29 @@ class DeliveryDoor:
         except ClientGone:
             self._abandoned.inc()
             return
+        prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
+        if prefix == IIIF:
+            headers = [*headers, *(PREFLIGHT if scope["method"] == "OPTIONS" else CORS)]
         await send({"type": "http.response.start", "status": status, "headers": headers + self._guards})
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
-        prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         self._seconds[prefix][status // 100].observe(time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, started: float) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        if scope["method"] == "OPTIONS" and scope["path"].startswith(IIIF):
+            return 204, [], b""
         if scope["method"] not in ("GET", "HEAD"):
             body = body_of(405, "method_not_allowed", "Delivery answers GET and HEAD.")
             return 405, [(b"content-type", b"application/problem+json"), _ALLOWED, _length(body)], body
         try:
             if self._rate is not None:
                 self._count(self._rate, scope)
-            if scope["path"].startswith(PREFIX):
+            told: list[tuple[bytes, bytes]] = []
+            if scope["path"].startswith(IIIF):
+                answer = await self._iiif.answer(scope)
+                if answer.delivered is None:
+                    return 303, [(b"location", answer.location.encode()), (b"content-length", b"0")], b""
+                delivered, told = answer.delivered, answer.headers
+            elif scope["path"].startswith(PREFIX):
                 delivered = await self._delivered(scope["path"], scope["query_string"], scope["headers"])
             else:
                 delivered = await self._foreign(scope)
@@ -118,6 +132,7 @@ class DeliveryDoor:
             asked.pop("range", None)  # of a GET only (RFC 9110 section 14.2)
         status, answered, body = _response(delivered, asked)
         took_ms = (time.perf_counter() - started) * 1000
+        answered += told
         answered.append((b"server-timing", f"{delivered.source};dur={took_ms:.1f}".encode()))
         return status, answered, body
 

@@ -23,7 +23,8 @@ from urllib.parse import quote
 
 from safelight import signing
 from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
-from safelight.domain.accounts import Grammar, SigningKey
+from safelight.domain import access
+from safelight.domain.accounts import Actor, Grammar, SigningKey
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
@@ -92,6 +93,14 @@ class Delivered:
     """The first frame of an animation that is too large to be made."""
     is_attachment: bool = True
     """Whether it should save rather than show it, where there is a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An image that may be delivered to who asks, and what is known of its delivered bytes."""
+
+    image: Image
+    original: Original
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,23 @@ class Delivery:
         delivered = await self._transformed(image, request, accept, is_public=is_public, max_age_s=max_age)
         return replace(delivered, varies_by=("Accept",) if order.wish.format is None else (), is_attachment=order.is_attachment)
 
+    async def seen(self, image_id: str, actor: Actor | None) -> Seen:
+        """What may be delivered without a signature: what is not private, and what the actor may read. Raises Missing."""
+        if not is_id(image_id):
+            raise Missing
+        image = (await self._look_up(ImageId(image_id), is_signed=False)).image
+        is_open = image.visibility is not Visibility.PRIVATE or (actor is not None and access.may(actor, "image.read", image))
+        if not is_open or image.is_trashed or not image.renditions:
+            raise Missing
+        version = next(version for version in image.versions if version.number == image.developed_version)
+        return Seen(image, _original(image, version))
+
+    async def deliver_seen(self, seen: Seen, order: Order, *, is_kept: bool) -> Delivered:
+        """The order's picture, for who may see it. What is not to be kept stays in this machine's own caches. Raises as `deliver`."""
+        request = order.request(seen.original, "", max_animation_pixels=self.limits.max_animation_pixels)
+        is_public = seen.image.visibility is Visibility.PUBLIC
+        return await self._transformed(seen.image, request, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
+
     async def _look_up(self, image_id: ImageId, *, is_signed: bool) -> _Known:
         known = self.known.get(image_id)
         if known is None:
@@ -218,7 +244,7 @@ class Delivery:
         return Delivered(body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source)
 
     async def _transformed(
-        self, image: Image, request: Request, accept: str, *, is_public: bool, max_age_s: int | None
+        self, image: Image, request: Request, accept: str, *, is_public: bool, max_age_s: int | None, is_kept: bool = True
     ) -> Delivered:
         version = next(version for version in image.versions if version.number == image.developed_version)
         original = _original(image, version)
@@ -231,7 +257,7 @@ class Delivery:
         async def make() -> bytes:
             return await self._made(image, version, settled)
 
-        body, source = await self._found(image, key, format, make, settled.weight)
+        body, source = await self._found(image, key, format, make, settled.weight, is_kept=is_kept)
         return Delivered(
             body,
             format.media_type,
@@ -274,34 +300,39 @@ class Delivery:
             raise
 
     async def _found(
-        self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
+        self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int, *, is_kept: bool = True
     ) -> tuple[bytes, str]:
         """The bytes, from memory, this machine's disk, the store, or made now; and which."""
         body = self.memory.get(key)
         if body is not None:
             self.instruments.deliveries.labels("memory").inc()
             return body, "memory"
-        body, source = await self._flights.do(key, lambda: self._fetched(key, format, make, weight))
+        body, source = await self._flights.do(key, lambda: self._fetched(key, format, make, weight, is_kept=is_kept))
         self.memory.put(key, body)
         self.instruments.deliveries.labels(source).inc()
         return body, source
 
-    async def _fetched(self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int) -> tuple[bytes, str]:
+    async def _fetched(
+        self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int, *, is_kept: bool
+    ) -> tuple[bytes, str]:
         if self.shelf is not None and (kept := await self.shelf.get(key)) is not None:
             return kept, "disk"
-        body, source = await self._stored_or_made(key, format, make, weight)
+        body, source = await self._stored_or_made(key, format, make, weight, is_kept=is_kept)
         if self.shelf is not None:
             await self.shelf.put(key, body)
         return body, source
 
     async def _stored_or_made(
-        self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int
+        self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int, *, is_kept: bool
     ) -> tuple[bytes, str]:
         since_s = time.monotonic()
         for attempt in itertools.count():
             body = await self._stored(key)
             if body is not None:
                 return body, "store"
+            if not is_kept:  # then there is nothing to wait for that another server makes
+                async with self.gate.admit(weight, party=key.partition("/")[0]):
+                    return await make(), "rendered"
             # A place first, then the turn: who still queues for a place keeps no other server from working.
             async with (
                 self.gate.admit(weight, party=key.partition("/")[0]),

@@ -21,10 +21,12 @@ _BINOMIAL: Final = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]])
 
 
 def coloured(image: Pixels, spec: Spec) -> Pixels:
-    """Brightness, lift, contrast, gamma, then saturation, grayscale or duotone."""
+    """Brightness, lift, contrast, gamma, then saturation, grayscale, duotone or threshold."""
     curve = _curve(spec)
     if curve is not None:
         image = image.maplut(_table(curve[None, :, None])).copy(interpretation=image.interpretation)
+    if spec.threshold:
+        return (_luma(image) >= spec.threshold).copy(interpretation="b-w")
     if spec.duotone:
         dark, bright = spec.duotone
         return _luma(image).maplut(_table(_ramp(dark, bright)[None])).copy(interpretation="srgb")

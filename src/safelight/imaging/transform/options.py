@@ -294,6 +294,15 @@ OPTIONS: Final = (
         _duotone,
     ),
     Option(
+        "threshold",
+        "th",
+        "0 to 255",
+        "0",
+        "Black and white only: white from this luma (ITU-R BT.709) on. Goes over `saturation`, `grayscale` and `duotone`; 0 is none.",
+        "th=128",
+        whole,
+    ),
+    Option(
         "radius",
         "ra",
         "0 to 4096, `max`",

@@ -66,7 +66,7 @@ class Spec:
     """One transform. Raises BadOption with the option's long name where a value is out of range.
 
     `width` and `height` are pixels of the output box along its own axes, 0 = free. `format` None is not decided yet (`.auto`).
-    `radius` MAX_RADIUS is `max`; `quality` 0 is the format's default, AUTO_QUALITY is sought; `max_bytes` 0 is any;
+    `radius` MAX_RADIUS is `max`; `threshold` 0 is none; `quality` 0 is the format's default, AUTO_QUALITY is sought; `max_bytes` 0 is any;
     `background` None is clear, white in a JPEG.
     """
 
@@ -92,6 +92,7 @@ class Spec:
     gamma: float = 1.0
     grayscale: bool = False
     duotone: tuple[Rgba, Rgba] | None = None
+    threshold: int = 0
     radius: int = 0
     quality: int | Literal["auto"] = 0
     progressive: bool = True
@@ -168,6 +169,7 @@ class Spec:
             sharpen=decimal("sharpen", self.sharpen, 0, 10),
             edges=decimal("edges", self.edges, 0.1, 10) if self.edges else 0.0,
             pixelate=whole("pixelate", self.pixelate, 0, MAX_CELL),
+            threshold=whole("threshold", self.threshold, 0, 255),
             lift=decimal("lift", self.lift, -MAX_LIFT, MAX_LIFT),
             gamma=decimal("gamma", self.gamma, 0.1, 5),
             **{name: decimal(name, getattr(self, name), 0, MAX_FACTOR) for name in _FACTORS},
@@ -196,7 +198,9 @@ class Spec:
         self._set(rotate=rotate, flip=flip)
 
     def _settle_colour(self) -> None:
-        if self.duotone:
+        if self.threshold:
+            self._set(duotone=None, saturation=1.0, grayscale=False)
+        elif self.duotone:
             dark, bright = self.duotone
             self._set(duotone=(Rgba(*dark.rgb), Rgba(*bright.rgb)), saturation=1.0, grayscale=False)
         elif self.grayscale or self.saturation == 0:
@@ -229,6 +233,7 @@ class Spec:
             ("rotate", "r"),
             ("pixelate", "px"),
             ("max_bytes", "mb"),
+            ("threshold", "th"),
         ):
             if value := getattr(self, name):
                 said[short] = str(value)

@@ -56,6 +56,7 @@ def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None)
         gamma=maybe(hundredths(0.1, 5), 1),
         grayscale=st.booleans(),
         duotone=maybe(st.tuples(colours, colours), None),
+        threshold=maybe(st.integers(0, 255), 0),
         radius=maybe(st.integers(0, MAX_RADIUS), 0),
         quality=maybe(st.integers(1, 100) | st.just(AUTO_QUALITY) if searched else st.integers(1, 100), 0),
         progressive=st.booleans(),
