@@ -495,6 +495,10 @@ class Client:
         """Let a user choose a password by mail. Raises Missing, AlreadyExists for who has one."""
         self._ask("POST", f"/admin/users/{_segment(user_id)}/invite", json={"email": email, "language": language})
 
+    def reset_mfa(self, user_id: str) -> None:
+        """Take a user's second factors and passkeys away, and end their sessions. Raises Missing."""
+        self._ask("DELETE", f"/admin/users/{_segment(user_id)}/mfa")
+
     def token_keys(self) -> Sequence[TokenKey]:
         """The ring of keys for access tokens, newest first, without private halves."""
         return cast("Sequence[TokenKey]", self._ask("GET", "/admin/token-keys"))

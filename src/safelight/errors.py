@@ -1,8 +1,8 @@
 """The ground: every error that Safelight raises on purpose. No imports from above, no status codes.
 
 SafelightError
-├── BadRequest          400  BadOption BadCursor BadField BadCode
-├── Unauthenticated     401
+├── BadRequest          400  BadOption BadCursor BadField BadCode BadPasskey
+├── Unauthenticated     401  MfaRequired StepUpRequired
 ├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed
 ├── Missing             404  Gone (410)
 ├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse WrongOffset TakenOver (423)
@@ -106,11 +106,29 @@ class BadCode(BadRequest):
     code = "bad_code"
 
 
+class BadPasskey(BadRequest):
+    """What the authenticator said does not fit, or comes too late; begin again with new options."""
+
+    code = "bad_passkey"
+
+
 class Unauthenticated(SafelightError):
     """Credentials are missing or not valid."""
 
     code = "unauthenticated"
     kind = Kind.UNAUTHENTICATED
+
+
+class MfaRequired(Unauthenticated):
+    """The password is right; a code of the authenticator app completes the sign-in."""
+
+    code = "mfa_required"
+
+
+class StepUpRequired(Unauthenticated):
+    """This asks for a recent proof of who you are; give one to `POST /auth/step-up`."""
+
+    code = "step_up_required"
 
 
 class Forbidden(SafelightError):

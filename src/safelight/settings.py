@@ -509,6 +509,11 @@ class Auth(_Section):
     )
     address_failures: int = Field(100, ge=1, description="The same from one address (IPv6: from one /64).")
     longest_wait_s: int = Field(900, ge=1, description="Longest such wait, in seconds.")
+    step_up_s: int = Field(
+        600,
+        ge=30,
+        description="Seconds for which a proof of who somebody is counts as recent: what is dangerous asks for one.",
+    )
 
 
 class MailSettings(_Section):

@@ -52,6 +52,7 @@ from safelight.services.albums import Albums
 from safelight.services.cloudfront import CloudFront
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
+from safelight.services.factors import Factors
 from safelight.services.imports import ImportRules, Imports
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
@@ -63,9 +64,12 @@ from safelight.services.post import Codes, Post
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
 from safelight.services.resumable import Resumable
+from safelight.services.secondleg import SecondLeg
 from safelight.services.signin import SignIn
 from safelight.services.signup import SignUp
+from safelight.services.stepup import StepUp
 from safelight.services.store_events import StoreEvents
+from safelight.services.tickets import Tickets
 from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
@@ -118,6 +122,9 @@ class Safelight:
     signup: SignUp
     signin: SignIn
     tokens: Tokens
+    step_up: StepUp
+    second_leg: SecondLeg
+    factors: Factors
     ingest: Ingest
     library: Library
     albums: Albums
@@ -330,7 +337,11 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     signup = SignUp(
         catalog, clock, relay, passwords, lockout, codes, frozenset(settings.auth.signup_tenants.split()), believed.clear
     )
-    signin = SignIn(catalog, clock, relay, passwords, lockout, tokens, timedelta(seconds=settings.auth.refresh_s))
+    recovery_keys = secrets_of("recovery codes")
+    step_up = StepUp(catalog, clock, relay, passwords, lockout, tokens, timedelta(seconds=settings.auth.step_up_s), recovery_keys)
+    tickets = Tickets(secrets_of("sign-in tickets"))
+    refresh_life = timedelta(seconds=settings.auth.refresh_s)
+    signin = SignIn(catalog, clock, relay, passwords, lockout, tokens, refresh_life, step_up, tickets)
     chores: dict[str, Opening] = {
         "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
         "sweep_sessions": signin.sweep,
@@ -358,10 +369,15 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         limiter=Limiter(cache),
         workflows=workflows,
         sandbox=sandbox,
-        accounts=Accounts(catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), bearers, settings.trash.days),
+        accounts=Accounts(
+            catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), bearers, settings.trash.days, step_up
+        ),
         signup=signup,
         signin=signin,
         tokens=tokens,
+        step_up=step_up,
+        second_leg=SecondLeg(catalog, clock, relay, passwords, lockout, signin, tickets, recovery_keys),
+        factors=Factors(catalog, clock, relay, step_up, recovery_keys, settings.mail.product, believed.clear),
         ingest=ingest,
         library=library,
         albums=Albums(catalog, clock),

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from safelight.errors import BadField, BadRequest, Busy, Kind, Missing, SafelightError
+from safelight.errors import BadField, BadRequest, Busy, Kind, Missing, SafelightError, StepUpRequired
 
 log = structlog.get_logger()
 
@@ -51,6 +51,9 @@ def headers_of(error: SafelightError) -> dict[str, str]:
     headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store"}
     if error.kind is Kind.UNAUTHENTICATED:
         headers["www-authenticate"] = 'Bearer realm="safelight"'
+        if isinstance(error, StepUpRequired):  # RFC 9470 section 3
+            told = f', error="insufficient_user_authentication", max_age="{error.extra["max_age_s"]}"'
+            headers["www-authenticate"] += told
     if error.is_transient or error.kind is Kind.TOO_MANY:
         headers["retry-after"] = str(error.extra.get("retry_after_s", 1))
     return headers

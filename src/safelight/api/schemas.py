@@ -20,6 +20,7 @@ from safelight.errors import BadField
 from safelight.ports.workflows import Run, StepRun
 from safelight.services.delivery import Signer
 from safelight.services.signin import Grant
+from safelight.services.tokens import AccessToken
 
 
 def small_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -635,6 +636,62 @@ def grant_out(grant: Grant) -> GrantOut:
         refresh_expires_at=grant.session.expires_at,
         session=grant.session.id,
     )
+
+
+class SecondLegIn(Secretive):
+    """The ticket of a sign-in, and a code."""
+
+    ticket: str = Field(max_length=1024, description="From the answer `mfa_required`.")
+    code: str = Field(max_length=64, description="Six digits of the authenticator app, or a recovery code.")
+
+
+class MfaOut(Out):
+    """What you have beside a password."""
+
+    totp_since: datetime | None = Field(description="Since when an authenticator app is asked for; null: none is.")
+    recovery_codes: int = Field(description="How many are left.")
+    passkeys: int
+
+
+class EnrolmentOut(Out):
+    """What to tell an authenticator app. Not shown again."""
+
+    secret: str = Field(description="In base 32, for typing.")
+    uri: str = Field(description="`otpauth://totp/…`, what the QR code says.")
+    qr_svg: str = Field(description="The QR code as a data URI, for an `img`.")
+    qr_png: str
+
+
+class CodeIn(Secretive):
+    """A code of the authenticator app."""
+
+    code: str = Field(max_length=64)
+
+
+class RecoveryCodesOut(Out):
+    """Each signs you in once without your authenticator app. Not shown again."""
+
+    recovery_codes: list[str]
+
+
+class StepUpIn(Secretive):
+    """A code where you have an authenticator app, else the password."""
+
+    password: str = Field("", max_length=1024)
+    code: str = Field("", max_length=64, description="Six digits of the authenticator app, or a recovery code.")
+
+
+class AccessOut(Out):
+    """An access token with a new `auth_time`; the refresh token stays as it is."""
+
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 (a scheme, not a secret)
+    expires_in: int
+
+
+def access_out(token: AccessToken) -> AccessOut:
+    """What the client goes on with."""
+    return AccessOut(access_token=token.text, expires_in=token.life_s)
 
 
 class SessionOut(Out):

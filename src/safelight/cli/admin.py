@@ -389,6 +389,26 @@ def invite_user(user: str, email: str, /, *, language: str = "", server: Server 
     return 0
 
 
+@user.command(name="reset-mfa")
+def reset_mfa(user: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Take authenticator app, recovery codes and passkeys from a user who has lost them. Their sessions end; they get a mail.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+
+    """
+    with server.connect() as client:
+        whose = _user(client, user)
+        client.reset_mfa(whose["id"])
+    if json:
+        output.say_json({"user": whose["id"]})
+    else:
+        output.out().print(output.text(f"{whose['name']} signs in with the password alone now."))
+    return 0
+
+
 @user_key.command(name="list")
 def list_api_keys(*, server: Server = HERE, json: Json = False) -> int:
     """List API keys, newest first, without their tokens."""

@@ -6,6 +6,7 @@ A refusal about a thing that the actor may not even see is told as Missing, so t
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from safelight.domain.accounts import Actor, Role, Scope
@@ -21,7 +22,8 @@ Permission = Literal[
     "signing.read", "signing.manage",
     "failures.read", "failures.manage",
     "users.manage",
-    "session.list", "session.end", "password.change",
+    "session.list", "session.end", "session.step_up", "password.change",
+    "factors.read", "factors.change",
     "tokens.read", "tokens.manage",
 ]  # fmt: skip
 Thing = Image | Album | Upload | None
@@ -77,10 +79,18 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "users.manage": (Scope.ADMIN, _administers),
     "session.list": (Scope.READ, _signed_in),
     "session.end": (Scope.WRITE, _signed_in),
+    "session.step_up": (Scope.READ, _signed_in),
     "password.change": (Scope.WRITE, _signed_in),
+    "factors.read": (Scope.READ, _signed_in),
+    "factors.change": (Scope.WRITE, _signed_in),
     "tokens.read": (Scope.ADMIN, _operates),
     "tokens.manage": (Scope.ADMIN, _operates),
 }
+
+
+def is_recent(actor: Actor, *, now: datetime, within: timedelta) -> bool:
+    """Whether the actor may do what asks for a recent proof of who they are. An API key may: nobody could ask it for one."""
+    return actor.key is not None or (actor.proven_at is not None and now - actor.proven_at <= within)
 
 
 def may(actor: Actor, permission: Permission, thing: Thing = None) -> bool:

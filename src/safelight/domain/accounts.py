@@ -116,3 +116,5 @@ class Actor:
     scopes: frozenset[Scope]
     key: KeyId | None = None
     session: SessionId | None = None
+    proven_at: datetime | None = None
+    """When the user last showed who they are, as the token says (`auth_time`); None for keys and for issuers that do not tell."""

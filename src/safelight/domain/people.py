@@ -50,6 +50,13 @@ class Letter(StrEnum):
     INVITE = "invite"
     EXISTS = "exists"
     CHANGED = "changed"
+    MFA_ON = "mfa_on"
+    MFA_OFF = "mfa_off"
+    MFA_RESET = "mfa_reset"
+    RECOVERY_MADE = "recovery_made"
+    RECOVERY_USED = "recovery_used"
+    PASSKEY_ADDED = "passkey_added"
+    PASSKEY_REMOVED = "passkey_removed"
 
 
 CODE_LIFE: Final[dict[Letter, timedelta]] = {

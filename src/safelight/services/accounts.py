@@ -22,6 +22,7 @@ from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, R
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, WrongState
 from safelight.ports.catalog import Catalog
+from safelight.services.stepup import StepUp
 from safelight.services.tokens import Bearers
 from safelight.signing import KID_LENGTH
 from safelight.signing.imgproxy import FULL_BYTES, MIN_BYTES
@@ -45,6 +46,7 @@ class Accounts:
     believed: Expiring[str, tuple[Actor, ApiKey]]
     bearers: Bearers
     trash_days: int
+    step_up: StepUp
 
     async def bootstrap(self, keep: Callable[[str], None]) -> str | None:
         """On an empty installation: a tenant, its operator, a signing key and an API key. The token, to be shown once; else None.
@@ -137,10 +139,15 @@ class Accounts:
     async def add_key(
         self, actor: Actor, user_id: UserId, *, name: str, scopes: frozenset[Scope], expires_at: datetime | None = None
     ) -> tuple[str, ApiKey]:
-        """A new API key for a user, and its token: this is the only time that it is known. Raises Missing, Forbidden, BadField."""
+        """A new API key for a user, and its token: this is the only time that it is known.
+
+        Raises Missing, Forbidden, BadField; StepUpRequired for one that administers.
+        """
         access.require(actor, "users.manage")
         if not scopes:
             raise BadField("A key needs at least one scope.", field="scopes")
+        if Scope.ADMIN in scopes:
+            await self.step_up.require(actor)
         now = self.clock()
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             user = next((user for user in await records.accounts.users() if user.id == user_id), None)

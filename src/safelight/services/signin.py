@@ -1,4 +1,4 @@
-"""Signing in and staying so: sessions, their refresh tokens, passwords changed. A session is a family of refresh tokens.
+"""Signing in and staying so: passwords, sessions, their refresh tokens. A session is a family of refresh tokens.
 
 A refresh token is `sr_<session>_<family>_<turn>`: the family's secret tells a copy of ours from a forgery, the turn's which of
 them it is. Each refreshes once; whoever presents an older one has a copy, and the family ends (RFC 9700 section 4.14.2).
@@ -18,14 +18,16 @@ import structlog
 
 from safelight.domain import access
 from safelight.domain.accounts import Actor, User
-from safelight.domain.ids import SessionId, is_id, new_id
+from safelight.domain.ids import SessionId, UserId, is_id, new_id
 from safelight.domain.people import SESSIONS, Credential, Letter, Presented, Session, email_of, words_of
-from safelight.errors import Missing, Unauthenticated, WrongState
+from safelight.errors import MfaRequired, Missing, Unauthenticated, WrongState
 from safelight.ports.catalog import Catalog, Records
 from safelight.services.lockout import Lockout
 from safelight.services.passwords import Passwords
 from safelight.services.post import due
 from safelight.services.relay import Relay
+from safelight.services.stepup import SECOND_LEG, StepUp, confirmed
+from safelight.services.tickets import TICKET_S, Tickets
 from safelight.services.tokens import AccessToken, Tokens
 
 log = structlog.get_logger()
@@ -54,9 +56,15 @@ class SignIn:
     lockout: Lockout
     tokens: Tokens
     refresh_life: timedelta
+    step_up: StepUp
+    tickets: Tickets
 
     async def sign_in(self, *, tenant: str, email: str, password: str, address: str, agent: str) -> Grant:
-        """Begin a session. Raises Unauthenticated without saying why, LockedOut, BadField, Busy."""
+        """Begin a session. Raises Unauthenticated without saying why, LockedOut, BadField, Busy.
+
+        Raises MfaRequired with a ticket for `SecondLeg.verify` where the user has an authenticator app. Failures are not forgiven
+        by the password alone then, else who knows it could guess at codes for ever.
+        """
         email = email_of(email)
 
         async def attempt() -> tuple[Credential, User]:
@@ -71,20 +79,36 @@ class SignIn:
             return found
 
         credential, user = await self.passwords.in_turn(attempt)
-        await self.lockout.forgive(tenant, email)
         fresh = await self.passwords.hash(password) if self.passwords.hasher.is_outdated(credential.password_hash) else ""
-        now = self.clock()
-        refresh_token, session = _new_session(user, now, now + self.refresh_life, address=address, agent=agent)
+        now, begun = self.clock(), None
         async with self.catalog.tenant(user.tenant, writes=True) as records:
             current = await records.people.credential(user.id)
             if current.password_hash != credential.password_hash:
                 raise Unauthenticated(_WRONG)  # changed this very moment; sessions begun with the old one have just ended
             if fresh:
                 await records.people.save_credential(replace(current, password_hash=fresh))
-            for oldest in (await records.people.sessions(user.id))[SESSIONS - 1 :]:
-                await records.people.save_session(oldest.ended(now))
-            await records.people.add_session(session)
-        log.info("session.begun", user=user.id, session=session.id)
+            if await confirmed(records, user.id) is None:
+                begun = await self.begin(records, user, now, ("pwd",), address=address, agent=agent)
+        if begun is None:
+            raise MfaRequired(ticket=self.tickets.made(credential, now), methods=SECOND_LEG, expires_in=TICKET_S)
+        await self.lockout.forgive(tenant, email)
+        return await self.granted(user, begun)
+
+    async def begin(
+        self, records: Records, user: User, now: datetime, methods: tuple[str, ...], *, address: str, agent: str
+    ) -> tuple[str, Session]:
+        """A new session in this transaction, and its refresh token; the longest unused one makes room."""
+        refresh_token, session = _new_session(user, now, now + self.refresh_life, address=address, agent=agent)
+        session = replace(session, methods=methods)
+        for oldest in (await records.people.sessions(user.id))[SESSIONS - 1 :]:
+            await records.people.save_session(oldest.ended(now))
+        await records.people.add_session(session)
+        return refresh_token, session
+
+    async def granted(self, user: User, begun: tuple[str, Session]) -> Grant:
+        """What a session that is kept now gives its client."""
+        refresh_token, session = begun
+        log.info("session.begun", user=user.id, session=session.id, methods=session.methods)
         return Grant(await self.tokens.issue(user, session), refresh_token, session)
 
     async def refresh(self, token: str) -> Grant:
@@ -147,13 +171,17 @@ class SignIn:
         """End every session of the actor, this one too; how many that were."""
         access.require(actor, "session.end")
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
-            count = await _end(records, actor, keep=None, now=self.clock())
+            count = await end_others(records, actor.user, keep=None, now=self.clock())
         self.tokens.forget()
         return count
 
     async def change_password(self, actor: Actor, *, current: str, new: str, address: str) -> None:
-        """Another password, for who knows the one now; the other sessions end. Raises Unauthenticated, WeakPassword, LockedOut."""
+        """Another password, for who knows the one now; the other sessions end.
+
+        Raises StepUpRequired, Unauthenticated, WeakPassword, LockedOut.
+        """
         access.require(actor, "password.change")
+        await self.step_up.require(actor)
         async with self.catalog.tenant(actor.tenant) as records:
             credential, tenant = await records.people.credential(actor.user), records.tenant
 
@@ -171,7 +199,7 @@ class SignIn:
             if latest.password_hash != credential.password_hash:
                 raise WrongState("The password was changed by another request.")
             await records.people.save_credential(replace(latest, password_hash=password_hash, changed_at=now))
-            await _end(records, actor, keep=actor.session, now=now)
+            await end_others(records, actor.user, keep=actor.session, now=now)
             await due(records, actor.user, Letter.CHANGED, now)
         self.tokens.forget()
         self.relay.nudge()
@@ -196,8 +224,9 @@ class SignIn:
             raise Unauthenticated from None
 
 
-async def _end(records: Records, actor: Actor, *, keep: SessionId | None, now: datetime) -> int:
-    ending = [session for session in await records.people.sessions(actor.user) if session.id != keep]
+async def end_others(records: Records, user: UserId, *, keep: SessionId | None, now: datetime) -> int:
+    """End every session of the user but one; how many that were."""
+    ending = [session for session in await records.people.sessions(user) if session.id != keep]
     for session in ending:
         await records.people.save_session(session.ended(now))
     return len(ending)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 import structlog
@@ -119,7 +119,7 @@ class Tokens:
             "tenant": user.tenant,
             "scope": " ".join(sorted(_scopes(user))),
             "amr": list(session.methods),
-            "auth_time": int(session.created_at.timestamp()),
+            "auth_time": int(session.proven_at.timestamp()),
         }
         return AccessToken(jose.signed(key.private, algorithm=key.algorithm, kid=key.kid, claims=claims), life_s)
 
@@ -135,6 +135,8 @@ class Tokens:
         claims = jose.verified(token, public, issuer=self.name, audience=self.audience, now=now)
         if not all(isinstance(claims.get(name), str) for name in ("sub", "sid", "tenant", "scope", "jti")):
             raise BadToken("a claim is missing")
+        if type(claims.get("auth_time")) is not int:
+            raise BadToken("no time of authentication")
         return claims
 
     async def actor(self, claims: Mapping[str, Any]) -> Actor:
@@ -151,7 +153,9 @@ class Tokens:
         if (user.id, user.tenant) != (claims["sub"], claims["tenant"]):
             raise BadToken("another user's session")
         scopes = frozenset(scope for scope in _scopes(user) if scope in claims["scope"].split())
-        return Actor(tenant=user.tenant, user=user.id, role=user.role, scopes=scopes, session=session.id)
+        # The token's own, not the session's: who copied an older token gains nothing by its user's stepping up.
+        proven_at = datetime.fromtimestamp(claims["auth_time"], UTC)
+        return Actor(tenant=user.tenant, user=user.id, role=user.role, scopes=scopes, session=session.id, proven_at=proven_at)
 
     async def published(self) -> Sequence[PublicKey]:
         """The public halves of every key that is believed, newest first; there is one at least."""

@@ -63,6 +63,15 @@ async def invite_user(hall: Hall, actor: Asking, id: str, body: InviteIn) -> Tak
     return TakenOut()
 
 
+@router.delete("/users/{id}/mfa", status_code=204)
+async def reset_mfa(hall: Hall, actor: Asking, id: str) -> Response:
+    """Take authenticator app, recovery codes and passkeys from a user who has lost them, and end their sessions."""
+    if not is_id(id):
+        raise Missing
+    await hall.factors.reset(actor, UserId(id))
+    return Response(status_code=204)
+
+
 @router.get("/api-keys", response_model=list[ApiKeyOut])
 async def api_keys(hall: Hall, actor: Asking) -> list[ApiKeyOut]:
     """Every API key of the tenant, without its token."""
