@@ -19,6 +19,7 @@ OPEN_TO_ALL = {
     "/auth/signup",
     "/auth/verify",
     "/auth/signin",
+    "/auth/mfa/verify",
     "/auth/refresh",
     "/auth/signout",
     "/auth/password/forgot",
