@@ -20,7 +20,7 @@ from safelight.api.client import ClientGone, while_there
 from safelight.api.client_address import client_address
 from safelight.api.conditions import disposition
 from safelight.api.edge import transport_security
-from safelight.api.iiif import CORS, PREFLIGHT, Iiif
+from safelight.api.iiif import EXPOSED, PREFLIGHT, Iiif
 from safelight.api.iiif import PREFIX as IIIF
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
@@ -61,8 +61,8 @@ _GUARDS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'"),
-    # The URL is what opens the picture: whoever has it can fetch it, with a page or without. Not repeating an origin, the answer is
-    # the same for all, and caches keep one of it.
+    # The URL (under /iiif/ perhaps with a key) is what opens the picture, never a cookie: whoever has it can fetch it, with a page or
+    # without. Not repeating an origin, the answer is the same for all, and caches keep one of it.
     (b"access-control-allow-origin", b"*"),
 )
 _KNOWN_QUERY: Final = frozenset({"v", "kid", "exp", "sig"})
@@ -97,7 +97,7 @@ class DeliveryDoor:
             return
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         if prefix == IIIF:
-            headers = [*headers, *(PREFLIGHT if scope["method"] == "OPTIONS" else CORS)]
+            headers = [*headers, *(PREFLIGHT if scope["method"] == "OPTIONS" else EXPOSED)]
         await send({"type": "http.response.start", "status": status, "headers": headers + self._guards})
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
         self._seconds[prefix][status // 100].observe(time.perf_counter() - started)

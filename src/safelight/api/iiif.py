@@ -31,13 +31,9 @@ from safelight.wiring import Safelight
 Headers = list[tuple[bytes, bytes]]
 
 PREFIX: Final = "/iiif/"
-CORS: Final = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"Link, ETag, Content-Range, Retry-After, Server-Timing"),
-)
-"""On every answer, refusals too: there are no cookies, so a page can read only what whoever wrote it holds a key for."""
+EXPOSED: Final = ((b"access-control-expose-headers", b"Link, ETag, Content-Range, Retry-After, Server-Timing"),)
+"""On every answer beside delivery's own `Access-Control-Allow-Origin: *`, for viewers in pages of other sites."""
 PREFLIGHT: Final = (
-    *CORS,
     (b"access-control-allow-methods", b"GET, HEAD"),
     (b"access-control-allow-headers", b"Authorization, X-API-Key, Range, If-None-Match"),
     (b"access-control-max-age", b"86400"),
