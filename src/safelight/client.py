@@ -245,6 +245,7 @@ class ApiKey(TypedDict):
     expires_at: str | None
     revoked_at: str | None
     last_used_at: str | None
+    networks: list[str]
     token: str | None
 
 
@@ -516,11 +517,22 @@ class Client:
         return cast("Sequence[ApiKey]", self._ask("GET", "/admin/api-keys"))
 
     def add_api_key(
-        self, user_id: str, *, name: str = "", scopes: Sequence[str] = ("read", "write"), expires_at: str | None = None
+        self,
+        user_id: str,
+        *,
+        name: str = "",
+        scopes: Sequence[str] = ("read", "write"),
+        expires_at: str | None = None,
+        networks: Sequence[str] = (),
     ) -> ApiKey:
         """A new one for a user, with its token: this is the only time that it is known."""
-        body = {"user": user_id, "name": name, "scopes": [*scopes], "expires_at": expires_at}
+        body = {"user": user_id, "name": name, "scopes": [*scopes], "expires_at": expires_at, "networks": [*networks]}
         return cast("ApiKey", self._ask("POST", "/admin/api-keys", json=body))
+
+    def change_api_key(self, key_id: str, *, name: str | None = None, networks: Sequence[str] | None = None) -> ApiKey:
+        """Another name, other networks to use it from (none: anywhere). Raises Missing."""
+        body = {"name": name, "networks": None if networks is None else [*networks]}
+        return cast("ApiKey", self._ask("PATCH", f"/admin/api-keys/{_segment(key_id)}", json=body))
 
     def revoke_api_key(self, key_id: str) -> None:
         """End it now. Raises Missing."""

@@ -7,6 +7,9 @@ A token's header chooses nothing but among keys that we already hold: `jku`, `x5
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +24,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 LONGEST: Final = 8192
 """Characters of a token; nothing longer is parsed at all."""
 Algorithm = Literal["EdDSA", "ES256", "RS256"]
+"""What our own keys sign with."""
+_FITTING: Final[Mapping[tuple[object, object], tuple[str, ...]]] = {
+    ("OKP", "Ed25519"): ("EdDSA",),
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("EC", "P-521"): ("ES512",),
+    ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+}
+ACCEPTED: Final = tuple(algorithm for fitting in _FITTING.values() for algorithm in fitting)
+"""What somebody else's keys may verify: never `none`, and nothing with a shared secret."""
+_RSA_BITS: Final = range(2048, 8193)
+"""RFC 7518 section 3.3 says at least 2048; a key of a hundred thousand bits would be work for a thousand tokens."""
 _KID: Final = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 _SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 AT_JWT: Final = frozenset({"at+jwt", "application/at+jwt"})
@@ -39,6 +54,8 @@ class Peek:
     algorithm: str
     type: str
     issuer: str
+    audiences: tuple[str, ...]
+    """Which of several that trust this issuer it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +63,7 @@ class PublicKey:
     """A key to verify with, and the one algorithm that it verifies."""
 
     kid: str
-    algorithm: Algorithm
+    algorithm: str
     key: Any
     """What PyJWT takes: a public key of `cryptography`."""
 
@@ -83,38 +100,73 @@ def jwk_of(key: PublicKey) -> dict[str, Any]:
     return {**shown, "kid": key.kid, "use": "sig", "alg": key.algorithm}
 
 
-def key_of(jwk: Mapping[str, Any]) -> PublicKey:
-    """A public key from somebody's key set. Raises BadToken for what is no asymmetric signing key of a kind that we verify."""
-    kinds = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256", ("RSA", None): "RS256"}
-    algorithm = kinds.get((jwk.get("kty"), jwk.get("crv") if jwk.get("kty") != "RSA" else None))  # type: ignore[arg-type]
-    kid = jwk.get("kid")
-    if algorithm is None or jwk.get("alg", algorithm) != algorithm or jwk.get("use", "sig") != "sig" or not isinstance(kid, str):
+def keys_of(jwk: Mapping[str, Any]) -> list[PublicKey]:
+    """A public key from somebody's key set, once for each algorithm that it may verify: its `alg`, else all that fit its kind.
+
+    Raises BadToken for what is no asymmetric signing key of a kind that we verify.
+    """
+    kind = jwk.get("kty"), None if jwk.get("kty") == "RSA" else jwk.get("crv")
+    fitting = next((algorithms for known, algorithms in _FITTING.items() if known == kind), ())
+    named, kid = jwk.get("alg"), jwk.get("kid")
+    algorithms = [algorithm for algorithm in fitting if named in (None, algorithm)]
+    if not algorithms or jwk.get("use", "sig") != "sig" or not isinstance(kid, str):
         raise BadToken("no key of ours")
     try:
         public = {name: value for name, value in jwk.items() if name in ("kty", "crv", "x", "y", "n", "e")}
-        key = jwt.get_algorithm_by_name(algorithm).from_jwk(public)
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
+        key = jwt.get_algorithm_by_name(algorithms[0]).from_jwk(public)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm) as error:
         raise BadToken("a damaged key") from error
-    if algorithm == "RS256" and key.key_size < 2048:  # RFC 7518 section 3.3
-        raise BadToken("a short key")
-    return PublicKey(kid, cast("Algorithm", algorithm), key)
+    if isinstance(key, rsa.RSAPublicKey) and (key.key_size not in _RSA_BITS or key.public_numbers().e >= 2**32):
+        raise BadToken("a key of an odd size")
+    return [PublicKey(kid, algorithm, key) for algorithm in algorithms]
 
 
 def peek(token: str) -> Peek:
     """What the token claims before anything is believed. Raises BadToken."""
     if len(token) > LONGEST or _SEGMENTS.fullmatch(token) is None:
         raise BadToken("not a token")
-    try:
-        whole = jwt.decode_complete(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-        raise BadToken("not a token") from error
-    header, issuer = whole["header"], whole["payload"].get("iss")
+    header, claims = map(_object, token.split(".")[:2])
+    issuer = claims.get("iss")
     kid, algorithm, kind = header.get("kid"), header.get("alg"), header.get("typ", "JWT")
     if not (isinstance(kid, str) and isinstance(algorithm, str) and isinstance(kind, str) and isinstance(issuer, str)):
         raise BadToken("a claim is missing")
     if _KID.fullmatch(kid) is None or "crit" in header or "b64" in header:  # RFC 7515 section 4.1.11: not understood
         raise BadToken("a header that we do not take")
-    return Peek(kid, algorithm, kind.casefold(), issuer)
+    return Peek(kid, algorithm, kind.casefold(), issuer, audiences_of(claims))
+
+
+def audiences_of(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """For whom it is. Amazon Cognito's access tokens have no `aud` and say it in `client_id`; nobody else's word for it counts."""
+    named = claims.get("aud")
+    if named is None and claims.get("token_use") == "access":
+        named = claims.get("client_id")
+    if isinstance(named, str):
+        return (named,)
+    return tuple(one for one in named if isinstance(one, str)) if isinstance(named, list) else ()
+
+
+def _object(segment: str) -> dict[str, Any]:
+    """A segment's members. Twice the same name has two meanings for two readers, so it is refused (RFC 7519 section 4)."""
+    try:
+        value = json.loads(
+            base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)), object_pairs_hook=_once, parse_constant=_no_number
+        )
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise BadToken("not a token") from error
+    if not isinstance(value, dict):
+        raise BadToken("not a token")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise BadToken("a member twice")
+    return members
+
+
+def _no_number(text: str) -> None:
+    raise BadToken(f"{text} is no JSON")
 
 
 def verified(

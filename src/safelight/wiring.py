@@ -25,7 +25,7 @@ import structlog
 from safelight import flows
 from safelight.adapters.cache.memory import MemoryCache
 from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
-from safelight.domain.accounts import Actor
+from safelight.domain.accounts import Actor, ApiKey
 from safelight.domain.addresses import Reach, network
 from safelight.domain.ids import ImageId
 from safelight.domain.people import Patience
@@ -49,6 +49,7 @@ from safelight.ports.storage import Storage
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
+from safelight.services.api_keys import ApiKeys
 from safelight.services.cloudfront import CloudFront
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
@@ -119,6 +120,7 @@ class Safelight:
     workflows: Workflows
     sandbox: Sandbox
     accounts: Accounts
+    api_keys: ApiKeys
     signup: SignUp
     signin: SignIn
     tokens: Tokens
@@ -324,6 +326,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         rings=Expiring(ttl_s=BELIEVED_S, size=1, now=time.monotonic),
         forget=believed.clear,
     )
+    keys_believed: Expiring[str, tuple[Actor, ApiKey]] = Expiring(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
     bearers = Bearers({tokens.name: tokens}, clock, believed)
     passwords = _passwords(settings, secrets_of("password pepper"))
     patience = timedelta(seconds=settings.auth.longest_wait_s)
@@ -369,9 +372,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         limiter=Limiter(cache),
         workflows=workflows,
         sandbox=sandbox,
-        accounts=Accounts(
-            catalog, clock, Expiring(ttl_s=5.0, size=10_000, now=time.monotonic), bearers, settings.trash.days, step_up
-        ),
+        accounts=Accounts(catalog, clock, keys_believed, bearers, settings.trash.days),
+        api_keys=ApiKeys(catalog, clock, keys_believed.clear, step_up),
         signup=signup,
         signin=signin,
         tokens=tokens,

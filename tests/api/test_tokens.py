@@ -43,7 +43,7 @@ def b64(value):
 
 async def ours(app):
     async with app.safelight.catalog.directory() as directory:
-        return (await directory.people.token_keys())[0]
+        return (await directory.people.trust.token_keys())[0]
 
 
 async def signed(app, claims=None, headers=None):

@@ -480,7 +480,7 @@ class TestSigningIn:
     async def test_a_private_key_is_sealed_in_the_table(self, catalog):
         key = make_token_key(private=b"a private key of an installation")
         async with catalog.directory(writes=True) as directory:
-            await directory.people.add_token_key(key)
+            await directory.people.trust.add_token_key(key)
 
         everything = repr(await catalog._connection.client.scan(TableName=catalog.options.table))
         assert key.kid in everything

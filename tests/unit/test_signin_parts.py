@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import base64
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -114,11 +115,12 @@ class TestForeignKeys:
         at = int(NOON.timestamp())
         token = jose.signed(private, algorithm=algorithm, kid="k", claims={"iss": "i", "sub": "s", "aud": "a", "iat": at, "exp": at + 9})
 
-        assert jose.verified(token, jose.key_of(jwk), issuer="i", audience="a", now=NOON)["sub"] == "s"
+        assert jose.verified(token, jose.keys_of(jwk)[0], issuer="i", audience="a", now=NOON)["sub"] == "s"
 
     def test_what_is_no_key_of_ours_is_refused(self):
         good = jose.jwk_of(jose.public_of(jose.new_private("ES256"), algorithm="ES256", kid="k"))
         weak = jose.PublicKey("k", "RS256", rsa.generate_private_key(65537, 1024).public_key())
+        strong = jose.PublicKey("k", "RS256", rsa.generate_private_key(65537, 2048).public_key())
         other = jose.PublicKey("k", "ES256", ec.generate_private_key(ec.SECP256R1()).public_key())
         for bad in (
             {"kty": "oct", "k": "AAAA", "kid": "k", "alg": "HS256"},
@@ -131,11 +133,52 @@ class TestForeignKeys:
             {**good, "x": 7},
             {**good, "kid": 7},
             {"kid": "k"},
+            {**good, "kty": []},
+            {**good, "kty": None, "crv": {}},
+            {**good, "alg": ["ES256"]},
+            {"kty": "RSA", "kid": "k", "e": "AQAB", "n": "_" * 20_000},
+            {"kty": "RSA", "kid": "k", "e": "_" * 300, "n": jose.jwk_of(strong)["n"]},
             jose.jwk_of(weak),
             {},
         ):
             with pytest.raises(jose.BadToken):
-                jose.key_of(bad)
+                jose.keys_of(bad)
+
+
+    def test_a_key_is_good_for_the_algorithm_that_it_names_else_for_all_of_its_kind(self):
+        jwk = jose.jwk_of(jose.PublicKey("k", "RS256", rsa.generate_private_key(65537, 2048).public_key()))
+
+        assert [key.algorithm for key in jose.keys_of(jwk)] == ["RS256"]
+        del jwk["alg"]
+        assert [key.algorithm for key in jose.keys_of(jwk)] == ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
+
+    @pytest.mark.parametrize(
+        "text", ['{"alg":"RS256","alg":"none"}', '{"kid":"a","kid":"b"}', '{"a":{"b":1,"b":2}}', '{"exp":NaN}', '{"exp":1e999,"a":Infinity}']
+    )
+    def test_a_member_twice_and_what_is_no_json_are_refused_before_anything_is_believed(self, text):
+        def segment(value):
+            return base64.urlsafe_b64encode(value.encode()).rstrip(b"=").decode()
+
+        header, claims = json.dumps({"alg": "EdDSA", "kid": "k"}), json.dumps({"iss": "i"})
+        assert jose.peek(f"{segment(header)}.{segment(claims)}.AA").issuer == "i"
+        for token in (f"{segment(text)}.{segment(claims)}.AA", f"{segment(header)}.{segment(text)}.AA"):
+            with pytest.raises(jose.BadToken):
+                jose.peek(token)
+
+    @pytest.mark.parametrize(
+        ("claims", "audiences"),
+        [
+            ({"aud": "a"}, ("a",)),
+            ({"aud": ["a", 7, "b"]}, ("a", "b")),
+            ({"client_id": "c", "token_use": "access"}, ("c",)),
+            ({"client_id": "c"}, ()),
+            ({"client_id": "c", "token_use": "id"}, ()),
+            ({"aud": [], "client_id": "c", "token_use": "access"}, ()),
+            ({"aud": {"a": 1}}, ()),
+        ],
+    )
+    def test_for_whom_a_token_is(self, claims, audiences):
+        assert jose.audiences_of(claims) == audiences
 
 
 class TestRules:

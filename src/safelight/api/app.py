@@ -16,7 +16,7 @@ from safelight.api.cors import Cors
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.rates import Rated
-from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, mfa, tus, uploads
+from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, me, mfa, tus, uploads
 from safelight.api.schemas import ProblemOut
 from safelight.settings import listed
 from safelight.wiring import Safelight
@@ -64,7 +64,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    for router in (images.router, uploads.router, imports.router, albums.router, admin.router):
+    for router in (images.router, uploads.router, imports.router, albums.router, admin.router, me.router):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)

@@ -48,7 +48,7 @@ def token_of(headers: Mapping[str, str]) -> str:
 async def actor(request: Request) -> Actor:
     """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany."""
     services = services_of(request)
-    actor = await services.accounts.authenticate(token_of(request.headers))
+    actor = await services.accounts.authenticate(token_of(request.headers), address_of(request))
     await count_user(services, actor, request.state)
     return actor
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from safelight.domain.accounts import ApiKey, Grammar, Role, Scope, SigningKey, User
+from safelight.domain.accounts import MAX_NETWORKS, ApiKey, Grammar, Role, Scope, SigningKey, User
 from safelight.domain.addresses import MAX_URL
 from safelight.domain.albums import Album
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
@@ -18,6 +18,7 @@ from safelight.domain.queries import SearchResult
 from safelight.domain.uploads import Upload, UploadState
 from safelight.errors import BadField
 from safelight.ports.workflows import Run, StepRun
+from safelight.services.api_keys import KeyWish
 from safelight.services.delivery import Signer
 from safelight.services.signin import Grant
 from safelight.services.tokens import AccessToken
@@ -766,7 +767,33 @@ class ApiKeyIn(In):
     user: str
     name: str = Field("", max_length=200)
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE], min_length=1)
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
+    networks: list[str] = Field(
+        [], max_length=MAX_NETWORKS, description="Addresses or networks (CIDR) it may be used from. Empty: any."
+    )
+
+
+class OwnKeyIn(In):
+    """A new API key of yours; it may do what you may do, and no more."""
+
+    name: str = Field("", max_length=200)
+    scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE], min_length=1)
+    expires_at: AwareDatetime | None = None
+    networks: list[str] = Field(
+        [], max_length=MAX_NETWORKS, description="Addresses or networks (CIDR) it may be used from. Empty: any."
+    )
+
+
+class ApiKeyChangeIn(In):
+    """What is to change of an API key."""
+
+    name: str | None = Field(None, max_length=200)
+    networks: list[str] | None = Field(None, max_length=MAX_NETWORKS, description="An empty list: it may be used from anywhere.")
+
+
+def key_wish(body: ApiKeyIn | OwnKeyIn) -> KeyWish:
+    """What the service makes."""
+    return KeyWish(name=body.name, scopes=frozenset(body.scopes), expires_at=body.expires_at, networks=tuple(body.networks))
 
 
 class ApiKeyOut(Out):
@@ -779,7 +806,8 @@ class ApiKeyOut(Out):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    last_used_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute.")
+    networks: list[str]
     token: str | None = Field(None, description="Only in the answer that makes the key.")
 
 
@@ -794,6 +822,7 @@ def api_key_out(key: ApiKey, token: str | None = None) -> ApiKeyOut:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
+        networks=[str(network) for network in key.networks],
         token=token,
     )
 

@@ -418,13 +418,14 @@ def list_api_keys(*, server: Server = HERE, json: Json = False) -> int:
     if json:
         output.say_json({"keys": found})
         return 0
-    rows = output.table("id", "user", "name", "scopes", "made", "last used", "state")
+    rows = output.table("id", "user", "name", "scopes", "from", "made", "last used", "state")
     for key in found:
         rows.add_row(
             output.text(key["id"]),
             output.text(people.get(key["user"], key["user"])),
             output.text(key["name"]),
             ", ".join(key["scopes"]),
+            output.text(", ".join(key["networks"]) or "anywhere"),
             output.date(key["created_at"]),
             output.minute(key["last_used_at"]),
             "revoked" if key["revoked_at"] else _life(key["expires_at"], "expires", "expired"),
@@ -441,6 +442,7 @@ def add_api_key(
     name: str = "",
     scope: tuple[Literal["read", "write", "admin"], ...] = ("read", "write"),
     days: Annotated[int | None, Parameter(validator=Number(gte=1, lte=36_500))] = None,
+    network: tuple[str, ...] = (),
     server: Server = HERE,
     json: Json = False,
 ) -> int:
@@ -456,18 +458,57 @@ def add_api_key(
         What it may be used for. May be repeated.
     days
         Days until it expires. Default: never.
+    network
+        Address or network (192.0.2.0/24, 2001:db8::/32) that it may be used from. May be repeated. Default: anywhere.
 
     """
     expires_at = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
     with server.connect() as client:
         whose = _user(client, user)
-        key = client.add_api_key(whose["id"], name=name, scopes=scope, expires_at=expires_at)
+        key = client.add_api_key(whose["id"], name=name, scopes=scope, expires_at=expires_at, networks=network)
     if json:
         output.say_json(key)
         return 0
     console = output.out()
     console.print(output.text(f"Key {key['id']} of {whose['name']} ({', '.join(key['scopes'])}). Its token, shown only now:"))
     console.print(output.text(key["token"]))
+    return 0
+
+
+@user_key.command(name="change")
+def change_api_key(
+    key: str,
+    /,
+    *,
+    name: str | None = None,
+    network: tuple[str, ...] = (),
+    anywhere: bool = False,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Give an API key another name, or other networks to be used from.
+
+    Parameters
+    ----------
+    key
+        Its id, as `user key list` shows.
+    name
+        What the key is for.
+    network
+        Address or network that it may be used from, in place of those it has. May be repeated.
+    anywhere
+        It may be used from anywhere.
+
+    """
+    if (name is None and not network and not anywhere) or (network and anywhere):
+        raise WrongUsage("Say --name, --network or --anywhere.")
+    with server.connect() as client:
+        changed = client.change_api_key(key, name=name, networks=network if network or anywhere else None)
+    if json:
+        output.say_json(changed)
+    else:
+        where = ", ".join(changed["networks"]) or "anywhere"
+        output.out().print(output.text(f"Key {key} is called {changed['name']!r} and may be used from {where}."))
     return 0
 
 

@@ -22,6 +22,8 @@ Permission = Literal[
     "signing.read", "signing.manage",
     "failures.read", "failures.manage",
     "users.manage",
+    "key.list", "key.manage",
+    "issuer.read", "issuer.manage",
     "session.list", "session.end", "session.step_up", "password.change",
     "factors.read", "factors.change",
     "tokens.read", "tokens.manage",
@@ -57,6 +59,11 @@ def _signed_in(actor: Actor, thing: Thing) -> bool:
     return actor.session is not None
 
 
+def _in_person(actor: Actor, thing: Thing) -> bool:
+    """By a session or an outside issuer's token: a key makes no key, or its end and its networks would bind nobody."""
+    return actor.key is None
+
+
 RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "image.list": (Scope.READ, _anyone),
     "image.create": (Scope.WRITE, _anyone),
@@ -77,6 +84,10 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "failures.read": (Scope.ADMIN, _operates),
     "failures.manage": (Scope.ADMIN, _operates),
     "users.manage": (Scope.ADMIN, _administers),
+    "key.list": (Scope.READ, _in_person),
+    "key.manage": (Scope.WRITE, _in_person),
+    "issuer.read": (Scope.ADMIN, _administers),
+    "issuer.manage": (Scope.ADMIN, _administers),
     "session.list": (Scope.READ, _signed_in),
     "session.end": (Scope.WRITE, _signed_in),
     "session.step_up": (Scope.READ, _signed_in),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import Final
 
+from safelight.domain.addresses import Network
 from safelight.domain.ids import KeyId, SessionId, TenantId, UserId
+from safelight.errors import BadField
+
+MAX_NETWORKS: Final = 50
+"""Entries of one key's allow-list."""
 
 
 class Role(StrEnum):
@@ -78,10 +86,40 @@ class ApiKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
+    networks: tuple[Network, ...] = ()
+    """Where it may be used from; from anywhere when there are none."""
 
     def is_live(self, now: datetime) -> bool:
         """Neither revoked nor past its expiry."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def admits(self, address: str) -> bool:
+        """Whether it may be used from this client address. One that is not known is in no network."""
+        if not self.networks:
+            return True
+        try:
+            where = ip_address(address)
+        except ValueError:
+            return False
+        return any(where.version == network.version and where in network for network in self.networks)
+
+
+def allow_list(words: Sequence[str]) -> tuple[Network, ...]:
+    """Addresses and networks in CIDR notation, each once, an IPv4 one inside IPv6 as what it is. Raises BadField."""
+    if len(words) > MAX_NETWORKS:
+        raise BadField(f"An allow-list has at most {MAX_NETWORKS} networks.", field="networks")
+    found: dict[Network, None] = {}
+    for word in words:
+        try:
+            network: Network = ip_network(word.strip())  # strict: bits behind the mask are a slip of the pen
+            if "%" in word or network.prefixlen == 0:
+                raise ValueError
+        except ValueError:
+            raise BadField(f"{word[:60]!r} is no network such as 192.0.2.0/24 or 2001:db8::/32.", field="networks") from None
+        if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped and network.prefixlen >= 96:
+            network = ip_network((network.network_address.ipv4_mapped, network.prefixlen - 96))
+        found[network] = None
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ SessionId = NewType("SessionId", str)
 PasskeyId = NewType("PasskeyId", str)
 EndpointId = NewType("EndpointId", str)
 DeliveryId = NewType("DeliveryId", str)
+IssuerId = NewType("IssuerId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHAPE = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")

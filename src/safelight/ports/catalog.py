@@ -20,8 +20,21 @@ from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
 from safelight.domain.factors import Passkey, Totp
-from safelight.domain.ids import AlbumId, DeliveryId, EndpointId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
+from safelight.domain.ids import (
+    AlbumId,
+    DeliveryId,
+    EndpointId,
+    ImageId,
+    IssuerId,
+    KeyId,
+    PasskeyId,
+    SessionId,
+    TenantId,
+    UploadId,
+    UserId,
+)
 from safelight.domain.images import Image
+from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.uploads import Upload
@@ -104,8 +117,52 @@ class AlbumRecords(Protocol):
         ...
 
 
+class ApiKeyRecords(Protocol):
+    """The API keys of one tenant."""
+
+    async def add(self, key: ApiKey) -> None:
+        """A new row. Raises AlreadyExists for its id, Missing for a user whom this tenant does not have."""
+        ...
+
+    async def all(self, user: UserId | None = None) -> list[ApiKey]:
+        """Those of this user, everybody's for None; newest first."""
+        ...
+
+    async def save(self, key: ApiKey) -> None:
+        """Replace name, networks and, unless it is set, revoked_at; what else the row says stands. Raises Missing."""
+        ...
+
+
+class IssuerRecords(Protocol):
+    """Whose tokens one tenant believes beside ours, and which of its users those stand for."""
+
+    async def add(self, issuer: TrustedIssuer) -> None:
+        """A new row. Raises AlreadyExists for its id, or an `iss` that the tenant has."""
+        ...
+
+    async def all(self) -> list[TrustedIssuer]:
+        """Those of the tenant, oldest first."""
+        ...
+
+    async def remove(self, issuer_id: IssuerId) -> None:
+        """The row gone; users and their identities stay. Raises Missing."""
+        ...
+
+    async def identity(self, issuer: str, subject: str) -> tuple[Identity, User]:
+        """Who that is. Raises Missing."""
+        ...
+
+    async def add_identity(self, identity: Identity) -> None:
+        """A new row. Raises AlreadyExists for issuer and subject, Missing for a user whom this tenant does not have."""
+        ...
+
+    async def save_identity(self, identity: Identity) -> None:
+        """Replace the row. Raises Missing."""
+        ...
+
+
 class AccountRecords(Protocol):
-    """Users and keys of one tenant."""
+    """Users of one tenant, the keys of its URLs, and by what else somebody comes in."""
 
     async def add_user(self, user: User) -> None:
         """A new row. Raises AlreadyExists for its id or name."""
@@ -119,16 +176,14 @@ class AccountRecords(Protocol):
         """Replace the row. Raises Missing."""
         ...
 
-    async def add_key(self, key: ApiKey) -> None:
-        """A new row. Raises AlreadyExists for its id."""
+    @property
+    def api_keys(self) -> ApiKeyRecords:
+        """Of programs."""
         ...
 
-    async def keys(self) -> list[ApiKey]:
-        """All, newest first."""
-        ...
-
-    async def revoke_key(self, key_id: KeyId, at: datetime) -> None:
-        """Set revoked_at unless it is set. Raises Missing."""
+    @property
+    def issuers(self) -> IssuerRecords:
+        """Whose tokens it believes."""
         ...
 
     async def add_signing_key(self, key: SigningKey) -> None:
@@ -384,8 +439,28 @@ class Outbox(Protocol):
         ...
 
 
+class TrustDirectory(Protocol):
+    """Whose tokens are believed: our own ring of keys, and the tenants' issuers."""
+
+    async def token_keys(self) -> list[TokenKey]:
+        """The ring with its private keys, newest first, retired ones too."""
+        ...
+
+    async def add_token_key(self, key: TokenKey) -> None:
+        """A new row; the private key is kept encrypted. Raises AlreadyExists for its kid."""
+        ...
+
+    async def retire_token_key(self, kid: str, at: datetime) -> None:
+        """Set retired_at (may lie ahead). Raises Missing."""
+        ...
+
+    async def issuers(self, issuer: str) -> list[TrustedIssuer]:
+        """Every tenant's with this `iss`, oldest first."""
+        ...
+
+
 class PeopleDirectory(Protocol):
-    """What signing in has to know before the tenant is known, and what belongs to no tenant: failed attempts, token keys."""
+    """What signing in has to know before the tenant is known, and what belongs to no tenant, such as failed attempts."""
 
     async def by_email(self, tenant: str, email: str) -> tuple[Credential, User]:
         """Who signs in with this address at the tenant of this name. Raises Missing."""
@@ -407,20 +482,13 @@ class PeopleDirectory(Protocol):
         """Nothing is noted any more; unknown subjects are fine."""
         ...
 
-    async def token_keys(self) -> list[TokenKey]:
-        """The ring with its private keys, newest first, retired ones too."""
-        ...
-
-    async def add_token_key(self, key: TokenKey) -> None:
-        """A new row; the private key is kept encrypted. Raises AlreadyExists for its kid."""
-        ...
-
-    async def retire_token_key(self, kid: str, at: datetime) -> None:
-        """Set retired_at (may lie ahead). Raises Missing."""
-        ...
-
     async def sweep(self, before: datetime) -> int:
         """Forget sessions, codes and marks that expired, and failures that were noted, before that time; how many rows."""
+        ...
+
+    @property
+    def trust(self) -> TrustDirectory:
+        """Whose tokens are believed."""
         ...
 
 

@@ -168,7 +168,7 @@ class Tokens:
         """The ring, newest first."""
         access.require(actor, "tokens.read")
         async with self.catalog.directory() as directory:
-            return await directory.people.token_keys()
+            return await directory.people.trust.token_keys()
 
     async def add_key(self, actor: Actor, *, algorithm: Algorithm | None = None) -> TokenKey:
         """A new key: published at once, and what signs as soon as verifiers have had time to fetch it."""
@@ -183,12 +183,12 @@ class Tokens:
         access.require(actor, "tokens.manage")
         at = self.clock() + (self.life + timedelta(seconds=_RING_S) if after is None else after)
         async with self.catalog.directory(writes=True) as directory:
-            ring = await directory.people.token_keys()
+            ring = await directory.people.trust.token_keys()
             if not any(key.kid == kid for key in ring):
                 raise Missing
             if not any(key.kid != kid and key.retired_at is None for key in ring):
                 raise WrongState("This is the last live token key; add another first.")
-            await directory.people.retire_token_key(kid, at)
+            await directory.people.trust.retire_token_key(kid, at)
         self.rings.clear()
         self.forget()
         return at
@@ -205,7 +205,7 @@ class Tokens:
             created_at=self.clock(),
         )
         async with self.catalog.directory(writes=True) as directory:
-            await directory.people.add_token_key(key)
+            await directory.people.trust.add_token_key(key)
         self.rings.clear()
         return key
 
@@ -213,7 +213,7 @@ class Tokens:
         ring = self.rings.get("ring")
         if ring is None:
             async with self.catalog.directory() as directory:
-                ring = await directory.people.token_keys()
+                ring = await directory.people.trust.token_keys()
             self.rings.put("ring", ring)
         return ring
 

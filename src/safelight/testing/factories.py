@@ -20,6 +20,7 @@ from safelight.domain.ids import (
     DeliveryId,
     EndpointId,
     ImageId,
+    IssuerId,
     KeyId,
     SessionId,
     TenantId,
@@ -28,6 +29,7 @@ from safelight.domain.ids import (
     new_id,
 )
 from safelight.domain.images import Image, Rendition, Status
+from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Document
 from safelight.domain.uploads import Upload
@@ -140,6 +142,24 @@ def make_token_key(**fields: Any) -> TokenKey:
     kid = fields.get("kid") or new_id()[-12:]
     key = TokenKey(kid=kid, algorithm="EdDSA", private=hashlib.sha256(kid.encode()).digest(), created_at=NOON)
     return replace(key, **fields)
+
+
+def make_issuer(tenant: TenantId, **fields: Any) -> TrustedIssuer:
+    """An issuer whose tokens for `app` are believed."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or IssuerId(new_id(created_at.timestamp()))
+    issuer = TrustedIssuer(
+        id=id, tenant=tenant, issuer=f"https://{new_id()}.example.org", created_at=created_at, audiences=("app",)
+    )
+    return replace(issuer, **fields)
+
+
+def make_identity(user: User, **fields: Any) -> Identity:
+    """Who the user is elsewhere."""
+    identity = Identity(
+        tenant=user.tenant, issuer="https://login.example.org", subject=new_id(), user=user.id, created_at=NOON, role_at=NOON
+    )
+    return replace(identity, **fields)
 
 
 def make_image(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Image:

@@ -20,6 +20,7 @@ from safelight.adapters.catalog.rows import (
     delivery_of,
     endpoint_columns,
     handed_out,
+    issuer_columns,
     kept,
     kept_upload,
     matches,
@@ -30,8 +31,21 @@ from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
 from safelight.domain.events import Event
 from safelight.domain.factors import Passkey, Totp
-from safelight.domain.ids import AlbumId, DeliveryId, EndpointId, ImageId, KeyId, PasskeyId, SessionId, TenantId, UploadId, UserId
+from safelight.domain.ids import (
+    AlbumId,
+    DeliveryId,
+    EndpointId,
+    ImageId,
+    IssuerId,
+    KeyId,
+    PasskeyId,
+    SessionId,
+    TenantId,
+    UploadId,
+    UserId,
+)
 from safelight.domain.images import Image, Status
+from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.uploads import Upload
@@ -56,6 +70,8 @@ class _State:
     spent: dict[str, datetime] = field(default_factory=dict)
     failures: dict[str, Failures] = field(default_factory=dict)
     token_keys: dict[str, TokenKey] = field(default_factory=dict)
+    issuers: dict[IssuerId, TrustedIssuer] = field(default_factory=dict)
+    identities: dict[tuple[TenantId, str, str], Identity] = field(default_factory=dict)
     images: dict[ImageId, Image] = field(default_factory=dict)
     albums: dict[AlbumId, Album] = field(default_factory=dict)
     places: dict[tuple[AlbumId, ImageId], int] = field(default_factory=dict)
@@ -269,9 +285,90 @@ class _Albums:
 
 
 @dataclass(frozen=True, slots=True)
+class _ApiKeys:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add(self, key: ApiKey) -> None:
+        state = self.transaction.write()
+        _own(key.tenant, self.tenant)
+        if key.user not in state.users or state.users[key.user].tenant != self.tenant:
+            raise Missing
+        if key.id in state.keys:
+            raise AlreadyExists
+        checked_text(key.name)
+        state.keys[key.id] = key
+
+    async def all(self, user: UserId | None = None) -> list[ApiKey]:
+        mine = [key for key in self.transaction.read().keys.values() if key.tenant == self.tenant and user in (None, key.user)]
+        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
+
+    async def save(self, key: ApiKey) -> None:
+        state = self.transaction.write()
+        _own(key.tenant, self.tenant)
+        kept = state.keys.get(key.id)
+        if kept is None or kept.tenant != self.tenant:
+            raise Missing
+        checked_text(key.name)
+        revoked_at = kept.revoked_at or key.revoked_at
+        state.keys[key.id] = replace(kept, name=key.name, networks=key.networks, revoked_at=revoked_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Issuers:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add(self, issuer: TrustedIssuer) -> None:
+        state = self.transaction.write()
+        _own(issuer.tenant, self.tenant)
+        issuer_columns(issuer)
+        mine = [one for one in state.issuers.values() if one.tenant == self.tenant]
+        if issuer.id in state.issuers or any(one.issuer == issuer.issuer for one in mine):
+            raise AlreadyExists
+        state.issuers[issuer.id] = issuer
+
+    async def all(self) -> list[TrustedIssuer]:
+        mine = [one for one in self.transaction.read().issuers.values() if one.tenant == self.tenant]
+        return sorted(mine, key=lambda one: (one.created_at, one.id))
+
+    async def remove(self, issuer_id: IssuerId) -> None:
+        state = self.transaction.write()
+        if issuer_id not in state.issuers or state.issuers[issuer_id].tenant != self.tenant:
+            raise Missing
+        del state.issuers[issuer_id]
+
+    async def identity(self, issuer: str, subject: str) -> tuple[Identity, User]:
+        state = self.transaction.read()
+        found = state.identities.get((self.tenant, issuer, subject))
+        if found is None:
+            raise Missing
+        return found, state.users[found.user]
+
+    async def add_identity(self, identity: Identity) -> None:
+        state = self.transaction.write()
+        _own(identity.tenant, self.tenant)
+        if identity.user not in state.users or state.users[identity.user].tenant != self.tenant:
+            raise Missing
+        checked_text(identity.issuer, identity.subject)
+        if (self.tenant, identity.issuer, identity.subject) in state.identities:
+            raise AlreadyExists
+        state.identities[self.tenant, identity.issuer, identity.subject] = identity
+
+    async def save_identity(self, identity: Identity) -> None:
+        state = self.transaction.write()
+        _own(identity.tenant, self.tenant)
+        if (self.tenant, identity.issuer, identity.subject) not in state.identities:
+            raise Missing
+        state.identities[self.tenant, identity.issuer, identity.subject] = identity
+
+
+@dataclass(frozen=True, slots=True)
 class _Accounts:
     transaction: _Transaction
     tenant: TenantId
+    api_keys: _ApiKeys
+    issuers: _Issuers
 
     async def add_user(self, user: User) -> None:
         state = self.transaction.write()
@@ -292,27 +389,6 @@ class _Accounts:
             raise Missing
         self._name(user)
         state.users[user.id] = user
-
-    async def add_key(self, key: ApiKey) -> None:
-        state = self.transaction.write()
-        _own(key.tenant, self.tenant)
-        if key.user not in state.users or state.users[key.user].tenant != self.tenant:
-            raise Missing
-        if key.id in state.keys:
-            raise AlreadyExists
-        checked_text(key.name)
-        state.keys[key.id] = key
-
-    async def keys(self) -> list[ApiKey]:
-        mine = [key for key in self.transaction.read().keys.values() if key.tenant == self.tenant]
-        return sorted(mine, key=lambda key: (key.created_at, key.id), reverse=True)
-
-    async def revoke_key(self, key_id: KeyId, at: datetime) -> None:
-        state = self.transaction.write()
-        key = state.keys.get(key_id)
-        if key is None or key.tenant != self.tenant:
-            raise Missing
-        state.keys[key_id] = replace(key, revoked_at=key.revoked_at or at)
 
     async def add_signing_key(self, key: SigningKey) -> None:
         state = self.transaction.write()
@@ -511,8 +587,34 @@ class _Factors:
 
 
 @dataclass(frozen=True, slots=True)
+class _Trust:
+    transaction: _Transaction
+
+    async def token_keys(self) -> list[TokenKey]:
+        ring = self.transaction.read().token_keys.values()
+        return sorted(ring, key=lambda key: (key.created_at, key.kid), reverse=True)
+
+    async def add_token_key(self, key: TokenKey) -> None:
+        state = self.transaction.write()
+        if key.kid in state.token_keys:
+            raise AlreadyExists
+        state.token_keys[key.kid] = key
+
+    async def retire_token_key(self, kid: str, at: datetime) -> None:
+        state = self.transaction.write()
+        if kid not in state.token_keys:
+            raise Missing
+        state.token_keys[kid] = replace(state.token_keys[kid], retired_at=at)
+
+    async def issuers(self, issuer: str) -> list[TrustedIssuer]:
+        found = [one for one in self.transaction.read().issuers.values() if one.issuer == issuer]
+        return sorted(found, key=lambda one: (one.created_at, one.id))
+
+
+@dataclass(frozen=True, slots=True)
 class _PeopleDirectory:
     transaction: _Transaction
+    trust: _Trust
 
     async def by_email(self, tenant: str, email: str) -> tuple[Credential, User]:
         state = self.transaction.read()
@@ -541,22 +643,6 @@ class _PeopleDirectory:
 
     async def forget_failures(self, subject: str) -> None:
         self.transaction.write().failures.pop(subject, None)
-
-    async def token_keys(self) -> list[TokenKey]:
-        ring = self.transaction.read().token_keys.values()
-        return sorted(ring, key=lambda key: (key.created_at, key.kid), reverse=True)
-
-    async def add_token_key(self, key: TokenKey) -> None:
-        state = self.transaction.write()
-        if key.kid in state.token_keys:
-            raise AlreadyExists
-        state.token_keys[key.kid] = key
-
-    async def retire_token_key(self, kid: str, at: datetime) -> None:
-        state = self.transaction.write()
-        if kid not in state.token_keys:
-            raise Missing
-        state.token_keys[kid] = replace(state.token_keys[kid], retired_at=at)
 
     async def sweep(self, before: datetime) -> int:
         state = self.transaction.write()
@@ -751,7 +837,7 @@ class _Directory:
             raise AlreadyExists
 
 
-def _own(tenant: TenantId, mine: TenantId) -> None:
+def _own(tenant: TenantId | None, mine: TenantId) -> None:
     if tenant != mine:
         raise Forbidden("The record belongs to another tenant.")
 
@@ -798,7 +884,7 @@ class MemoryCatalog:
                 row,
                 _Images(*parts),
                 _Albums(*parts),
-                _Accounts(*parts),
+                _Accounts(transaction, row.id, _ApiKeys(*parts), _Issuers(*parts)),
                 _Uploads(*parts),
                 _People(*parts),
                 _Factors(*parts),
@@ -809,7 +895,8 @@ class MemoryCatalog:
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:
         """One transaction outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
-            yield _Directory(transaction, _Outbox(transaction), _PeopleDirectory(transaction))
+            people = _PeopleDirectory(transaction, _Trust(transaction))
+            yield _Directory(transaction, _Outbox(transaction), people)
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[_Transaction]:

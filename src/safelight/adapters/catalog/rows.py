@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
 from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tenant, User
+from safelight.domain.addresses import network
 from safelight.domain.albums import Album
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import TenantId, UserId
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
+from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
@@ -333,6 +335,7 @@ def key_columns(key: ApiKey) -> Columns:
         "expires_at": maybe_micros(key.expires_at),
         "revoked_at": maybe_micros(key.revoked_at),
         "last_used_at": maybe_micros(key.last_used_at),
+        "networks": " ".join(map(str, key.networks)),
     }
 
 
@@ -346,6 +349,7 @@ def key_of(row: Mapping[str, Any]) -> ApiKey:
             "expires_at": maybe_moment(row["expires_at"]),
             "revoked_at": maybe_moment(row["revoked_at"]),
             "last_used_at": maybe_moment(row["last_used_at"]),
+            "networks": tuple(map(network, row["networks"].split())),
         }
     )
 
@@ -621,3 +625,57 @@ def delivery_of(row: Mapping[str, Any]) -> Delivery:
             ),
         }
     )
+
+
+_RULES: Final = tuple(one.name for one in fields(TrustedIssuer) if one.name not in ("id", "tenant", "issuer", "created_at"))
+"""The terms of an issuer are read and written as one: nobody asks for a part of them."""
+
+
+def issuer_columns(issuer: TrustedIssuer) -> Columns:
+    """The row of `trusted_issuers`."""
+    rules = {name: getattr(issuer, name) for name in _RULES}
+    for name, value in rules.items():
+        match value:
+            case tuple():
+                rules[name] = list(value)
+            case Mapping():
+                rules[name] = {word: ours.value for word, ours in value.items()}
+            case Role():
+                rules[name] = value.value
+    checked_text(issuer.issuer, orjson.dumps(rules).decode())
+    return {
+        "id": issuer.id,
+        "tenant": issuer.tenant,
+        "issuer": issuer.issuer,
+        "created_at": micros(issuer.created_at),
+        "rules": rules,
+    }
+
+
+def issuer_of(row: Mapping[str, Any]) -> TrustedIssuer:
+    """The issuer from its columns; a term that this release does not know any more is left out."""
+    rules: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row["rules"].items() if name in _RULES
+    }
+    rules["roles"] = {group: Role(role) for group, role in rules["roles"].items()}
+    rules["scopes"] = {theirs: Scope(ours) for theirs, ours in rules["scopes"].items()}
+    rules["default_role"] = None if rules["default_role"] is None else Role(rules["default_role"])
+    return TrustedIssuer(id=row["id"], tenant=row["tenant"], issuer=row["issuer"], created_at=moment(row["created_at"]), **rules)
+
+
+def identity_columns(identity: Identity) -> Columns:
+    """The row of `identities`."""
+    checked_text(identity.issuer, identity.subject)
+    return {
+        "tenant": identity.tenant,
+        "issuer": identity.issuer,
+        "subject": identity.subject,
+        "user": identity.user,
+        "created_at": micros(identity.created_at),
+        "role_at": micros(identity.role_at),
+    }
+
+
+def identity_of(row: Mapping[str, Any]) -> Identity:
+    """The identity from its columns."""
+    return Identity(**{**row, "created_at": moment(row["created_at"]), "role_at": moment(row["role_at"])})

@@ -20,11 +20,12 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 from safelight.adapters.catalog.engines import database_at
 from safelight.adapters.catalog.migrations import HEAD
 from safelight.adapters.catalog.secretbox import SecretBox
-from safelight.adapters.catalog.sql_accounts import SqlAccounts
+from safelight.adapters.catalog.sql_accounts import SqlAccounts, SqlApiKeys
 from safelight.adapters.catalog.sql_albums import SqlAlbums
 from safelight.adapters.catalog.sql_directory import SqlDirectory, SqlOutbox, read_tenant, write_event
 from safelight.adapters.catalog.sql_factors import SqlFactors
 from safelight.adapters.catalog.sql_images import SqlImages
+from safelight.adapters.catalog.sql_issuers import SqlIssuers, SqlTrust
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.sql_webhooks import SqlDeliveries, SqlWebhooks
@@ -148,7 +149,7 @@ class SqlCatalog:
                 row,
                 SqlImages(transaction, row.id),
                 SqlAlbums(transaction, row.id),
-                SqlAccounts(transaction, row.id, self._box),
+                SqlAccounts(transaction, row.id, self._box, SqlApiKeys(transaction, row.id), SqlIssuers(transaction, row.id)),
                 SqlUploads(transaction, row.id),
                 SqlPeople(transaction, row.id),
                 SqlFactors(transaction, row.id, self._box),
@@ -161,7 +162,8 @@ class SqlCatalog:
         """Begins with its first call, so a single look-up is a single trip to a thread."""
 
         async def begun(transaction: Transaction) -> Directory:
-            return SqlDirectory(transaction, SqlOutbox(transaction), SqlPeopleDirectory(transaction, self._box))
+            people = SqlPeopleDirectory(transaction, SqlTrust(transaction, self._box))
+            return SqlDirectory(transaction, SqlOutbox(transaction), people)
 
         return _Block(self, begun, writes=writes)
 

@@ -18,10 +18,11 @@ from safelight.adapters.catalog.rows import (
     user_of,
 )
 from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.adapters.catalog.sql_issuers import SqlIssuers
 from safelight.adapters.catalog.tables import api_keys, signing_keys, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
-from safelight.domain.ids import KeyId, TenantId
+from safelight.domain.ids import TenantId, UserId
 from safelight.domain.queries import micros
 from safelight.errors import Forbidden, Missing
 
@@ -31,10 +32,19 @@ _SAVE_USER: Final = update(users).where(users.c.id == bindparam("old_id"), users
 _KEYS: Final = (
     select(api_keys).where(api_keys.c.tenant == bindparam("tenant")).order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
 )
-_REVOKE: Final = (
+_KEYS_OF: Final = (
+    select(api_keys)
+    .where(api_keys.c.user == bindparam("id"), api_keys.c.tenant == bindparam("tenant"))
+    .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
+)
+_SAVE_KEY: Final = (
     update(api_keys)
     .where(api_keys.c.id == bindparam("old_id"), api_keys.c.tenant == bindparam("old_tenant"))
-    .values(revoked_at=func.coalesce(api_keys.c.revoked_at, bindparam("at")))
+    .values(
+        name=bindparam("new_name"),
+        networks=bindparam("new_networks"),
+        revoked_at=func.coalesce(api_keys.c.revoked_at, bindparam("at")),
+    )
 )
 _RING: Final = (
     select(signing_keys)
@@ -49,12 +59,57 @@ _RETIRE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class SqlApiKeys:
+    """Keeps ApiKeyRecords."""
+
+    transaction: Transaction
+    tenant: TenantId
+
+    @claiming
+    def add(self, key: ApiKey) -> None:
+        """A new row. Raises Missing for a user whom this tenant does not have."""
+        self._own(key.tenant)
+        if self.transaction.connection.execute(_USER, {"id": key.user, "tenant": self.tenant}).first() is None:
+            raise Missing
+        self.transaction.connection.execute(insert(api_keys), key_columns(key))
+
+    @reading
+    def all(self, user: UserId | None = None) -> list[ApiKey]:
+        """Along ix_api_keys_tenant, or ix_api_keys_user."""
+        return [key_of(row) for row in (self._all(_KEYS) if user is None else self._all(_KEYS_OF, id=user))]
+
+    @writing
+    def save(self, key: ApiKey) -> None:
+        """Of two revocations the first stands."""
+        self._own(key.tenant)
+        columns = key_columns(key)
+        values = {
+            "old_id": key.id,
+            "old_tenant": self.tenant,
+            "new_name": columns["name"],
+            "new_networks": columns["networks"],
+            "at": columns["revoked_at"],
+        }
+        if self.transaction.connection.execute(_SAVE_KEY, values).rowcount != 1:
+            raise Missing
+
+    def _all(self, statement: Any, **values: str) -> Any:  # select() of several columns has no useful type
+        return self.transaction.connection.execute(statement, {"tenant": self.tenant, **values}).mappings()
+
+    def _own(self, tenant: TenantId) -> None:
+        if tenant != self.tenant:
+            raise Forbidden("The record belongs to another tenant.")
+
+
+@dataclass(frozen=True, slots=True)
 class SqlAccounts:
     """Keeps AccountRecords."""
 
     transaction: Transaction
     tenant: TenantId
     box: SecretBox
+    api_keys: SqlApiKeys
+    issuers: SqlIssuers
 
     @claiming
     def add_user(self, user: User) -> None:
@@ -73,26 +128,6 @@ class SqlAccounts:
         self._own(user.tenant)
         values = user_columns(user) | {"old_id": user.id, "old_tenant": self.tenant}
         if self.transaction.connection.execute(_SAVE_USER, values).rowcount != 1:
-            raise Missing
-
-    @claiming
-    def add_key(self, key: ApiKey) -> None:
-        """A new row. Raises Missing for a user whom this tenant does not have."""
-        self._own(key.tenant)
-        if self.transaction.connection.execute(_USER, {"id": key.user, "tenant": self.tenant}).first() is None:
-            raise Missing
-        self.transaction.connection.execute(insert(api_keys), key_columns(key))
-
-    @reading
-    def keys(self) -> list[ApiKey]:
-        """Along ix_api_keys_tenant."""
-        return [key_of(row) for row in self._all(_KEYS)]
-
-    @writing
-    def revoke_key(self, key_id: KeyId, at: datetime) -> None:
-        """The first time stands."""
-        values = {"old_id": key_id, "old_tenant": self.tenant, "at": micros(at)}
-        if self.transaction.connection.execute(_REVOKE, values).rowcount != 1:
             raise Missing
 
     @claiming

@@ -1,4 +1,4 @@
-"""How users sign in, in SQL: credentials, codes and sessions of a tenant; failures and token keys of the installation."""
+"""How users sign in, in SQL: credentials, codes and sessions of a tenant; failures of the installation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from safelight.adapters.catalog.rows import (
     code_of,
     credential_columns,
     credential_of,
-    maybe_micros,
-    maybe_moment,
     moment,
     session_columns,
     session_of,
     user_of,
 )
-from safelight.adapters.catalog.secretbox import SecretBox
-from safelight.adapters.catalog.tables import codes, credentials, failures, sessions, spent, tenants, token_keys, users
+from safelight.adapters.catalog.sql_issuers import SqlTrust
+from safelight.adapters.catalog.tables import codes, credentials, failures, sessions, spent, tenants, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
 from safelight.domain.ids import SessionId, TenantId, UserId
-from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
+from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
 from safelight.errors import Forbidden, Missing
 
@@ -67,8 +65,6 @@ _COUNT: Final = text(
     ' RETURNING "count"'
 )
 _FORGET: Final = delete(failures).where(failures.c.subject == bindparam("old_subject"))
-_RING: Final = select(token_keys).order_by(token_keys.c.created_at.desc(), token_keys.c.kid.desc())
-_RETIRE: Final = update(token_keys).where(token_keys.c.kid == bindparam("old_kid")).values(retired_at=bindparam("at"))
 _SWEEPS: Final = (
     delete(sessions).where(sessions.c.expires_at < bindparam("before")),
     delete(codes).where(codes.c.expires_at < bindparam("before")),
@@ -156,10 +152,10 @@ class SqlPeople:
 
 @dataclass(frozen=True, slots=True)
 class SqlPeopleDirectory:
-    """Keeps PeopleDirectory. Private keys are sealed before they reach a statement."""
+    """Keeps PeopleDirectory."""
 
     transaction: Transaction
-    box: SecretBox
+    trust: SqlTrust
 
     @reading
     def by_email(self, tenant: str, email: str) -> tuple[Credential, User]:
@@ -191,38 +187,6 @@ class SqlPeopleDirectory:
         """By its key."""
         self.transaction.connection.execute(_FORGET, {"old_subject": subject})
 
-    @reading
-    def token_keys(self) -> list[TokenKey]:
-        """The ring, unsealed."""
-        return [
-            TokenKey(
-                kid=row["kid"],
-                algorithm=row["algorithm"],
-                private=self.box.unseal(row["private"], context=self._context(row["kid"])),
-                created_at=moment(row["created_at"]),
-                retired_at=maybe_moment(row["retired_at"]),
-            )
-            for row in self.transaction.connection.execute(_RING).mappings()
-        ]
-
-    @claiming
-    def add_token_key(self, key: TokenKey) -> None:
-        """A new row with a sealed key."""
-        values = {
-            "kid": key.kid,
-            "algorithm": key.algorithm,
-            "private": self.box.seal(key.private, context=self._context(key.kid)),
-            "created_at": micros(key.created_at),
-            "retired_at": maybe_micros(key.retired_at),
-        }
-        self.transaction.connection.execute(insert(token_keys), values)
-
-    @writing
-    def retire_token_key(self, kid: str, at: datetime) -> None:
-        """The last time stands: a retirement that lies ahead may be moved."""
-        if self.transaction.connection.execute(_RETIRE, {"old_kid": kid, "at": micros(at)}).rowcount != 1:
-            raise Missing
-
     @writing
     def sweep(self, before: datetime) -> int:
         """Along the indices on their times."""
@@ -235,6 +199,3 @@ class SqlPeopleDirectory:
         names, found = row._fields, tuple(row)
         user = {name.removeprefix("user_"): value for name, value in zip(names[count:], found[count:], strict=True)}
         return dict(zip(names[:count], found[:count], strict=True)), user
-
-    def _context(self, kid: str) -> str:
-        return f"token/{kid}"

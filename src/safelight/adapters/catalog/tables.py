@@ -83,6 +83,7 @@ api_keys: Final = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("last_used_at", BigInteger),
+    Column("networks", Text, nullable=False),
     Index("ix_api_keys_tenant", "tenant", "created_at", "id"),
     Index("ix_api_keys_user", "user"),
 )
@@ -194,6 +195,30 @@ failures: Final = Table(
     Column("count", Integer, nullable=False),
     Column("last_at", BigInteger, nullable=False),
     Index("ix_failures_last_at", "last_at"),
+)
+
+trusted_issuers: Final = Table(
+    "trusted_issuers",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("issuer", Word, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("rules", Json, nullable=False),
+    UniqueConstraint("tenant", "issuer"),
+    Index("ix_trusted_issuers_issuer", "issuer", "created_at", "id"),
+)
+
+identities: Final = Table(
+    "identities",
+    metadata,
+    Column("tenant", Word, ForeignKey("tenants.id"), primary_key=True),
+    Column("issuer", Word, primary_key=True),
+    Column("subject", Word, primary_key=True),
+    Column("user", Word, ForeignKey("users.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("role_at", BigInteger, nullable=False),
+    Index("ix_identities_user", "user"),
 )
 
 token_keys: Final = Table(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.schemas import (
+    ApiKeyChangeIn,
     ApiKeyIn,
     ApiKeyOut,
     CloudFrontCookies,
@@ -26,6 +27,7 @@ from safelight.api.schemas import (
     UserOut,
     api_key_out,
     failure_out,
+    key_wish,
     signing_key_fields,
     signing_key_out,
     token_key_out,
@@ -75,7 +77,7 @@ async def reset_mfa(hall: Hall, actor: Asking, id: str) -> Response:
 @router.get("/api-keys", response_model=list[ApiKeyOut])
 async def api_keys(hall: Hall, actor: Asking) -> list[ApiKeyOut]:
     """Every API key of the tenant, without its token."""
-    return [api_key_out(key) for key in await hall.accounts.keys(actor)]
+    return [api_key_out(key) for key in await hall.api_keys.all(actor)]
 
 
 @router.post("/api-keys", status_code=201, response_model=ApiKeyOut)
@@ -83,9 +85,16 @@ async def add_api_key(hall: Hall, actor: Asking, body: ApiKeyIn) -> ApiKeyOut:
     """A new API key; the token is in this answer and never again."""
     if not is_id(body.user):
         raise Missing
-    scopes = frozenset(body.scopes)
-    token, key = await hall.accounts.add_key(actor, UserId(body.user), name=body.name, scopes=scopes, expires_at=body.expires_at)
+    token, key = await hall.api_keys.add(actor, UserId(body.user), key_wish(body))
     return api_key_out(key, token)
+
+
+@router.patch("/api-keys/{id}", response_model=ApiKeyOut)
+async def change_api_key(hall: Hall, actor: Asking, id: str, body: ApiKeyChangeIn) -> ApiKeyOut:
+    """Another name for an API key, or other networks; scopes and expiry stay."""
+    if not is_id(id):
+        raise Missing
+    return api_key_out(await hall.api_keys.change(actor, KeyId(id), name=body.name, networks=body.networks))
 
 
 @router.delete("/api-keys/{id}", status_code=204)
@@ -93,7 +102,7 @@ async def revoke_api_key(hall: Hall, actor: Asking, id: str) -> Response:
     """End an API key now."""
     if not is_id(id):
         raise Missing
-    await hall.accounts.revoke_key(actor, KeyId(id))
+    await hall.api_keys.revoke(actor, KeyId(id))
     return Response(status_code=204)
 
 

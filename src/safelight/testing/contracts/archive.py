@@ -268,7 +268,7 @@ class TablesContract:
             await directory.add_tenant(tenant)
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
-            await records.accounts.add_key(make_key(user))
+            await records.accounts.api_keys.add(make_key(user))
             ring_key = make_signing_key(tenant.id, secret=b"0123456789abcdef0123456789abcdef", salt=b"fedcba9876543210")
             await records.accounts.add_signing_key(ring_key)
             for image in images:

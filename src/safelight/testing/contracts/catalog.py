@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safelight.domain.accounts import DuplicatePolicy, Grammar, Role, Scope, Tenant
+from safelight.domain.accounts import DuplicatePolicy, Grammar, Role, Scope, Tenant, allow_list
 from safelight.domain.albums import Album
 from safelight.domain.events import ImageAccepted, ImageTrashed
 from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
@@ -25,6 +25,7 @@ from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, BadFi
 from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
 from safelight.testing.contracts.factors import FactorContract
+from safelight.testing.contracts.issuers import IssuersContract
 from safelight.testing.contracts.people import PeopleContract
 from safelight.testing.contracts.webhooks import WebhooksContract
 from safelight.testing.factories import (
@@ -89,7 +90,7 @@ async def walk(catalog: Catalog, tenant: TenantId, query: ImageQuery) -> list[Im
         query = replace(query, cursor=Cursor.decode(page.next.encode(), query.sort))
 
 
-class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
+class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersContract):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 
     @pytest.fixture
@@ -241,8 +242,8 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
                 records.albums.drop(album.id, []),
                 records.accounts.add_user(user),
                 records.accounts.save_user(user),
-                records.accounts.add_key(make_key(user)),
-                records.accounts.revoke_key(KeyId(new_id()), NOON),
+                records.accounts.api_keys.add(make_key(user)),
+                records.accounts.api_keys.save(make_key(user)),
                 records.accounts.add_signing_key(make_signing_key(tenant.id)),
                 records.accounts.retire_signing_key("kid", NOON),
                 records.emit(ImageAccepted(tenant.id, image.id, 1, 1)),
@@ -317,7 +318,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
         await album_in(catalog, album, image)
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
-            await records.accounts.add_key(key)
+            await records.accounts.api_keys.add(key)
             await records.accounts.add_signing_key(ring_key)
 
         async with catalog.tenant(other.id, writes=True) as records:
@@ -335,7 +336,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
             assert await records.albums.page(None) == [foreign_album]
             assert await records.albums.of_image(image.id) == []
             assert await records.accounts.users() == []
-            assert await records.accounts.keys() == []
+            assert await records.accounts.api_keys.all() == []
             assert await records.accounts.signing_keys() == []
             for reaching in (
                 records.images.get(image.id),
@@ -345,9 +346,9 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
                 records.albums.insert(album.id, []),
                 records.albums.insert(foreign_album.id, [image.id]),
                 records.albums.drop(album.id, [image.id]),
-                records.accounts.revoke_key(key.id, NOON),
+                records.accounts.api_keys.save(replace(key, tenant=other.id)),
                 records.accounts.retire_signing_key(ring_key.kid, NOON),
-                records.accounts.add_key(replace(make_key(user), tenant=other.id)),
+                records.accounts.api_keys.add(replace(make_key(user), tenant=other.id)),
                 records.images.save(replace(image, tenant=other.id, revision=2)),
                 records.albums.save(replace(album, tenant=other.id, revision=2)),
                 records.accounts.save_user(replace(user, tenant=other.id)),
@@ -361,7 +362,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
                 records.albums.save(replace(album, revision=2)),
                 records.accounts.add_user(make_user(tenant.id)),
                 records.accounts.save_user(user),
-                records.accounts.add_key(make_key(user)),
+                records.accounts.api_keys.add(make_key(user)),
                 records.accounts.add_signing_key(make_signing_key(tenant.id)),
                 records.emit(ImageAccepted(tenant.id, image.id, 1, 1)),
             ):
@@ -875,27 +876,50 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
         )
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
-            await records.accounts.add_key(old)
-            await records.accounts.add_key(new)
+            await records.accounts.api_keys.add(old)
+            await records.accounts.api_keys.add(new)
 
-            assert await records.accounts.keys() == [new, old]
+            assert await records.accounts.api_keys.all() == [new, old]
             with pytest.raises(AlreadyExists):
-                await records.accounts.add_key(old)
+                await records.accounts.api_keys.add(old)
             with pytest.raises(Missing):
-                await records.accounts.add_key(make_key(make_user(tenant.id)))
+                await records.accounts.api_keys.add(make_key(make_user(tenant.id)))
 
-    async def test_a_key_is_revoked_at_the_first_time_said(self, catalog: Catalog, tenant: Tenant) -> None:
+    async def test_a_key_is_renamed_bound_to_networks_and_revoked_at_the_first_time_said(
+        self, catalog: Catalog, tenant: Tenant
+    ) -> None:
         user = make_user(tenant.id)
-        key = make_key(user)
+        key = make_key(user, networks=allow_list(["192.0.2.7", "2001:db8::/32"]))
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
-            await records.accounts.add_key(key)
-            await records.accounts.revoke_key(key.id, NOON)
-            await records.accounts.revoke_key(key.id, NOON + HOUR)
+            await records.accounts.api_keys.add(key)
+            assert await records.accounts.api_keys.all() == [key]
+        async with catalog.directory(writes=True) as directory:
+            await directory.touch_key(key.id, NOON + HOUR)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            changed = replace(key, name="desk", networks=allow_list(["198.51.100.0/24"]), revoked_at=NOON)
+            await records.accounts.api_keys.save(changed)
+            await records.accounts.api_keys.save(replace(changed, networks=(), revoked_at=NOON + HOUR, scopes=frozenset(Scope)))
 
-            assert await records.accounts.keys() == [replace(key, revoked_at=NOON)]
+            saved = replace(changed, networks=(), last_used_at=NOON + HOUR)
+            assert await records.accounts.api_keys.all() == [saved]
             with pytest.raises(Missing):
-                await records.accounts.revoke_key(KeyId(new_id()), NOON)
+                await records.accounts.api_keys.save(make_key(user))
+        async with catalog.directory() as directory:
+            assert await directory.key(key.id) == (saved, user)
+
+    async def test_a_users_keys_are_told_apart_from_others(self, catalog: Catalog, tenant: Tenant) -> None:
+        ada, zoe = make_user(tenant.id), make_user(tenant.id)
+        keys = [make_key(user, created_at=NOON + n * HOUR) for n, user in enumerate((ada, zoe, ada))]
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for user in (ada, zoe):
+                await records.accounts.add_user(user)
+            for key in keys:
+                await records.accounts.api_keys.add(key)
+
+        async with catalog.tenant(tenant.id) as records:
+            assert await records.accounts.api_keys.all(ada.id) == [keys[2], keys[0]]
+            assert await records.accounts.api_keys.all(make_user(tenant.id).id) == []
 
     async def test_the_ring_comes_back_with_its_secrets_newest_first(self, catalog: Catalog, tenant: Tenant) -> None:
         old, new = make_signing_key(tenant.id), make_signing_key(tenant.id, created_at=NOON + HOUR, secret=b"\x00\xff" * 16)
@@ -1032,7 +1056,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
         key = make_key(user, revoked_at=NOON)
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
-            await records.accounts.add_key(key)
+            await records.accounts.api_keys.add(key)
 
         async with catalog.directory() as directory:
             assert await directory.key(key.id) == (key, user)
@@ -1102,7 +1126,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract):
         key = make_key(user)
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(user)
-            await records.accounts.add_key(key)
+            await records.accounts.api_keys.add(key)
         async with catalog.directory(writes=True) as directory:
             await directory.touch_key(key.id, NOON + HOUR)
             await directory.touch_key(key.id, NOON)

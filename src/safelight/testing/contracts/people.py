@@ -189,17 +189,17 @@ class PeopleContract:
     async def test_the_ring_of_token_keys_comes_back_newest_first(self, catalog: Catalog) -> None:
         old, new = make_token_key(), make_token_key(created_at=NOON + HOUR, algorithm="RS256", private=b"\x00\xff" * 600)
         async with catalog.directory(writes=True) as directory:
-            await directory.people.add_token_key(old)
-            await directory.people.add_token_key(new)
-            await directory.people.retire_token_key(old.kid, NOON)
-            await directory.people.retire_token_key(old.kid, NOON + HOUR)
+            await directory.people.trust.add_token_key(old)
+            await directory.people.trust.add_token_key(new)
+            await directory.people.trust.retire_token_key(old.kid, NOON)
+            await directory.people.trust.retire_token_key(old.kid, NOON + HOUR)
 
-            ours = [key for key in await directory.people.token_keys() if key.kid in (old.kid, new.kid)]
+            ours = [key for key in await directory.people.trust.token_keys() if key.kid in (old.kid, new.kid)]
             assert ours == [new, replace(old, retired_at=NOON + HOUR)]
             with pytest.raises(AlreadyExists):
-                await directory.people.add_token_key(old)
+                await directory.people.trust.add_token_key(old)
             with pytest.raises(Missing):
-                await directory.people.retire_token_key("nobody", NOON)
+                await directory.people.trust.retire_token_key("nobody", NOON)
 
     async def test_what_has_expired_is_swept_and_nothing_else(self, catalog: Catalog, tenant: Tenant) -> None:
         user = await user_in(catalog, tenant)
@@ -239,8 +239,8 @@ class PeopleContract:
             for writing_here in (
                 directory.people.count_failure("x", NOON, since=NOON),
                 directory.people.forget_failures("x"),
-                directory.people.add_token_key(make_token_key()),
-                directory.people.retire_token_key("x", NOON),
+                directory.people.trust.add_token_key(make_token_key()),
+                directory.people.trust.retire_token_key("x", NOON),
                 directory.people.sweep(NOON),
             ):
                 with pytest.raises(WrongState):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
@@ -12,13 +12,17 @@ from safelight.adapters.catalog.dynamodb.items import Item, Key
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
-from safelight.domain.ids import KeyId, TenantId
+from safelight.domain.ids import TenantId, UserId
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Forbidden, Missing
+from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
+
+if TYPE_CHECKING:  # which itself reads users as they are read here
+    from safelight.adapters.catalog.dynamodb.issuers import DynamoIssuers
 
 _USER: Final = ("id", "tenant", "name", "role", "created_at", "disabled_at")
 _KEY: Final = (
     "id", "tenant", "user", "name", "secret_hash", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at",
+    "networks",
 )  # fmt: skip
 
 
@@ -33,12 +37,62 @@ def api_key_of(item: Item) -> ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class DynamoApiKeys:
+    """Keeps ApiKeyRecords."""
+
+    transaction: Transaction
+    tenant: TenantId
+
+    async def add(self, key: ApiKey) -> None:
+        """The key, and an item that tells whose it is. Raises Missing for a user whom this tenant does not have."""
+        self.transaction.require_writing()
+        self._own(key.tenant)
+        user = items.user_key(self.tenant, key.user)
+        if await self.transaction.item(user) is None:
+            raise Missing
+        holder = items.api_key_holder(key.id)
+        if await self.transaction.item(holder) is not None:
+            raise AlreadyExists
+        self.transaction.add(_at(items.api_key(self.tenant, key.id), rows.key_columns(key)), otherwise=AlreadyExists, unit=key.id)
+        self.transaction.add(_at(holder, {"tenant": self.tenant, "user": key.user}), otherwise=AlreadyExists, unit=key.id)
+        self.transaction.check(user, PRESENT, otherwise=Missing, unit=key.id)
+
+    async def all(self, user: UserId | None = None) -> list[ApiKey]:
+        """All of them, chosen and sorted here."""
+        found = [
+            item
+            for item in await self.transaction.collection(items.tenant_key(self.tenant)[0], "KEY#")
+            if user in (None, item["user"])
+        ]
+        return sorted(map(api_key_of, found), key=lambda key: (key.created_at, key.id), reverse=True)
+
+    async def save(self, key: ApiKey) -> None:
+        """Of two revocations the first stands."""
+        self.transaction.require_writing()
+        self._own(key.tenant)
+        before = await self.transaction.item(items.api_key(self.tenant, key.id))
+        if before is None:
+            raise Missing
+        columns = rows.key_columns(key)
+        after = {name: columns[name] for name in ("name", "networks", "revoked_at")}
+        if before.get("revoked_at") is not None:
+            after["revoked_at"] = before["revoked_at"]
+        self.transaction.change(before, after, expected={"revoked_at": before.get("revoked_at")}, otherwise=Busy, unit=key.id)
+
+    def _own(self, tenant: TenantId) -> None:
+        if tenant != self.tenant:
+            raise Forbidden("The record belongs to another tenant.")
+
+
+@dataclass(frozen=True, slots=True)
 class DynamoAccounts:
     """Keeps AccountRecords."""
 
     transaction: Transaction
     tenant: TenantId
     box: SecretBox
+    api_keys: DynamoApiKeys
+    issuers: DynamoIssuers
 
     async def add_user(self, user: User) -> None:
         """The user, and an item that holds the name."""
@@ -67,34 +121,6 @@ class DynamoAccounts:
             await self._claim(user)
             self.transaction.remove(items.user_name(self.tenant, before["name"]), unit=user.id)
         self.transaction.change(before, columns, expected={"name": before["name"]}, unit=user.id)
-
-    async def add_key(self, key: ApiKey) -> None:
-        """The key, and an item that tells whose it is. Raises Missing for a user whom this tenant does not have."""
-        self.transaction.require_writing()
-        self._own(key.tenant)
-        user = items.user_key(self.tenant, key.user)
-        if await self.transaction.item(user) is None:
-            raise Missing
-        holder = items.api_key_holder(key.id)
-        if await self.transaction.item(holder) is not None:
-            raise AlreadyExists
-        self.transaction.add(_at(items.api_key(self.tenant, key.id), rows.key_columns(key)), otherwise=AlreadyExists, unit=key.id)
-        self.transaction.add(_at(holder, {"tenant": self.tenant, "user": key.user}), otherwise=AlreadyExists, unit=key.id)
-        self.transaction.check(user, PRESENT, otherwise=Missing, unit=key.id)
-
-    async def keys(self) -> list[ApiKey]:
-        """All of them, sorted here."""
-        found = await self._all("KEY#")
-        return sorted(map(api_key_of, found), key=lambda key: (key.created_at, key.id), reverse=True)
-
-    async def revoke_key(self, key_id: KeyId, at: datetime) -> None:
-        """The first time stands."""
-        self.transaction.require_writing()
-        before = await self.transaction.item(items.api_key(self.tenant, key_id))
-        if before is None:
-            raise Missing
-        if before.get("revoked_at") is None:
-            self.transaction.change(before, {"revoked_at": micros(at)}, unit=key_id)
 
     async def add_signing_key(self, key: SigningKey) -> None:
         """A new item with a sealed secret."""

@@ -12,12 +12,13 @@ from typing import Final, TypeVar
 import structlog
 
 from safelight.adapters.catalog.dynamodb import faults, table, tags
-from safelight.adapters.catalog.dynamodb.accounts import DynamoAccounts
+from safelight.adapters.catalog.dynamodb.accounts import DynamoAccounts, DynamoApiKeys
 from safelight.adapters.catalog.dynamodb.albums import DynamoAlbums
 from safelight.adapters.catalog.dynamodb.connection import Connection
 from safelight.adapters.catalog.dynamodb.directory import DynamoDirectory, DynamoOutbox, read_tenant, write_event
 from safelight.adapters.catalog.dynamodb.factors import DynamoFactors
 from safelight.adapters.catalog.dynamodb.images import DynamoImages
+from safelight.adapters.catalog.dynamodb.issuers import DynamoIssuers, DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import encoded
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
@@ -119,7 +120,9 @@ class DynamoCatalog:
                 row,
                 images,
                 DynamoAlbums(transaction, row.id),
-                DynamoAccounts(transaction, row.id, self._box),
+                DynamoAccounts(
+                    transaction, row.id, self._box, DynamoApiKeys(transaction, row.id), DynamoIssuers(transaction, row.id)
+                ),
                 DynamoUploads(transaction, row.id),
                 DynamoPeople(transaction, row.id),
                 DynamoFactors(transaction, row.id, self._box),
@@ -133,7 +136,8 @@ class DynamoCatalog:
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:
         """One unit of work outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
-            yield DynamoDirectory(transaction, DynamoOutbox(transaction), DynamoPeopleDirectory(transaction, self._box))
+            people = DynamoPeopleDirectory(transaction, DynamoTrust(transaction, self._box))
+            yield DynamoDirectory(transaction, DynamoOutbox(transaction), people)
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:

@@ -409,6 +409,21 @@ def spent_key(mark: str) -> Key:
     return f"SPENT#{digest(mark)}", META
 
 
+def issuer_key(tenant: str, issuer_id: str) -> Key:
+    """An issuer that a tenant trusts."""
+    return f"TENANT#{tenant}", f"ISSUER#{issuer_id}"
+
+
+def issuer_entry(issuer: str, tenant: str) -> Key:
+    """The tenant in the list of those who trust this `iss`; each is in it once."""
+    return f"ISSUER#{digest(issuer)}", tenant
+
+
+def identity_key(tenant: str, issuer: str, subject: str) -> Key:
+    """Who an issuer's subject is. The length goes first, so that no two pairs are one text."""
+    return f"IDENTITY#{tenant}#{digest(f'{len(issuer)} {issuer}{subject}')}", META
+
+
 def failures_key(subject: str) -> Key:
     """Failed attempts."""
     return f"FAILURES#{digest(subject)}", META

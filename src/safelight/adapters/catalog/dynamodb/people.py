@@ -1,4 +1,4 @@
-"""How users sign in, in DynamoDB: credentials, codes and sessions of a tenant; failures and token keys of the installation.
+"""How users sign in, in DynamoDB: credentials, codes and sessions of a tenant; failures of the installation.
 
 Here writers of a tenant do not take turns as they do in SQL. Whatever counts or is used up once (a code's tries, a refresh token's
 turn) is therefore written only over what this transaction has read; who was second is told to try again, and then sees the first.
@@ -15,12 +15,12 @@ from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.accounts import user_of
 from safelight.adapters.catalog.dynamodb.faults import ConditionFailed
+from safelight.adapters.catalog.dynamodb.issuers import DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import Item, Key, decoded, encoded, key_of
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
-from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import User
 from safelight.domain.ids import SessionId, TenantId, UserId
-from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
+from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
 
@@ -128,10 +128,10 @@ class DynamoPeople:
 
 @dataclass(frozen=True, slots=True)
 class DynamoPeopleDirectory:
-    """Keeps PeopleDirectory. Private keys are sealed on the way."""
+    """Keeps PeopleDirectory."""
 
     transaction: Transaction
-    box: SecretBox
+    trust: DynamoTrust
 
     async def by_email(self, tenant: str, email: str) -> tuple[Credential, User]:
         """By the holders of the two names, then both at once."""
@@ -193,43 +193,6 @@ class DynamoPeopleDirectory:
         self.transaction.require_writing()
         self.transaction.remove(items.failures_key(subject), unit=subject)
 
-    async def token_keys(self) -> list[TokenKey]:
-        """The ring, unsealed."""
-        ring = [
-            TokenKey(
-                kid=item["kid"],
-                algorithm=item["algorithm"],
-                private=self.box.unseal(item["private"], context=self._context(item["kid"])),
-                created_at=rows.moment(item["created_at"]),
-                retired_at=rows.maybe_moment(item.get("retired_at")),
-            )
-            for item in await self.transaction.collection(items.token_key("")[0])
-        ]
-        return sorted(ring, key=lambda key: (key.created_at, key.kid), reverse=True)
-
-    async def add_token_key(self, key: TokenKey) -> None:
-        """A new item with a sealed key."""
-        self.transaction.require_writing()
-        columns = {
-            "kid": key.kid,
-            "algorithm": key.algorithm,
-            "private": self.box.seal(key.private, context=self._context(key.kid)),
-            "created_at": micros(key.created_at),
-            "retired_at": rows.maybe_micros(key.retired_at),
-        }
-        item = _at(items.token_key(key.kid), columns)
-        if await self.transaction.item(key_of(item)) is not None:
-            raise AlreadyExists
-        self.transaction.add(item, otherwise=AlreadyExists, unit=key.kid)
-
-    async def retire_token_key(self, kid: str, at: datetime) -> None:
-        """The last time stands: a retirement that lies ahead may be moved."""
-        self.transaction.require_writing()
-        before = await self.transaction.item(items.token_key(kid))
-        if before is None:
-            raise Missing
-        self.transaction.change(before, {"retired_at": micros(at)}, unit=kid)
-
     async def sweep(self, before: datetime) -> int:
         """Along the partitions of TenantIndex that hold what expires; what has been renewed meanwhile stays."""
         self.transaction.require_writing()
@@ -255,9 +218,6 @@ class DynamoPeopleDirectory:
             if item["PK"].startswith("SESSION#"):
                 self.transaction.remove(items.session_entry(item["tenant"], item["user"], item["id"]), unit=unit)
         return swept
-
-    def _context(self, kid: str) -> str:
-        return f"token/{kid}"
 
 
 def _session_item(session: Session) -> Item:

@@ -201,6 +201,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("revoked_at", sa.BigInteger(), nullable=True),
         sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("networks", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_api_keys_tenant")),
         sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_api_keys_user")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
@@ -320,6 +321,31 @@ def upgrade() -> None:
     )
     op.create_index("ix_failures_last_at", "failures", ["last_at"], unique=False)
     op.create_table(
+        "trusted_issuers",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("issuer", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("rules", JSON, nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_trusted_issuers_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_trusted_issuers")),
+        sa.UniqueConstraint("tenant", "issuer", name=op.f("uq_trusted_issuers_tenant_issuer")),
+    )
+    op.create_index("ix_trusted_issuers_issuer", "trusted_issuers", ["issuer", "created_at", "id"], unique=False)
+    op.create_table(
+        "identities",
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("issuer", WORD, nullable=False),
+        sa.Column("subject", WORD, nullable=False),
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("role_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_identities_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_identities_user")),
+        sa.PrimaryKeyConstraint("tenant", "issuer", "subject", name=op.f("pk_identities")),
+    )
+    op.create_index("ix_identities_user", "identities", ["user"], unique=False)
+    op.create_table(
         "token_keys",
         sa.Column("kid", WORD, nullable=False),
         sa.Column("algorithm", sa.Text(), nullable=False),
@@ -374,6 +400,8 @@ def downgrade() -> None:
     op.drop_table("webhook_deliveries")
     op.drop_table("webhooks")
     op.drop_table("token_keys")
+    op.drop_table("identities")
+    op.drop_table("trusted_issuers")
     op.drop_table("failures")
     op.drop_table("spent")
     op.drop_table("passkeys")

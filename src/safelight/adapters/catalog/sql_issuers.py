@@ -1,0 +1,170 @@
+"""Whose tokens are believed, in SQL: a tenant's issuers and identities; the installation's ring of keys, sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from safelight.adapters.catalog.rows import (
+    identity_columns,
+    identity_of,
+    issuer_columns,
+    issuer_of,
+    maybe_micros,
+    maybe_moment,
+    moment,
+    user_of,
+)
+from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.adapters.catalog.tables import identities, token_keys, trusted_issuers, users
+from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
+from safelight.domain.accounts import User
+from safelight.domain.ids import IssuerId, TenantId, UserId
+from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.people import TokenKey
+from safelight.domain.queries import micros
+from safelight.errors import Forbidden, Missing
+
+_user: Final = [column.label(f"user_{column.name}") for column in users.c]
+_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
+_ISSUERS: Final = (
+    select(trusted_issuers)
+    .where(trusted_issuers.c.tenant == bindparam("tenant"))
+    .order_by(trusted_issuers.c.created_at, trusted_issuers.c.id)
+)
+_NAMED: Final = (
+    select(trusted_issuers)
+    .where(trusted_issuers.c.issuer == bindparam("issuer"))
+    .order_by(trusted_issuers.c.created_at, trusted_issuers.c.id)
+)
+_REMOVE: Final = delete(trusted_issuers).where(
+    trusted_issuers.c.id == bindparam("old_id"), trusted_issuers.c.tenant == bindparam("old_tenant")
+)
+_IDENTITY: Final = (
+    select(*identities.c, *_user)
+    .join_from(identities, users, (users.c.id == identities.c.user) & (users.c.tenant == identities.c.tenant))
+    .where(
+        identities.c.tenant == bindparam("tenant"),
+        identities.c.issuer == bindparam("issuer"),
+        identities.c.subject == bindparam("subject"),
+    )
+)
+_SAVE_IDENTITY: Final = update(identities).where(
+    identities.c.tenant == bindparam("old_tenant"),
+    identities.c.issuer == bindparam("old_issuer"),
+    identities.c.subject == bindparam("old_subject"),
+)
+_RING: Final = select(token_keys).order_by(token_keys.c.created_at.desc(), token_keys.c.kid.desc())
+_RETIRE: Final = update(token_keys).where(token_keys.c.kid == bindparam("old_kid")).values(retired_at=bindparam("at"))
+
+
+@dataclass(frozen=True, slots=True)
+class SqlIssuers:
+    """Keeps IssuerRecords."""
+
+    transaction: Transaction
+    tenant: TenantId
+
+    @claiming
+    def add(self, issuer: TrustedIssuer) -> None:
+        """A new row."""
+        self._own(issuer.tenant)
+        self.transaction.connection.execute(insert(trusted_issuers), issuer_columns(issuer))
+
+    @reading
+    def all(self) -> list[TrustedIssuer]:
+        """Along the unique index on tenant and issuer."""
+        rows: Any = self.transaction.connection.execute(_ISSUERS, {"tenant": self.tenant}).mappings()
+        return [issuer_of(row) for row in rows]
+
+    @writing
+    def remove(self, issuer_id: IssuerId) -> None:
+        """By its id."""
+        if self.transaction.connection.execute(_REMOVE, {"old_id": issuer_id, "old_tenant": self.tenant}).rowcount != 1:
+            raise Missing
+
+    @reading
+    def identity(self, issuer: str, subject: str) -> tuple[Identity, User]:
+        """Identity and user in one look-up."""
+        values = {"tenant": self.tenant, "issuer": issuer, "subject": subject}
+        row = self.transaction.connection.execute(_IDENTITY, values).first()
+        if row is None:
+            raise Missing
+        names, found, count = row._fields, tuple(row), len(identities.c)
+        user = {name.removeprefix("user_"): value for name, value in zip(names[count:], found[count:], strict=True)}
+        return identity_of(dict(zip(names[:count], found[:count], strict=True))), user_of(user)
+
+    @claiming
+    def add_identity(self, identity: Identity) -> None:
+        """A new row."""
+        self._own(identity.tenant)
+        self._has(identity.user)
+        self.transaction.connection.execute(insert(identities), identity_columns(identity))
+
+    @claiming
+    def save_identity(self, identity: Identity) -> None:
+        """Replace the row."""
+        self._own(identity.tenant)
+        old = {"old_tenant": self.tenant, "old_issuer": identity.issuer, "old_subject": identity.subject}
+        if self.transaction.connection.execute(_SAVE_IDENTITY, identity_columns(identity) | old).rowcount != 1:
+            raise Missing
+
+    def _own(self, tenant: TenantId | None) -> None:
+        if tenant != self.tenant:
+            raise Forbidden("The record belongs to another tenant.")
+
+    def _has(self, user: UserId) -> None:
+        if self.transaction.connection.execute(_USER, {"id": user, "tenant": self.tenant}).first() is None:
+            raise Missing
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTrust:
+    """Keeps TrustDirectory. Private keys are sealed before they reach a statement."""
+
+    transaction: Transaction
+    box: SecretBox
+
+    @reading
+    def token_keys(self) -> list[TokenKey]:
+        """The ring, unsealed."""
+        return [
+            TokenKey(
+                kid=row["kid"],
+                algorithm=row["algorithm"],
+                private=self.box.unseal(row["private"], context=self._context(row["kid"])),
+                created_at=moment(row["created_at"]),
+                retired_at=maybe_moment(row["retired_at"]),
+            )
+            for row in self.transaction.connection.execute(_RING).mappings()
+        ]
+
+    @claiming
+    def add_token_key(self, key: TokenKey) -> None:
+        """A new row with a sealed key."""
+        values = {
+            "kid": key.kid,
+            "algorithm": key.algorithm,
+            "private": self.box.seal(key.private, context=self._context(key.kid)),
+            "created_at": micros(key.created_at),
+            "retired_at": maybe_micros(key.retired_at),
+        }
+        self.transaction.connection.execute(insert(token_keys), values)
+
+    @writing
+    def retire_token_key(self, kid: str, at: datetime) -> None:
+        """The last time stands: a retirement that lies ahead may be moved."""
+        if self.transaction.connection.execute(_RETIRE, {"old_kid": kid, "at": micros(at)}).rowcount != 1:
+            raise Missing
+
+    @reading
+    def issuers(self, issuer: str) -> list[TrustedIssuer]:
+        """Along ix_trusted_issuers_issuer."""
+        rows: Any = self.transaction.connection.execute(_NAMED, {"issuer": issuer}).mappings()
+        return [issuer_of(row) for row in rows]
+
+    def _context(self, kid: str) -> str:
+        return f"token/{kid}"
