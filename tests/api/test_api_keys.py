@@ -153,6 +153,17 @@ class TestNetworks:
             assert await asked(app, key["token"], "10.1.1.1", **{"x-forwarded-for": "192.0.2.7, 203.0.113.1"}) == 401
             assert await asked(app, key["token"], "10.1.1.1") == 401
 
+    async def test_they_hold_at_the_delivery_door_as_well(self, start):
+        async with start({**open_house(), "iiif": {"enabled": True}}) as app:
+            user = (await app.client.get("/admin/users")).json()[0]["id"]
+            key = (await app.client.post("/admin/api-keys", json={"user": user, "networks": ["192.0.2.0/24"]})).json()
+            for address, status in (("192.0.2.7", 404), ("203.0.113.1", 401)):
+                transport = httpx.ASGITransport(app.client._transport.app, client=(address, 4711))
+                async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                    headers = {"authorization": f"Bearer {key['token']}"}
+                    answer = await client.get(f"/iiif/3/{new_id()}/info.json", headers=headers)
+                assert answer.status_code == status, answer.text
+
     async def test_other_networks_hold_at_once(self, house):
         key = await made(house)
         assert await asked(house, key["token"]) == 200

@@ -73,10 +73,10 @@ class DeliveryDoor:
 
     def __init__(self, safelight: Safelight) -> None:
         self._delivery = safelight.delivery
-        self._iiif = Iiif(safelight)
         self._limiter = safelight.limiter
         self._rate = delivery_policy(safelight.settings.rate)
         self._address = client_address(safelight.settings.server)
+        self._iiif = Iiif(safelight, self._address)
         self._guards = [*_GUARDS, *transport_security(safelight.settings.server.public_url)]
         instruments = safelight.instruments
         self._refused = instruments.refused

@@ -18,6 +18,7 @@ import orjson
 
 from safelight.api import iiif_documents as documents
 from safelight.api.auth import token_of
+from safelight.api.client_address import ClientAddress
 from safelight.api.conditions import base_of
 from safelight.domain.accounts import Actor
 from safelight.domain.images import Visibility
@@ -55,6 +56,7 @@ class Iiif:
     """One per delivery door."""
 
     safelight: Safelight
+    address: ClientAddress
 
     async def answer(self, scope: MutableMapping[str, Any]) -> Answer:
         """To GET and HEAD. Raises Missing, BadOption with the name of the part, what delivery raises, Unauthenticated, TooMany."""
@@ -78,7 +80,7 @@ class Iiif:
         self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str, parts: list[str]
     ) -> Answer:
         wish = iiif.parse(api, parts, self._most)
-        seen = await self.safelight.delivery.seen(name, await self._actor(headers))
+        seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers))
         size = Size(seen.original.width, seen.original.height)
         canonical = f"{self._service(scope, headers, api, name)}/{wish.canonical(size)}"
         link = f'<{canonical}>;rel="canonical", <{documents.PROFILE[api]}>;rel="profile"'
@@ -87,7 +89,7 @@ class Iiif:
         return Answer(delivered, [(b"link", link.encode())])
 
     async def _info(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str) -> Answer:
-        seen = await self.safelight.delivery.seen(name, await self._actor(headers))
+        seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers))
         image, size = seen.image, Size(seen.original.width, seen.original.height)
         document = documents.info(api, image, size, id=self._service(scope, headers, api, name), most=self._most)
         is_public = image.visibility is Visibility.PUBLIC
@@ -98,12 +100,12 @@ class Iiif:
     def _most(self) -> Most:
         return Most(self.safelight.settings.iiif.max_side)
 
-    async def _actor(self, headers: Iterable[tuple[str, str]]) -> Actor | None:
+    async def _actor(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]]) -> Actor | None:
         """Who asks, where somebody says so; a wrong token is refused rather than passed over."""
         given = dict(headers)
         if "authorization" not in given and "x-api-key" not in given:
             return None
-        return await self.safelight.accounts.authenticate(token_of(given))
+        return await self.safelight.accounts.authenticate(token_of(given), self.address.of(scope))
 
     def _service(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str) -> str:
         """The base URI of an image, as `info.json` has it whatever escapes the request was written with."""
