@@ -3,7 +3,7 @@
 SafelightError
 ├── BadRequest          400  BadOption BadCursor BadField BadCode BadPasskey
 ├── Unauthenticated     401  MfaRequired StepUpRequired
-├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed
+├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed TenantSuspended QuotaExceeded
 ├── Missing             404  Gone (410)
 ├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse WrongOffset TakenOver (423)
 ├── PreconditionFailed  412  Stale OtherProtocol
@@ -136,6 +136,18 @@ class Forbidden(SafelightError):
 
     code = "forbidden"
     kind = Kind.FORBIDDEN
+
+
+class TenantSuspended(Forbidden):
+    """The tenant is suspended: nothing is lost, and nothing goes until the operator resumes it."""
+
+    code = "tenant_suspended"
+
+
+class QuotaExceeded(Forbidden):
+    """The tenant has used up a quota; `which` says what of, `limit` and `used` how much."""
+
+    code = "quota_exceeded"
 
 
 class BadSignature(Forbidden):

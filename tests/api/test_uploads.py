@@ -294,7 +294,7 @@ async def test_the_same_bytes_again_are_as_the_tenant_wants_them(run, policy):
     async with run() as app:
         async with app.safelight.catalog.directory(writes=True) as directory:
             tenant = (await directory.tenants())[0]
-            await directory.save_tenant(replace(tenant, duplicates=DuplicatePolicy(policy)))
+            await directory.save_tenant(replace(tenant, duplicates=DuplicatePolicy(policy), revision=tenant.revision + 1))
         offers = [await announce(app) for _ in range(2)]
         answers = []
         for offer in offers:

@@ -17,6 +17,7 @@ from safelight.domain.events import ImageAccepted, ImagePurged
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId, new_id
 from safelight.domain.images import Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Sort
+from safelight.domain.tenants import NOTHING
 from safelight.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -214,7 +215,7 @@ class TestUnitsOfWork:
 
         ((actions),) = transactions(sent)[:1]
         kinds = Counter(pk.split("#")[0] for pk, _ in keys_of(actions))
-        assert kinds == {"IMAGE": 2, "SHA256": 1, "TAGS": 1, "OUTBOX": 1}
+        assert kinds == {"IMAGE": 2, "SHA256": 1, "TAGS": 1, "OUTBOX": 1, "TENANT": 1}
 
     async def test_more_than_a_hundred_actions_go_out_in_parts_that_keep_an_image_and_its_event_together(
         self, catalog, tenant, sent
@@ -233,6 +234,9 @@ class TestUnitsOfWork:
         for part in parts:
             kinds = Counter(pk.split("#")[0] for pk, _ in keys_of(part))
             assert kinds["IMAGE"] == kinds["TRASH"] == kinds["OUTBOX"]
+            assert kinds["TENANT"] == 1  # what these images took is counted with them, and with no others
+        async with catalog.tenant(tenant.id) as records:
+            assert records.tenant.stored == NOTHING
 
     async def test_an_image_with_the_most_tags_and_in_many_albums_is_whole(self, catalog, tenant, sent):
         image = make_image(tenant.id, tags=tuple(f"tag {n}" for n in range(100)))

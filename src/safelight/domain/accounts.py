@@ -11,7 +11,8 @@ from typing import Final
 
 from safelight.domain.addresses import Network
 from safelight.domain.ids import KeyId, SessionId, TenantId, UserId
-from safelight.errors import BadField
+from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Stored
+from safelight.errors import BadField, TenantSuspended
 
 MAX_NETWORKS: Final = 50
 """Entries of one key's allow-list."""
@@ -51,13 +52,23 @@ class DuplicatePolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """An isolated customer of the installation."""
+    """An isolated customer of the installation. `revision` counts every change of the record, which what is stored is no part of."""
 
     id: TenantId
     name: str
     created_at: datetime
     trash_days: int = 30
     duplicates: DuplicatePolicy = DuplicatePolicy.TELL
+    revision: int = 1
+    suspended_at: datetime | None = None
+    quotas: Quotas = UNLIMITED
+    stored: Stored = NOTHING
+    """Counted by the catalog with every image that comes, changes or goes."""
+
+    def require_active(self) -> None:
+        """Raises TenantSuspended."""
+        if self.suspended_at is not None:
+            raise TenantSuspended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,6 +169,11 @@ class Image:
         """All that there are, newest first."""
         return (self.present, *reversed(self.earlier))
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the originals of all versions take."""
+        return self.size_bytes + sum(version.size_bytes for version in self.earlier)
+
     def address(self, *, by_focal_point: bool = False) -> str:
         """The `v` of a delivery URL: another one whenever the same URL would mean other pixels, so that no cache needs a purge."""
         point = self.focal_point if by_focal_point else None

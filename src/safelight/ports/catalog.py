@@ -37,6 +37,7 @@ from safelight.domain.images import Image
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import ImageQuery, Page
+from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 
@@ -44,8 +45,11 @@ from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 class ImageRecords(Protocol):
     """The images of one tenant, tags and renditions with them."""
 
-    async def add(self, image: Image) -> None:
-        """A new row. Raises AlreadyExists for its id."""
+    async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
+        """A new row, counted in what the tenant stores. Raises AlreadyExists for its id, QuotaExceeded.
+
+        However many add at once, no more of them are kept than fit. So it is with `save`, for bytes that are added.
+        """
         ...
 
     async def get(self, image_id: ImageId) -> Image:
@@ -56,8 +60,8 @@ class ImageRecords(Protocol):
         """Those that exist, in the order asked."""
         ...
 
-    async def save(self, image: Image) -> None:
-        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+    async def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row, QuotaExceeded."""
         ...
 
     async def remove(self, image_id: ImageId) -> None:
@@ -512,7 +516,7 @@ class Directory(Protocol):
         ...
 
     async def save_tenant(self, tenant: Tenant) -> None:
-        """Replace the row. Raises Missing."""
+        """Replace the row whose revision is one below, all but what is stored. Raises Stale, Missing, AlreadyExists for its name."""
         ...
 
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:

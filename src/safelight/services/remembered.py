@@ -19,6 +19,7 @@ from safelight.domain.events import Event, ImageEvent
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status
 from safelight.domain.queries import ImageQuery, Page
+from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.errors import Missing
 from safelight.observability import Instruments
 from safelight.ports.cache import Cache
@@ -245,13 +246,13 @@ class _NotedImages:
     tenant: TenantId
     written: set[str]
 
-    async def add(self, image: Image) -> None:
+    async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         self._note(image.id)
-        await self.inner.add(image)
+        await self.inner.add(image, within=within)
 
-    async def save(self, image: Image) -> None:
+    async def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         self._note(image.id)
-        await self.inner.save(image)
+        await self.inner.save(image, within=within)
 
     async def remove(self, image_id: ImageId) -> None:
         self._note(image_id)

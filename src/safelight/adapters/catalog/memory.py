@@ -48,6 +48,7 @@ from safelight.domain.images import Image, Status
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
+from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
@@ -115,12 +116,14 @@ class _Images:
     def _mine(self) -> list[Image]:
         return [image for image in self.transaction.read().images.values() if image.tenant == self.tenant]
 
-    async def add(self, image: Image) -> None:
+    async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         state = self.transaction.write()
         _own(image.tenant, self.tenant)
         if image.id in state.images:
             raise AlreadyExists
-        state.images[image.id] = kept(image)
+        fresh = kept(image)
+        self._count(image.stored_bytes, images=1, within=within)
+        state.images[image.id] = fresh
 
     async def get(self, image_id: ImageId) -> Image:
         return handed_out(self._found(image_id))
@@ -129,16 +132,19 @@ class _Images:
         mine = {image.id: image for image in self._mine()}
         return [handed_out(mine[image_id]) for image_id in image_ids if image_id in mine]
 
-    async def save(self, image: Image) -> None:
+    async def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         state = self.transaction.write()
         _own(image.tenant, self.tenant)
-        if self._found(image.id).revision != image.revision - 1:
+        before = self._found(image.id)
+        if before.revision != image.revision - 1:
             raise Stale
-        state.images[image.id] = kept(image)
+        fresh = kept(image)
+        self._count(image.stored_bytes - before.stored_bytes, images=0, within=within)
+        state.images[image.id] = fresh
 
     async def remove(self, image_id: ImageId) -> None:
         state = self.transaction.write()
-        self._found(image_id)
+        self._count(-self._found(image_id).stored_bytes, images=-1, within=UNLIMITED)
         del state.images[image_id]
         state.places = {place: position for place, position in state.places.items() if place[1] != image_id}
         for album in [album for album in state.albums.values() if album.cover == image_id]:
@@ -177,6 +183,13 @@ class _Images:
         used = Counter(tag for image in self._mine() if not image.is_trashed for tag in set(image.tags))
         found = [(tag, count) for tag, count in used.items() if tag.startswith(prefix.casefold())]
         return sorted(found, key=lambda one: (-one[1], one[0]))[:limit]
+
+    def _count(self, more: int, *, images: int, within: Quotas) -> None:
+        state = self.transaction.write()
+        tenant = state.tenants[self.tenant]
+        stored = tenant.stored
+        Room(within, stored).require(more, images=images)
+        state.tenants[self.tenant] = replace(tenant, stored=Stored(stored.bytes + more, stored.images + images))
 
     def _found(self, image_id: ImageId) -> Image:
         image = self.transaction.read().images.get(image_id)
@@ -822,8 +835,11 @@ class _Directory:
         state = self.transaction.write()
         if tenant.id not in state.tenants:
             raise Missing
+        before = state.tenants[tenant.id]
+        if before.revision != tenant.revision - 1:
+            raise Stale
         self._name(tenant)
-        state.tenants[tenant.id] = tenant
+        state.tenants[tenant.id] = replace(tenant, stored=before.stored)
 
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:
         state = self.transaction.write()

@@ -22,6 +22,7 @@ from safelight.domain.images import Image, Problem, Rendition, Status, Version, 
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import ImageQuery, Sort, micros
+from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, DisabledFor, Endpoint
 from safelight.errors import BadField
@@ -193,6 +194,7 @@ def image_columns(image: Image) -> Columns:
         "is_trashed": image.is_trashed,
         "dated_at": created_at if taken_at is None else taken_at,
         "title_key": title_key(image.title),
+        "stored_bytes": image.stored_bytes,
     }
 
 
@@ -280,7 +282,7 @@ def album_of(row: Mapping[str, Any]) -> Album:
 
 
 def tenant_columns(tenant: Tenant) -> Columns:
-    """The row of `tenants`."""
+    """The row of `tenants`, without what is stored."""
     checked_text(tenant.name)
     return {
         "id": tenant.id,
@@ -288,12 +290,30 @@ def tenant_columns(tenant: Tenant) -> Columns:
         "created_at": micros(tenant.created_at),
         "trash_days": tenant.trash_days,
         "duplicates": tenant.duplicates.value,
+        "revision": tenant.revision,
+        "suspended_at": maybe_micros(tenant.suspended_at),
+        **{f"quota_{name}": value for name, value in asdict(tenant.quotas).items()},
     }
+
+
+def stored_columns(stored: Stored) -> Columns:
+    """The rest of it, which changes with every image."""
+    return {"stored_bytes": stored.bytes, "stored_images": stored.images}
 
 
 def tenant_of(row: Mapping[str, Any]) -> Tenant:
     """The tenant from its columns."""
-    return Tenant(**{**row, "created_at": moment(row["created_at"]), "duplicates": DuplicatePolicy(row["duplicates"])})
+    return Tenant(
+        id=row["id"],
+        name=row["name"],
+        created_at=moment(row["created_at"]),
+        trash_days=row["trash_days"],
+        duplicates=DuplicatePolicy(row["duplicates"]),
+        revision=row["revision"],
+        suspended_at=maybe_moment(row["suspended_at"]),
+        quotas=Quotas(**{each.name: row[f"quota_{each.name}"] for each in fields(Quotas)}),
+        stored=Stored(row["stored_bytes"], row["stored_images"]),
+    )
 
 
 def user_columns(user: User) -> Columns:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
 
-from safelight.adapters.catalog.rows import key_of, moment, tenant_columns, tenant_of, user_of
+from safelight.adapters.catalog.rows import key_of, moment, stored_columns, tenant_columns, tenant_of, user_of
 from safelight.adapters.catalog.sql_images import chunks
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
 from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users, webhook_deliveries, webhooks
@@ -18,7 +18,7 @@ from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import Event, from_json
 from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
 from safelight.domain.queries import micros
-from safelight.errors import Missing
+from safelight.errors import Missing, Stale
 from safelight.ports.catalog import Told
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
@@ -32,7 +32,7 @@ _TENANTS: Final = select(tenants).order_by(tenants.c.created_at, tenants.c.id)
 _TENANT: Final = select(tenants).where(tenants.c.id == bindparam("id"))
 # Not FOR UPDATE: rows that refer to the tenant could not be added meanwhile. SQLite has no row locks and needs none.
 _LOCK_TENANT: Final = _TENANT.with_for_update(key_share=True)
-_SAVE_TENANT: Final = update(tenants).where(tenants.c.id == bindparam("old_id"))
+_SAVE_TENANT: Final = update(tenants).where(tenants.c.id == bindparam("old_id"), tenants.c.revision == bindparam("old_revision"))
 _EMIT: Final = insert(events)
 _UNTOLD: Final = select(events).order_by(events.c.number).limit(bindparam("limit"))
 _FORGET: Final = delete(events).where(events.c.number.in_(bindparam("numbers", expanding=True)))
@@ -125,13 +125,15 @@ class SqlDirectory:
     @claiming
     def add_tenant(self, tenant: Tenant) -> None:
         """A new row."""
-        self.transaction.connection.execute(insert(tenants), tenant_columns(tenant))
+        self.transaction.connection.execute(insert(tenants), tenant_columns(tenant) | stored_columns(tenant.stored))
 
     @claiming
     def save_tenant(self, tenant: Tenant) -> None:
-        """Replace the row."""
-        if self.transaction.connection.execute(_SAVE_TENANT, tenant_columns(tenant) | {"old_id": tenant.id}).rowcount != 1:
-            raise Missing
+        """Replace the row; what is stored is not among its columns."""
+        old = {"old_id": tenant.id, "old_revision": tenant.revision - 1}
+        if self.transaction.connection.execute(_SAVE_TENANT, tenant_columns(tenant) | old).rowcount != 1:
+            is_there = self.transaction.connection.execute(_TENANT, {"id": tenant.id}).first() is not None
+            raise Stale if is_there else Missing
 
     @writing
     def touch_key(self, key_id: KeyId, at: datetime) -> None:

@@ -12,11 +12,12 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Boolean, ColumnElement, Select, and_, bindparam, delete, exists, func, insert, not_, select, tuple_, update
 
 from safelight.adapters.catalog.rows import IMAGE_COLUMNS, image_columns, image_of
-from safelight.adapters.catalog.tables import album_images, albums, image_tags, images
+from safelight.adapters.catalog.tables import album_images, albums, image_tags, images, tenants
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
+from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.errors import BackendUnavailable, BadCursor, Forbidden, Missing, Stale
 
 T = TypeVar("T")
@@ -32,7 +33,9 @@ _GET: Final = select(*_image).where(_this)
 _GET_MANY: Final = select(*_image).where(images.c.id.in_(bindparam("ids", expanding=True)), _here)
 _ADD: Final = insert(images)
 _ADD_TAG: Final = insert(image_tags)
-_BEFORE: Final = select(images.c.revision, images.c.tags, images.c.is_trashed, images.c.created_at).where(_this)
+_BEFORE: Final = select(images.c.revision, images.c.tags, images.c.is_trashed, images.c.created_at, images.c.stored_bytes).where(
+    _this
+)
 _SAVE: Final = (
     update(images)
     .where(images.c.id == bindparam("old_id"), images.c.tenant == bindparam("old_tenant"))
@@ -41,6 +44,12 @@ _SAVE: Final = (
 _MOVE_PLACES: Final = update(album_images).where(album_images.c.image == bindparam("old_id"))
 _DROP_TAGS: Final = delete(image_tags).where(image_tags.c.image == bindparam("id"))
 _REMOVE: Final = delete(images).where(_this)
+_STORED: Final = select(tenants.c.stored_bytes, tenants.c.stored_images).where(tenants.c.id == bindparam("tenant"))
+_COUNT: Final = (
+    update(tenants)
+    .where(tenants.c.id == bindparam("tenant"))
+    .values(stored_bytes=tenants.c.stored_bytes + bindparam("more"), stored_images=tenants.c.stored_images + bindparam("images"))
+)
 _UNSET_COVER: Final = (
     update(albums).where(albums.c.cover == bindparam("old_id"), albums.c.tenant == bindparam("old_tenant")).values(cover=None)
 )
@@ -103,9 +112,10 @@ class SqlImages:
     tenant: TenantId
 
     @claiming
-    def add(self, image: Image) -> None:
+    def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """A new row, and one per tag."""
         self._own(image)
+        self._count(image.stored_bytes, images=1, within=within)
         self.transaction.connection.execute(_ADD, image_columns(image))
         self._add_tags(image)
 
@@ -127,7 +137,7 @@ class SqlImages:
         return [found[image_id] for image_id in image_ids if image_id in found]
 
     @writing
-    def save(self, image: Image) -> None:
+    def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """Replace the row; tags and album places follow where what they carry has changed."""
         self._own(image)
         connection, this = self.transaction.connection, {"id": image.id, "tenant": self.tenant}
@@ -136,8 +146,10 @@ class SqlImages:
             raise Missing
         columns = image_columns(image)
         old = {"old_id": columns.pop("id"), "old_tenant": columns.pop("tenant"), "old_revision": image.revision - 1}
-        saved = connection.execute(_SAVE, columns | old)
-        if saved.rowcount != 1:
+        if before.revision != image.revision - 1:
+            raise Stale
+        self._count(image.stored_bytes - before.stored_bytes, images=0, within=within)
+        if connection.execute(_SAVE, columns | old).rowcount != 1:
             raise Stale
         has_moved = (before.is_trashed, before.created_at) != (columns["is_trashed"], columns["created_at"])
         if has_moved:
@@ -152,8 +164,10 @@ class SqlImages:
     def remove(self, image_id: ImageId) -> None:
         """The row; tags and places go with it by foreign key."""
         this = {"id": image_id, "tenant": self.tenant}
-        if self.transaction.connection.execute(_REMOVE, this).rowcount != 1:
+        before = self.transaction.connection.execute(_BEFORE, this).first()
+        if before is None or self.transaction.connection.execute(_REMOVE, this).rowcount != 1:
             raise Missing
+        self._count(-before.stored_bytes, images=-1, within=UNLIMITED)
         self.transaction.connection.execute(_UNSET_COVER, {"old_id": image_id, "old_tenant": self.tenant})
 
     @reading
@@ -193,6 +207,15 @@ class SqlImages:
             values |= {"low": low, "high": low + "\U0010ffff"}
         rows = self.transaction.connection.execute(_TAGS_FROM if prefix else _TAGS, values)
         return [(tag, used) for tag, used in rows]
+
+    def _count(self, more: int, *, images: int, within: Quotas) -> None:
+        """A transaction that writes holds its tenant's row, so what is read here is still so when it is changed."""
+        if not (more or images):
+            return
+        if within.limits_storage:
+            row = self.transaction.connection.execute(_STORED, {"tenant": self.tenant}).one()
+            Room(within, Stored(*row)).require(more, images=images)
+        self.transaction.connection.execute(_COUNT, {"tenant": self.tenant, "more": more, "images": images})
 
     def _add_tags(self, image: Image) -> None:
         if image.tags:

@@ -55,6 +55,13 @@ tenants: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("trash_days", Integer, nullable=False),
     Column("duplicates", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("suspended_at", BigInteger),
+    Column("quota_bytes", BigInteger),
+    Column("quota_images", BigInteger),
+    Column("quota_requests_per_s", BigInteger),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("stored_images", BigInteger, nullable=False),
     UniqueConstraint("name"),
 )
 
@@ -273,6 +280,7 @@ images: Final = Table(
     Column("is_trashed", Boolean, nullable=False),
     Column("dated_at", BigInteger, nullable=False),
     Column("title_key", Word, nullable=False),
+    Column("stored_bytes", BigInteger, nullable=False),
     Index("ix_images_created_at", "tenant", "is_trashed", "created_at", "id"),
     Index("ix_images_dated_at", "tenant", "is_trashed", "dated_at", "id"),
     Index("ix_images_title_key", "tenant", "is_trashed", "title_key", "id"),

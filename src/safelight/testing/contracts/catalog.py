@@ -20,8 +20,19 @@ from safelight.domain.events import ImageAccepted, ImageTrashed
 from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Sort
+from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, UploadState
-from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, BadField, Forbidden, Missing, Stale, WrongState
+from safelight.errors import (
+    AlreadyExists,
+    BackendUnavailable,
+    BadCursor,
+    BadField,
+    Forbidden,
+    Missing,
+    QuotaExceeded,
+    Stale,
+    WrongState,
+)
 from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
 from safelight.testing.contracts.factors import FactorContract
@@ -62,6 +73,11 @@ async def images_in(catalog: Catalog, *images: Image) -> None:
     async with catalog.tenant(images[0].tenant, writes=True) as records:
         for image in images:
             await records.images.add(image)
+
+
+async def stored_by(catalog: Catalog, tenant: Tenant) -> Stored:
+    async with catalog.tenant(tenant.id) as records:
+        return records.tenant.stored
 
 
 async def album_in(catalog: Catalog, album: Album, *images: Image) -> None:
@@ -1076,11 +1092,143 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
         late = await tenant_in(catalog, created_at=NOON + 2 * HOUR)
         early = await tenant_in(catalog, created_at=NOON + HOUR)
         async with catalog.directory(writes=True) as directory:
-            await directory.save_tenant(early := replace(early, name=f"renamed-{early.id}", trash_days=1))
+            early = replace(
+                early,
+                name=f"renamed-{early.id}",
+                trash_days=1,
+                duplicates=DuplicatePolicy.REUSE,
+                revision=2,
+                suspended_at=NOON,
+                quotas=Quotas(bytes=2**40, images=0, requests_per_s=7),
+            )
+            await directory.save_tenant(early)
 
             assert [one for one in await directory.tenants() if one.id in (early.id, late.id)] == [early, late]
             with pytest.raises(Missing):
-                await directory.save_tenant(make_tenant())
+                await directory.save_tenant(make_tenant(revision=2))
+
+    async def test_of_those_who_change_a_tenant_the_first_has_decided(self, catalog: Catalog, tenant: Tenant) -> None:
+        async def change(days: int) -> bool:
+            try:
+                async with catalog.directory(writes=True) as directory:
+                    await directory.save_tenant(replace(tenant, revision=2, trash_days=days))
+            except Stale:
+                return False
+            return True
+
+        changed = await asyncio.gather(*map(change, range(1, 5)))
+
+        assert changed.count(True) == 1
+        async with catalog.tenant(tenant.id) as records:
+            assert (records.tenant.revision, records.tenant.trash_days) == (2, changed.index(True) + 1)
+
+    # What is stored
+
+    async def test_what_is_stored_is_counted_as_images_come_change_and_go(self, catalog: Catalog, tenant: Tenant) -> None:
+        first, second = make_image(tenant.id, size_bytes=100), make_image(tenant.id, size_bytes=30)
+        await images_in(catalog, first, second)
+        assert await stored_by(catalog, tenant) == Stored(130, 2)
+
+        version = replace(first.present, number=2, size_bytes=50, created_at=NOON)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.images.save(
+                replaced := replace(
+                    first, status=Status.READY, developed_version=1, renditions=(make_rendition(first),), revision=2
+                )
+            )
+            await records.images.save(replaced := replaced.replaced(version, at=NOON))
+        assert await stored_by(catalog, tenant) == Stored(180, 2)
+
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.images.save(replaced.trashed(at=NOON))
+        assert await stored_by(catalog, tenant) == Stored(180, 2)  # what is in the trash is still kept
+
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.images.remove(first.id)
+        assert await stored_by(catalog, tenant) == Stored(30, 1)
+
+    async def test_what_is_undone_is_not_counted(self, catalog: Catalog, tenant: Tenant) -> None:
+        image = make_image(tenant.id, size_bytes=100)
+        with pytest.raises(RuntimeError):
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.images.add(image)
+                raise RuntimeError
+        await images_in(catalog, image)
+        with pytest.raises(Missing):
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.images.remove(ImageId(new_id()))
+
+        assert await stored_by(catalog, tenant) == Stored(100, 1)
+
+    async def test_saving_a_tenant_leaves_what_is_stored_alone(self, catalog: Catalog, tenant: Tenant) -> None:
+        await images_in(catalog, make_image(tenant.id, size_bytes=100))
+        async with catalog.directory(writes=True) as directory:
+            await directory.save_tenant(replace(tenant, revision=2, trash_days=1))
+
+        assert await stored_by(catalog, tenant) == Stored(100, 1)
+
+    @pytest.mark.parametrize(
+        ("quotas", "which", "limit", "used"),
+        [
+            (Quotas(bytes=299), "bytes", 299, 200),
+            (Quotas(images=2), "images", 2, 2),
+            (Quotas(bytes=10**6, images=1), "images", 1, 2),
+        ],
+        ids=["bytes", "images", "lowered"],
+    )
+    async def test_what_does_not_fit_is_refused_and_told(
+        self, catalog: Catalog, tenant: Tenant, quotas: Quotas, which: str, limit: int, used: int
+    ) -> None:
+        await images_in(catalog, *(make_image(tenant.id, size_bytes=100) for _ in range(2)))
+        late = make_image(tenant.id, size_bytes=100)
+        with pytest.raises(QuotaExceeded) as refused:
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.images.add(late, within=quotas)
+
+        assert refused.value.extra == {"which": which, "limit": limit, "used": used}
+        assert await stored_by(catalog, tenant) == Stored(200, 2)
+        async with catalog.tenant(tenant.id) as records:
+            with pytest.raises(Missing):
+                await records.images.get(late.id)
+
+    async def test_what_just_fits_is_kept_and_room_comes_back_with_what_goes(self, catalog: Catalog, tenant: Tenant) -> None:
+        quotas = Quotas(bytes=100, images=1)
+        for _ in range(2):
+            image = make_image(tenant.id, size_bytes=100)
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.images.add(image, within=quotas)
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.images.save(image := replace(image, title="Said later", revision=2), within=Quotas(bytes=1))
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.images.remove(image.id)
+
+        assert await stored_by(catalog, tenant) == Stored(0, 0)
+
+    async def test_two_in_one_transaction_count_together(self, catalog: Catalog, tenant: Tenant) -> None:
+        with pytest.raises(QuotaExceeded):
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                for _ in range(2):
+                    await records.images.add(make_image(tenant.id, size_bytes=60), within=Quotas(bytes=100))
+
+        assert await stored_by(catalog, tenant) == Stored(0, 0)
+
+    async def test_of_many_who_want_the_last_places_no_more_get_one_than_there_are(
+        self, catalog: Catalog, tenant: Tenant
+    ) -> None:
+        other = await tenant_in(catalog)
+
+        async def add() -> bool:
+            try:
+                async with catalog.tenant(tenant.id, writes=True) as records:
+                    await records.images.add(make_image(tenant.id, size_bytes=10), within=Quotas(bytes=35, images=100))
+            except QuotaExceeded as error:
+                assert error.extra["which"] == "bytes"
+                return False
+            return True
+
+        assert (await asyncio.gather(*(add() for _ in range(8)))).count(True) == 3
+        assert await stored_by(catalog, tenant) == Stored(30, 3)
+        assert await stored_by(catalog, other) == Stored()
 
     async def test_a_tenants_id_and_name_are_given_once(self, catalog: Catalog, tenant: Tenant) -> None:
         other = await tenant_in(catalog)
@@ -1088,7 +1236,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
             for adding in (
                 directory.add_tenant(replace(tenant, name=f"other-{tenant.id}")),
                 directory.add_tenant(make_tenant(name=tenant.name)),
-                directory.save_tenant(replace(other, name=tenant.name)),
+                directory.save_tenant(replace(other, name=tenant.name, revision=2)),
             ):
                 with pytest.raises(AlreadyExists):
                     await adding

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
 from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Missing
+from safelight.errors import AlreadyExists, Missing, Stale
 from safelight.ports.catalog import Told
 
 SHARDS: Final = 4
@@ -31,7 +32,6 @@ SHARDS: Final = 4
 _ASKED: Final = 8
 """Endpoints whose line is looked at at the same time."""
 _RANDOM_BITS: Final = 40
-_TENANT: Final = ("id", "name", "created_at", "trash_days", "duplicates")
 
 
 class _Numbers:
@@ -55,7 +55,7 @@ _numbers: Final = _Numbers()
 
 def tenant_of(item: Item) -> Tenant:
     """The tenant from its item."""
-    return rows.tenant_of({name: item.get(name) for name in _TENANT})
+    return rows.tenant_of(defaultdict(lambda: None, item))
 
 
 async def read_tenant(transaction: Transaction, tenant: TenantId) -> Tenant:
@@ -155,7 +155,7 @@ class DynamoDirectory:
     async def add_tenant(self, tenant: Tenant) -> None:
         """The tenant, an entry in the list, and an item that holds the name."""
         self.transaction.require_writing()
-        item = _at(items.tenant_key(tenant.id), rows.tenant_columns(tenant))
+        item = _at(items.tenant_key(tenant.id), rows.tenant_columns(tenant) | rows.stored_columns(tenant.stored))
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
         await self._claim(tenant)
@@ -168,11 +168,13 @@ class DynamoDirectory:
         before = await self.transaction.item(items.tenant_key(tenant.id))
         if before is None:
             raise Missing
+        if before["revision"] != tenant.revision - 1:
+            raise Stale
         columns = rows.tenant_columns(tenant)
         if before["name"] != tenant.name:
             await self._claim(tenant)
             self.transaction.remove(items.tenant_name(before["name"]), unit=tenant.id)
-        self.transaction.change(before, columns, expected={"name": before["name"]}, unit=tenant.id)
+        self.transaction.change(before, columns, expected={"revision": before["revision"]}, unit=tenant.id)
 
     async def touch_key(self, key_id: KeyId, at: datetime) -> None:
         """Never back in time: processes may report out of order."""

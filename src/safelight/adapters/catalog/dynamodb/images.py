@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from safelight.adapters.catalog.dynamodb import items, tags
@@ -14,7 +15,8 @@ from safelight.adapters.catalog.rows import checked_text, handed_out, matches
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
-from safelight.errors import AlreadyExists, BadCursor, Forbidden, Missing, Stale, TooBroad
+from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Room, Stored, exceeded
+from safelight.errors import AlreadyExists, BadCursor, Forbidden, Missing, SafelightError, Stale, TooBroad
 
 _FETCHED: Final = 100
 """Images fetched at a time, at most."""
@@ -37,14 +39,17 @@ class DynamoImages:
     tenant: TenantId
     has_counted: bool = False
     """Whether it has changed the use of tags."""
+    counted: Stored = NOTHING
+    """What this transaction adds to what the tenant stores."""
 
-    async def add(self, image: Image) -> None:
+    async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """The image's item, and those it is found by."""
         self.transaction.require_writing()
         self._own(image)
         item = items.image_item(image)
         if await self.transaction.item(items.image_key(image.id)) is not None:
             raise AlreadyExists
+        await self._count(image.stored_bytes, images=1, within=within, unit=image.id)
         self.transaction.add(item, otherwise=AlreadyExists, unit=image.id)
         self._follow(None, item)
 
@@ -57,7 +62,7 @@ class DynamoImages:
         found = await self._items(image_ids)
         return [items.image_of(found[image_id]) for image_id in image_ids if image_id in found]
 
-    async def save(self, image: Image) -> None:
+    async def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """Change what differs; what it is found by and its places in albums follow."""
         self.transaction.require_writing()
         self._own(image)
@@ -70,6 +75,7 @@ class DynamoImages:
         places = await self._places(image.id) if has_moved else []
         if has_moved:
             expected["places"] = before.get("places")  # nobody has put it into an album since we looked
+        await self._count(after["stored_bytes"] - before["stored_bytes"], images=0, within=within, unit=image.id)
         self.transaction.change(before, after, expected=expected, otherwise=Stale, unit=image.id)
         self._follow(before, after)
         for place in places:
@@ -83,6 +89,7 @@ class DynamoImages:
         places = await self._places(image_id)
         expected = {"revision": before["revision"], "places": before.get("places")}
         self.transaction.remove(items.image_key(image_id), expected=expected, otherwise=Stale, unit=image_id)
+        await self._count(-before["stored_bytes"], images=-1, within=UNLIMITED, unit=image_id)
         self._follow(before, None)
         albums = [place["PK"].removeprefix("ALBUM#") for place in places]
         for album in albums:
@@ -91,6 +98,23 @@ class DynamoImages:
         for album in (await self.transaction.items(map(items.album_key, albums))).values():
             if album.get("cover") == image_id:
                 self.transaction.change(album, {"cover": None}, expected={"cover": image_id}, unit=image_id)
+
+    async def _count(self, more: int, *, images: int, within: Quotas, unit: str) -> None:
+        """Added to the tenant's own item, on condition: of two who take the last place, one is refused when it commits."""
+        tenant = await self.transaction.item(items.tenant_key(self.tenant))
+        if tenant is None or not (more or images):
+            return
+        stored = Stored(tenant["stored_bytes"] + self.counted.bytes, tenant["stored_images"] + self.counted.images)
+        Room(within, stored).require(more, images=images)
+        self.counted = Stored(self.counted.bytes + more, self.counted.images + images)
+        limits = {"stored_bytes": within.bytes if more > 0 else 0, "stored_images": within.images if images > 0 else 0}
+        self.transaction.tally(
+            items.tenant_key(self.tenant),
+            {"stored_bytes": more, "stored_images": images},
+            most={name: limit for name, limit in limits.items() if limit},
+            otherwise=partial(_overtaken, within, stored, more, images),
+            unit=unit,
+        )
 
     async def page(self, query: ImageQuery) -> Page:
         """Walk an index past what does not match. Each image is read from the table, so an index that lags tells nothing untrue."""
@@ -315,3 +339,17 @@ def _filters(query: ImageQuery) -> tuple[tuple[str, str, Any], ...]:
 def _within(size_bytes: int) -> int:
     """The number, or the nearest that 64 bits hold: no image is larger."""
     return max(-(2**63), min(size_bytes, 2**63 - 1))
+
+
+def _overtaken(within: Quotas, stored: Stored, more: int, images: int) -> SafelightError:
+    """Somebody else took the last place while this transaction lasted: of what there was room for the fewest such."""
+    rooms = [
+        ((limit - used) / by, name, limit, used)
+        for name, by, limit, used in (
+            ("bytes", more, within.bytes, stored.bytes),
+            ("images", images, within.images, stored.images),
+        )
+        if limit and by > 0
+    ]
+    _, which, limit, used = min(rooms, default=(0.0, "bytes", 0, stored.bytes))
+    return exceeded(which, limit, used)

@@ -11,7 +11,7 @@ group that fits into one. Who reads or crashes between two of them finds the fir
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
@@ -28,10 +28,12 @@ MAX_LOOKED_AT: Final = 50_000
 """Entries of an index that one transaction reads on the way to its answers: 20 MB at most."""
 PAGE: Final = 1_000
 
+Otherwise = Callable[[], SafelightError]
+"""Makes what is raised when an item is not as expected; mostly a class."""
 Expected = Mapping[str, Any]
 """What an item must be for the write to happen: a value, None for an attribute that is not there, ... for any value."""
 ABSENT: Final[Expected] = {"PK": None}
-PRESENT: Final[Expected] = {"PK": ...}
+PRESENT: Final = {"PK": ...}
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class _Write:
 
     item: Item | None
     expected: Expected
-    otherwise: type[SafelightError]
+    otherwise: Otherwise
     unit: str
     changes: Item | None = None
     adds: dict[str, int] = field(default_factory=dict)
@@ -50,7 +52,7 @@ class _Write:
 class _Check:
     key: Key
     expected: Expected
-    otherwise: type[SafelightError]
+    otherwise: Otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,23 @@ class Walk:
     is_descending: bool = False
     filters: tuple[tuple[str, str, Any], ...] = ()
     """(operator, attribute, value); `contains` is an operator."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a unit adds to the numbers of an item that many units share."""
+
+    key: Key
+    adds: dict[str, int]
+    most: Mapping[str, int]
+    otherwise: Otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """What a number may be after the transaction has added to it."""
+
+    limit: int
 
 
 class Expression:
@@ -84,10 +103,12 @@ class Expression:
         self._values[name] = typed(value)
         return name
 
-    def condition(self, expected: Expected) -> str:
-        """All that is expected, '' for nothing."""
+    def condition(self, expected: Expected, adds: Mapping[str, int] | None = None) -> str:
+        """All that is expected, '' for nothing; `adds` is what the write adds to numbers."""
 
         def clause(attribute: str, value: Any) -> str:
+            if isinstance(value, AtMost):
+                return f"{self.name(attribute)} <= {self.value(value.limit - (adds or {}).get(attribute, 0))}"
             if value is ...:
                 return f"attribute_exists({self.name(attribute)})"
             if value is None:
@@ -133,6 +154,7 @@ class Transaction:
         self._found: Final[dict[Key, Item | None]] = {}
         self._written: Final[dict[Key, _Write]] = {}
         self._checks: Final[dict[str, list[_Check]]] = {}
+        self._tallies: Final[dict[str, list[_Tally]]] = {}
         self._looked_at = 0
 
     # Reading
@@ -283,7 +305,7 @@ class Transaction:
 
     # Writing
 
-    def add(self, item: Item, *, otherwise: type[SafelightError], unit: str) -> None:
+    def add(self, item: Item, *, otherwise: Otherwise, unit: str) -> None:
         """A new item."""
         self._write(key_of(item), _Write(_whole(item), ABSENT, otherwise, unit))
 
@@ -298,27 +320,33 @@ class Transaction:
         *,
         unit: str,
         expected: Expected = PRESENT,
-        otherwise: type[SafelightError] = Stale,
+        otherwise: Otherwise = Stale,
     ) -> None:
         """Other values for these attributes, None to take one off; those that are not named stay, whoever changes them."""
         changes = {name: value for name, value in after.items() if before.get(name) != value}
         self._write(key_of(before), _Write(_whole({**before, **changes}), expected, otherwise, unit, changes=changes))
 
-    def increase(
-        self, before: Item, name: str, by: int, *, unit: str, expected: Expected, otherwise: type[SafelightError] = Stale
-    ) -> None:
+    def increase(self, before: Item, name: str, by: int, *, unit: str, expected: Expected, otherwise: Otherwise = Stale) -> None:
         """Add to a number, whatever it has become meanwhile."""
         after = {**before, name: before.get(name, 0) + by}
         self._write(key_of(before), _Write(after, expected, otherwise, unit, changes={}, adds={name: by}))
 
-    def remove(self, key: Key, *, unit: str, expected: Expected | None = None, otherwise: type[SafelightError] = Stale) -> None:
+    def remove(self, key: Key, *, unit: str, expected: Expected | None = None, otherwise: Otherwise = Stale) -> None:
         """The item gone."""
         self._write(key, _Write(None, expected or {}, otherwise, unit))
 
-    def check(self, key: Key, expected: Expected, *, otherwise: type[SafelightError], unit: str) -> None:
+    def check(self, key: Key, expected: Expected, *, otherwise: Otherwise, unit: str) -> None:
         """Commit what belongs to this unit only if another item is as expected."""
         self.require_writing()
         self._checks.setdefault(unit, []).append(_Check(key, expected, otherwise))
+
+    def tally(self, key: Key, adds: Mapping[str, int], *, most: Mapping[str, int], otherwise: Otherwise, unit: str) -> None:
+        """Add to numbers of an item that exists, in the same request as the rest of the unit: what is counted has happened.
+
+        `most` is what they may be then. The transaction itself does not see it.
+        """
+        self.require_writing()
+        self._tallies.setdefault(unit, []).append(_Tally(key, dict(adds), most, otherwise))
 
     def _write(self, key: Key, write: _Write) -> None:
         self.require_writing()
@@ -374,14 +402,16 @@ class Transaction:
                     ClientRequestToken=uuid4().hex,
                 )
             except ConditionFailed as error:
-                raise part[error.failed[0]][2] from error
+                otherwise = part[error.failed[0]][2]
+                raise otherwise() from error
 
-    def _parts(self) -> Iterator[list[tuple[str, dict[str, Any], type[SafelightError]]]]:
+    def _parts(self) -> Iterator[list[tuple[str, dict[str, Any], Otherwise]]]:
         """The actions of each TransactWriteItems, in the order of writing."""
         units: dict[str, list[Key]] = {}
         for key, write in self._written.items():
             units.setdefault(write.unit, []).append(key)
-        part: list[tuple[str, dict[str, Any], type[SafelightError]]] = []
+        part: list[tuple[str, dict[str, Any], Otherwise]] = []
+        tallies: list[_Tally] = []
         checked: set[Key] = set()
         size = 0
         for unit, keys in units.items():
@@ -392,21 +422,22 @@ class Transaction:
                 actions = [_action(key, self._written[key]) for key in some]
                 weight = sum(_weight(action) for _, action, _ in actions)
                 fresh = [check for check in checks if check.key not in checked]
-                if part and (len(part) + len(actions) + len(fresh) > MAX_ACTIONS or size + weight > MAX_PART_BYTES):
-                    yield part
-                    part, checked, size, fresh = [], set(), 0, checks
+                if part and (len(part) + len(actions) + len(fresh) > MAX_ACTIONS - 1 or size + weight > MAX_PART_BYTES):
+                    yield part + _counted(tallies)
+                    part, tallies, checked, size, fresh = [], [], set(), 0, checks
                 for check in {check.key: check for check in fresh}.values():
                     part.append(_checking(check))
                     checked.add(check.key)
                 part += actions
+                tallies += self._tallies.get(unit, ()) if at == 0 else ()
                 size += weight
         if part:
-            yield part
+            yield part + _counted(tallies)
 
 
-def _action(key: Key, write: _Write) -> tuple[str, dict[str, Any], type[SafelightError]]:
+def _action(key: Key, write: _Write) -> tuple[str, dict[str, Any], Otherwise]:
     expression = Expression()
-    condition = expression.condition(write.expected)
+    condition = expression.condition(write.expected, write.adds)
     conditional = {"ConditionExpression": condition} if condition else {}
     if write.item is None:
         return "Delete", {"Key": _wire(key), **conditional, **expression.arguments}, write.otherwise
@@ -425,7 +456,19 @@ def _action(key: Key, write: _Write) -> tuple[str, dict[str, Any], type[Safeligh
     )
 
 
-def _checking(check: _Check) -> tuple[str, dict[str, Any], type[SafelightError]]:
+def _counted(tallies: Sequence[_Tally]) -> list[tuple[str, dict[str, Any], Otherwise]]:
+    """One action an item, since a request may name each but once."""
+    actions = []
+    for key in dict.fromkeys(tally.key for tally in tallies):
+        mine = [tally for tally in tallies if tally.key == key]
+        adds = {name: sum(tally.adds.get(name, 0) for tally in mine) for tally in mine for name in tally.adds}
+        limits = {name: min(tally.most[name] for tally in mine if name in tally.most) for tally in mine for name in tally.most}
+        expected = PRESENT | {name: AtMost(limit) for name, limit in limits.items() if adds.get(name, 0) > 0}
+        actions.append(_action(key, _Write({}, expected, mine[-1].otherwise, "", changes={}, adds=adds)))
+    return actions
+
+
+def _checking(check: _Check) -> tuple[str, dict[str, Any], Otherwise]:
     expression = Expression()
     condition = expression.condition(check.expected)
     return "ConditionCheck", {"Key": _wire(check.key), "ConditionExpression": condition, **expression.arguments}, check.otherwise

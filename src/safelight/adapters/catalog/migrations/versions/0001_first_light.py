@@ -36,6 +36,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("trash_days", sa.Integer(), nullable=False),
         sa.Column("duplicates", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("suspended_at", sa.BigInteger(), nullable=True),
+        sa.Column("quota_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("quota_images", sa.BigInteger(), nullable=True),
+        sa.Column("quota_requests_per_s", sa.BigInteger(), nullable=True),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("stored_images", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
     )
@@ -102,6 +109,7 @@ def upgrade() -> None:
         sa.Column("is_trashed", sa.Boolean(), nullable=False),
         sa.Column("dated_at", sa.BigInteger(), nullable=False),
         sa.Column("title_key", WORD, nullable=False),
+        sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_images_tenant")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_images")),
     )
