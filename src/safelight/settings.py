@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -49,6 +50,15 @@ def _http_url(value: str) -> str:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError("an http:// or https:// address")
     return value.rstrip("/")
+
+
+def _is_number(host: str) -> bool:
+    """An IP address, which is no domain."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _s3_url(value: str) -> str:
@@ -514,6 +524,16 @@ class Auth(_Section):
         ge=30,
         description="Seconds for which a proof of who somebody is counts as recent: what is dangerous asks for one.",
     )
+    passkey_domain: str = Field(
+        "",
+        description="Domain that passkeys are for (WebAuthn's RP ID); they are lost when it changes. Empty: the host of"
+        " `SAFELIGHT_SERVER__PUBLIC_URL`, else `localhost`.",
+    )
+    passkey_origins: str = Field(
+        "",
+        description="Origins of the pages that may ask for passkeys, separated by blanks: `https://` with the domain or one below"
+        " it, or `android:apk-key-hash:…`. Empty: that of `SAFELIGHT_SERVER__PUBLIC_URL`, else this server at `localhost`.",
+    )
 
 
 class MailSettings(_Section):
@@ -606,6 +626,36 @@ class Settings(BaseSettings):
     def catalog_url(self) -> str:
         """The database's address."""
         return self.catalog.url or f"sqlite:///{self.data_dir.resolve() / 'catalog.db'}"
+
+    @model_validator(mode="after")
+    def _passkeys_stay_at_home(self) -> Self:
+        for origin in self.passkey_origins:
+            url = urlsplit(origin)
+            if url.scheme == "android":
+                continue
+            is_local = url.hostname is not None and (url.hostname == "localhost" or url.hostname.endswith(".localhost"))
+            is_ours = f".{url.hostname}".endswith(f".{self.passkey_domain}")
+            if not is_ours or url.geturl() != f"{url.scheme}://{url.netloc}" or not (url.scheme == "https" or is_local):
+                raise ValueError(
+                    f"SAFELIGHT_AUTH__PASSKEY_ORIGINS: {origin} is no https:// origin of {self.passkey_domain} or below it"
+                )
+        return self
+
+    @property
+    def passkey_domain(self) -> str:
+        """WebAuthn's RP ID. Addresses in numbers have none; browsers take `localhost` in their place."""
+        host = urlsplit(self.server.public_url).hostname or "localhost"
+        return self.auth.passkey_domain or ("localhost" if _is_number(host) else host)
+
+    @property
+    def passkey_origins(self) -> tuple[str, ...]:
+        """Where pages that ask for passkeys come from."""
+        if self.auth.passkey_origins:
+            return tuple(self.auth.passkey_origins.split())
+        url = urlsplit(self.own_url)
+        if not self.server.public_url or _is_number(url.hostname or ""):
+            return (f"{url.scheme}://localhost:{url.port}" if url.port else f"{url.scheme}://localhost",)
+        return (f"{url.scheme}://{url.netloc}",)
 
     @property
     def is_embedded(self) -> bool:

@@ -35,6 +35,7 @@ from safelight.imaging import Limits, Recipe, Sandbox
 from safelight.imaging.transform.imgproxy import read_presets
 from safelight.letters import Letters
 from safelight.observability import Instruments
+from safelight.passkeys import RelyingParty
 from safelight.passwords import Breached, Hasher
 from safelight.ports.archive import Archive
 from safelight.ports.cache import Cache
@@ -60,6 +61,7 @@ from safelight.services.library import Library
 from safelight.services.limiter import Limiter
 from safelight.services.lockout import Lockout
 from safelight.services.moving import Holdings
+from safelight.services.passkeys import Passkeys
 from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
 from safelight.services.relay import Relay
@@ -70,7 +72,7 @@ from safelight.services.signin import SignIn
 from safelight.services.signup import SignUp
 from safelight.services.stepup import StepUp
 from safelight.services.store_events import StoreEvents
-from safelight.services.tickets import Tickets
+from safelight.services.tickets import Challenges, Tickets
 from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
@@ -127,6 +129,7 @@ class Safelight:
     step_up: StepUp
     second_leg: SecondLeg
     factors: Factors
+    passkeys: Passkeys
     ingest: Ingest
     library: Library
     albums: Albums
@@ -379,6 +382,15 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         tokens=tokens,
         step_up=step_up,
         second_leg=SecondLeg(catalog, clock, relay, passwords, lockout, signin, tickets, recovery_keys),
+        passkeys=Passkeys(
+            catalog,
+            clock,
+            relay,
+            RelyingParty(settings.passkey_domain, settings.mail.product, settings.passkey_origins),
+            Challenges(secrets_of("passkey challenges")),
+            signin,
+            step_up,
+        ),
         factors=Factors(catalog, clock, relay, step_up, recovery_keys, settings.mail.product, believed.clear),
         ingest=ingest,
         library=library,

@@ -20,6 +20,8 @@ OPEN_TO_ALL = {
     "/auth/verify",
     "/auth/signin",
     "/auth/mfa/verify",
+    "/auth/passkeys/signin",
+    "/auth/passkeys/signin/options",
     "/auth/refresh",
     "/auth/signout",
     "/auth/password/forgot",

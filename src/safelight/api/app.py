@@ -16,7 +16,7 @@ from safelight.api.cors import Cors
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.rates import Rated
-from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, me, mfa, tus, uploads
+from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, me, mfa, passkeys, tus, uploads
 from safelight.api.schemas import ProblemOut
 from safelight.settings import listed
 from safelight.wiring import Safelight
@@ -69,7 +69,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)
     api.include_router(tus.router)
-    for open_router in (auth.router, mfa.router, auth.well_known):
+    for open_router in (auth.router, mfa.router, passkeys.router, auth.well_known):
         api.include_router(open_router, generate_unique_id_function=_spoken)
     api.include_router(health.router, generate_unique_id_function=_spoken)
     if console is not None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from safelight.domain.accounts import MAX_NETWORKS, ApiKey, Grammar, Role, Scope, SigningKey, User
 from safelight.domain.addresses import MAX_URL
 from safelight.domain.albums import Album
+from safelight.domain.factors import Passkey
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
 from safelight.domain.people import Algorithm, Session, TokenKey
 from safelight.domain.queries import SearchResult
@@ -675,8 +676,76 @@ class RecoveryCodesOut(Out):
     recovery_codes: list[str]
 
 
+class AuthenticatorResponseIn(BaseModel):
+    """Base64url, as `PublicKeyCredential.toJSON()` writes it (WebAuthn Level 3, section 5.1). The rest of it is not looked at."""
+
+    client_data: str = Field(alias="clientDataJSON", max_length=8192)
+    attestation: str | None = Field(None, alias="attestationObject", max_length=32_768)
+    authenticator_data: str | None = Field(None, alias="authenticatorData", max_length=8192)
+    signature: str | None = Field(None, max_length=4096)
+    user_handle: str | None = Field(None, alias="userHandle", max_length=128)
+    transports: list[Annotated[str, Field(max_length=64)]] | None = Field(None, max_length=16)
+
+
+class AuthenticatorAnswerIn(BaseModel):
+    """What `navigator.credentials.create` or `.get` gave, by its `toJSON()`."""
+
+    id: str = Field(max_length=1400)
+    raw_id: str = Field(alias="rawId", max_length=1400)
+    type: Literal["public-key"]
+    response: AuthenticatorResponseIn
+
+    def as_told(self) -> dict[str, Any]:
+        """In the names of WebAuthn."""
+        return self.model_dump(by_alias=True, exclude_none=True)
+
+
+class PasskeyIn(In):
+    """A new passkey."""
+
+    name: str = Field("Passkey", max_length=100, description="By which its owner knows it again.")
+    credential: AuthenticatorAnswerIn
+
+
+class PasskeySignInIn(In):
+    """A passkey's answer."""
+
+    credential: AuthenticatorAnswerIn
+
+
+class PasskeyNameIn(In):
+    """Another name."""
+
+    name: str = Field(max_length=100)
+
+
+class PasskeyOut(Out):
+    """A passkey of yours."""
+
+    id: str
+    name: str
+    created_at: datetime
+    used_at: datetime | None
+    aaguid: str = Field(description="The authenticator's model, where it tells; zeros where it does not.")
+    is_synced: bool = Field(description="Its provider keeps it, so it may be on several devices.")
+
+
+def passkey_out(passkey: Passkey) -> PasskeyOut:
+    """The passkey as its owner gets it, without its key."""
+    return PasskeyOut(
+        id=passkey.id,
+        name=passkey.name,
+        created_at=passkey.created_at,
+        used_at=passkey.used_at,
+        aaguid=passkey.aaguid,
+        is_synced=passkey.is_synced,
+    )
+
+
 class StepUpIn(Secretive):
-    """A code where you have an authenticator app, else the password."""
+    """A code where you have an authenticator app, else the password; or a passkey's answer."""
+
+    credential: AuthenticatorAnswerIn | None = Field(None, description="To the options of `POST /auth/step-up/options`.")
 
     password: str = Field("", max_length=1024)
     code: str = Field("", max_length=64, description="Six digits of the authenticator app, or a recovery code.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
@@ -76,7 +76,16 @@ async def regenerate_recovery_codes(response: Response, hall: Hall, actor: Askin
 
 @router.post("/step-up", response_model=AccessOut, dependencies=[documented])
 async def step_up(request: Request, response: Response, hall: Hall, actor: Asking, body: StepUpIn) -> AccessOut:
-    """Prove who you are once more, after `step_up_required`: by a code where you have an authenticator app, else by the password. Go on with the token of the answer."""
+    """Prove who you are once more, after `step_up_required`: by a code where you have an authenticator app, else by the password, or by a passkey. Go on with the token of the answer."""
     response.headers.update(PRIVATE)
+    if body.credential is not None:
+        return access_out(await hall.passkeys.prove(actor, body.credential.as_told()))
     token = await hall.step_up.prove(actor, password=body.password, code=body.code, address=address_of(request))
     return access_out(token)
+
+
+@router.post("/step-up/options", dependencies=[documented])
+async def step_up_options(response: Response, hall: Hall, actor: Asking) -> dict[str, Any]:
+    """Options for `navigator.credentials.get`, to step up with one of your passkeys."""
+    response.headers.update(PRIVATE)
+    return await hall.passkeys.to_step_up(actor)
