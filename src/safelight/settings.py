@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from safelight.domain.ids import is_id
+from safelight.imaging.transform.grammar import Named, read_named
 from safelight.memory import memory_limit
 
 PREFIX: Final = "SAFELIGHT_"
@@ -445,13 +447,6 @@ class IiifSettings(_Section):
     )
 
 
-def _presets(value: str) -> str:
-    from safelight.imaging.transform.imgproxy import read_presets
-
-    read_presets(value)
-    return value
-
-
 class CloudFrontSettings(_Section):
     """A distribution in front of the buckets of S3, from which stored bytes go out without Safelight."""
 
@@ -465,10 +460,48 @@ class CloudFrontSettings(_Section):
     hash: Literal["sha1", "sha256"] = Field("sha256", description="Hash of the signatures; `sha1` for who still expects it.")
 
 
+def _named(value: str) -> Named:
+    """Watermarks by name. Raises ValueError."""
+    styles = json.loads(value or "{}")
+    if not isinstance(styles, dict) or not all(isinstance(style, str) for style in styles.values()):
+        raise ValueError('not {"name": "options", ...}')
+    return read_named(styles)
+
+
+def _watermarks(value: str) -> str:
+    _named(value)
+    return value
+
+
+def _fonts(value: str) -> str:
+    from safelight.imaging.transform.fonts import covered
+
+    for name in filter(None, map(str.strip, value.split(","))):
+        try:
+            covered(Path(name).read_bytes())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from None
+    return value
+
+
+class WatermarkSettings(_Section):
+    """What is laid over pictures."""
+
+    named: Annotated[str, AfterValidator(_watermarks)] = Field(
+        "",
+        description='Watermarks by name, JSON, each with its options as in a URL: `{"logo": "wm=01jabcdefghjkmnpqrstvwxyz0,wms=20", '
+        '"draft": "wmt=Draft,wmp=tile"}`. `default` is what imgproxy\'s URLs mean.',
+    )
+    fonts: Annotated[str, AfterValidator(_fonts)] = Field(
+        "",
+        description="Files of fonts (TrueType, OpenType), separated by commas, for letters that Noto Sans lacks. Empty: none.",
+    )
+
+
 class ImgproxySettings(_Section):
     """What imgproxy's clients count on; keys and salts are on each tenant's ring."""
 
-    presets: Annotated[str, AfterValidator(_presets)] = Field(
+    presets: str = Field(
         "",
         description="`name=option:argument/option:argument,name=...`, as `IMGPROXY_PRESETS`. `default` goes before every URL's own options.",
     )
@@ -591,12 +624,24 @@ class Settings(BaseSettings):
     develop: Develop = Develop()
     delivery: DeliverySettings = DeliverySettings()
     cloudfront: CloudFrontSettings = CloudFrontSettings()
+    watermark: WatermarkSettings = WatermarkSettings()
     imgproxy: ImgproxySettings = ImgproxySettings()
     iiif: IiifSettings = IiifSettings()
     trash: Trash = Trash()
     auth: Auth = Auth()
     mail: MailSettings = MailSettings()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _presets_are_sound(self) -> Self:
+        # Here, and not where they stand: they may name a watermark.
+        from safelight.imaging.transform.imgproxy import read_presets
+
+        try:
+            read_presets(self.imgproxy.presets, self.watermarks)
+        except ValueError as error:
+            raise ValueError(f"SAFELIGHT_IMGPROXY__PRESETS: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _trash_outlives_nothing(self) -> Self:
@@ -606,6 +651,16 @@ class Settings(BaseSettings):
                 f" ({self.trash.days}), or 0: what is in the trash would be gone before it can come back"
             )
         return self
+
+    @property
+    def watermarks(self) -> Named:
+        """By name."""
+        return _named(self.watermark.named)
+
+    @property
+    def font_files(self) -> tuple[Path, ...]:
+        """Beside the bundled one."""
+        return tuple(Path(name.strip()) for name in self.watermark.fonts.split(",") if name.strip())
 
     @property
     def objects_path(self) -> Path:

@@ -32,6 +32,7 @@ from safelight.domain.people import Patience
 from safelight.domain.uploads import DropFolder
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
+from safelight.imaging.transform import Fonts
 from safelight.imaging.transform.imgproxy import read_presets
 from safelight.letters import Letters
 from safelight.observability import Instruments
@@ -418,7 +419,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             memory=ByteLru(settings.delivery.memory_bytes, largest_bytes=max(1, settings.delivery.memory_bytes // 16)),
             known=known,  # type: ignore[arg-type]
             rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
-            presets=read_presets(settings.imgproxy.presets),
+            presets=read_presets(settings.imgproxy.presets, settings.watermarks),
+            watermarks=settings.watermarks,
+            fonts=Fonts(settings.font_files),
             cloudfront=_cloudfront(settings),
         ),
         relay=relay,

@@ -170,11 +170,11 @@ class DeliveryDoor:
             raise Missing
         if prefix == IMGPROXY:
             path = f"/{rest}"
-            order = imgproxy.parse(path, self._delivery.presets)
+            order = imgproxy.parse(path, self._delivery.presets, self._delivery.watermarks)
             restored = _MERGED.sub(r"\1/", path, count=1)
             proof = ForeignSignature(Grammar.IMGPROXY, signature, tuple({path, restored}), order.exp)
         else:
-            order = thumbor.parse(rest)
+            order = thumbor.parse(rest, self._delivery.watermarks)
             # thumbor's own clients sign what they mean, and whoever sends it escapes it afterwards.
             proof = ForeignSignature(Grammar.THUMBOR, unquote(signature), tuple({rest, unquote(rest)}), order.exp)
         accept = ""

@@ -174,10 +174,13 @@ class Image:
         """What the originals of all versions take."""
         return self.size_bytes + sum(version.size_bytes for version in self.earlier)
 
-    def address(self, *, by_focal_point: bool = False) -> str:
-        """The `v` of a delivery URL: another one whenever the same URL would mean other pixels, so that no cache needs a purge."""
+    def address(self, *, by_focal_point: bool = False, mark: str = "") -> str:
+        """The `v` of a delivery URL: another one whenever the same URL would mean other pixels, so that no cache needs a purge.
+
+        `mark` tells one watermark from another.
+        """
         point = self.focal_point if by_focal_point else None
-        return f"{self.developed_version}-{point}" if point else str(self.developed_version)
+        return "-".join(str(part) for part in (self.developed_version, point, mark) if part)
 
     @property
     def prefix(self) -> str:

@@ -15,9 +15,10 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -32,14 +33,20 @@ from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudge
 from safelight.imaging import PRESETS, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
+    MARK_SIDE,
     NO_HINTS,
+    Fonts,
     Gravity,
     Hints,
     Metadata,
+    Named,
     Order,
     Original,
     Request,
     Settled,
+    Size,
+    Spec,
+    Watermark,
     imgproxy,
     is_transform,
     parse_request,
@@ -109,6 +116,35 @@ class _Known:
     ring: tuple[SigningKey, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A rendition: where it is kept, and how it is made where it is not."""
+
+    key: str
+    format: Format
+    weight: int
+    make: Callable[[], Awaitable[bytes]]
+    prepare: Callable[[], Awaitable[None]] | None = None
+    """Fetches what `make` needs and may itself have to be made: before there is a place among those at work, lest all of them wait
+    for one more."""
+    is_kept: bool = True
+    """In the store, beyond this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A watermark that is at hand: words, or an image of the tenant whose picture carries it."""
+
+    watermark: Watermark
+    image: Image | None = None
+
+    @property
+    def tag(self) -> str:
+        """Tells it from any other, also from itself before its image got new bytes or its name another meaning."""
+        version = self.image.developed_version if self.image else 0
+        return hashlib.sha256(f"{sorted(self.watermark.said().items())}@{version}".encode()).hexdigest()[:8]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryLimits:
     """What the settings say."""
@@ -138,6 +174,8 @@ class Delivery:
     rings: Expiring[TenantId, tuple[SigningKey, ...]]
     presets: Mapping[str, str] = field(default_factory=dict)
     """imgproxy's, by name."""
+    watermarks: Named = field(default_factory=dict)
+    fonts: Fonts = field(default_factory=Fonts)
     cloudfront: CloudFront | None = None
     _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=lambda: SingleFlight(ends_with_callers=True))
 
@@ -149,7 +187,7 @@ class Delivery:
         if not is_id(asked.image_id):
             raise Missing
         name, _, extension = asked.file.rpartition(".")
-        request = parse_request(asked.file, asked.hints) if is_transform(name) else None
+        request = parse_request(asked.file, asked.hints, self.watermarks) if is_transform(name) else None
         if request is None:
             if extension not in FORMATS:
                 raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
@@ -167,13 +205,14 @@ class Delivery:
         if image.is_trashed or not image.renditions:
             raise Missing
         is_public = image.visibility is Visibility.PUBLIC
+        mark = await self._mark(image.tenant, request.spec.watermark if request else None)
         # A URL of another version still shows the image, as it is now, but nobody may keep that for the old address.
         by_point = request is not None and request.spec.gravity is Gravity.FOCAL
-        is_exact = asked.version == image.address(by_focal_point=by_point)
+        is_exact = asked.version == image.address(by_focal_point=by_point, mark=mark.tag if mark else "")
         max_age = (_YEAR_S if is_public or signature is None else _left(signature, now)) if is_exact else None
         if request is None:
             return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
-        return await self._transformed(image, request, asked.accept, is_public=is_public, max_age_s=max_age)
+        return await self._transformed(image, request, mark, asked.accept, is_public=is_public, max_age_s=max_age)
 
     async def deliver_order(self, order: Order, *, signature: ForeignSignature, accept: str = "") -> Delivered:
         """What another server's URL asks for: the same check, the same rendition, the same key. Raises as `deliver`, SourceNotAllowed."""
@@ -186,14 +225,15 @@ class Delivery:
         signature.check(known.ring, now)
         if image.is_trashed or not image.renditions:
             raise Missing
-        max_age = None
-        if order.version == image.address():
-            max_age = max(0, order.exp - int(now.timestamp())) if order.exp else _YEAR_S
         version = next(version for version in image.versions if version.number == image.developed_version)
         most = self.limits.max_animation_pixels
         request = order.request(_original(image, version), accept, max_animation_pixels=most)
+        mark = await self._mark(image.tenant, request.spec.watermark)
+        max_age = None
+        if order.version == image.address(mark=mark.tag if mark else ""):
+            max_age = max(0, order.exp - int(now.timestamp())) if order.exp else _YEAR_S
         is_public = image.visibility is Visibility.PUBLIC
-        delivered = await self._transformed(image, request, accept, is_public=is_public, max_age_s=max_age)
+        delivered = await self._transformed(image, request, mark, accept, is_public=is_public, max_age_s=max_age)
         return replace(delivered, varies_by=("Accept",) if order.wish.format is None else (), is_attachment=order.is_attachment)
 
     async def seen(self, image_id: str, actor: Actor | None) -> Seen:
@@ -211,7 +251,7 @@ class Delivery:
         """The order's picture, for who may see it. What is not to be kept stays in this machine's own caches. Raises as `deliver`."""
         request = order.request(seen.original, "", max_animation_pixels=self.limits.max_animation_pixels)
         is_public = seen.image.visibility is Visibility.PUBLIC
-        return await self._transformed(seen.image, request, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
+        return await self._transformed(seen.image, request, None, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
 
     async def _look_up(self, image_id: ImageId, *, is_signed: bool) -> _Known:
         known = self.known.get(image_id)
@@ -239,25 +279,39 @@ class Delivery:
             self.instruments.renders.labels("master").inc()
             return (await asyncio.to_thread(render, master, side=SIDES[preset], format=format)).data
 
-        body, source = await self._found(image, key, format, make, _DECODED_MASTER_BYTES)
+        body, source = await self._found(_Wanted(key, format, _DECODED_MASTER_BYTES, make))
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
         return Delivered(body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source)
 
     async def _transformed(
-        self, image: Image, request: Request, accept: str, *, is_public: bool, max_age_s: int | None, is_kept: bool = True
+        self,
+        image: Image,
+        request: Request,
+        mark: Mark | None,
+        accept: str,
+        *,
+        is_public: bool,
+        max_age_s: int | None,
+        is_kept: bool = True,
     ) -> Delivered:
         version = next(version for version in image.versions if version.number == image.developed_version)
         original = _original(image, version)
         settled = settle(request, original, accept, max_animation_pixels=self.limits.max_animation_pixels)
         format = settled.spec.format
         assert format is not None  # settled
-        digest = hashlib.sha256(settled.spec.text.encode()).hexdigest()[:32]
-        key = image.rendition_key(f"t-{digest}", format.extension, version=image.developed_version)
+        # Where the picture is too small for its watermark, none is left in the spec.
+        mark = mark if settled.spec.watermark else None
+        key = _key(image, settled.spec, mark)
+        ink: list[bytes] = []
+
+        async def prepare() -> None:
+            if mark is not None:
+                ink.append(await self._ink(mark))
 
         async def make() -> bytes:
-            return await self._made(image, version, settled)
+            return await self._made(image, version, settled, b"".join(ink))
 
-        body, source = await self._found(image, key, format, make, settled.weight, is_kept=is_kept)
+        body, source = await self._found(_Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept))
         return Delivered(
             body,
             format.media_type,
@@ -271,14 +325,42 @@ class Delivery:
             is_cut_short=settled.is_cut_short,
         )
 
-    async def _made(self, image: Image, version: Version, settled: Settled) -> bytes:
+    async def _mark(self, tenant: TenantId, watermark: Watermark | None) -> Mark | None:
+        """The watermark with its image, which is the tenant's own. Raises BadOption where there is none, or letters without a font."""
+        if watermark is None:
+            return None
+        if watermark.text:
+            self.fonts.check(watermark.text)
+            return Mark(watermark)
+        try:
+            if not is_id(watermark.image):
+                raise Missing
+            image = (await self._look_up(ImageId(watermark.image), is_signed=False)).image
+            # Another tenant's image and none at all are one answer.
+            if image.tenant != tenant or image.is_trashed or not image.renditions:
+                raise Missing
+        except Missing:
+            raise _no_watermark(watermark) from None
+        return Mark(watermark, image)
+
+    async def _ink(self, mark: Mark) -> bytes:
+        """The watermark's PNG: its words, drawn, or its image, made like any other transform and kept like one."""
+        if mark.image is None:
+            from safelight.imaging.transform.lettering import drawn
+
+            return await asyncio.to_thread(drawn, mark.watermark, self.fonts)
+        request = Request(Spec(format=Format.PNG, width=MARK_SIDE, height=MARK_SIDE))
+        made = await self._transformed(mark.image, request, None, "", is_public=False, max_age_s=None)
+        return made.body
+
+    async def _made(self, image: Image, version: Version, settled: Settled, mark: bytes) -> bytes:
         xmp = packet(_credits(image, settled.spec.metadata))
         if settled.needs_original:
             self.instruments.renders.labels("original").inc()
             async with _descriptor(self.buckets.originals, image.key_of_version(version.number)) as fd:
                 try:
                     async with asyncio.timeout(self.limits.render_s):
-                        return (await self.sandbox.transform(fd, settled.spec, xmp=xmp)).data
+                        return (await self.sandbox.transform(fd, settled.spec, xmp=xmp, mark=mark)).data
                 except TimeoutError:
                     raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
         master = await self.buckets.originals.get(image.delivered_master_key)
@@ -288,8 +370,8 @@ class Delivery:
         from safelight.imaging.transform.apply import transform
 
         stop = Stop(self.limits.render_s)
-        size = {"source_width": version.width, "source_height": version.height}
-        making = asyncio.ensure_future(asyncio.to_thread(transform, master, settled.spec, **size, xmp=xmp, stop=stop))
+        made = partial(transform, source_width=version.width, source_height=version.height, xmp=xmp, mark=mark, stop=stop)
+        making = asyncio.ensure_future(asyncio.to_thread(made, master, settled.spec))
         try:
             return (await asyncio.shield(making)).data
         except asyncio.CancelledError:
@@ -299,51 +381,48 @@ class Delivery:
                 await making
             raise
 
-    async def _found(
-        self, image: Image, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int, *, is_kept: bool = True
-    ) -> tuple[bytes, str]:
+    async def _found(self, wanted: _Wanted) -> tuple[bytes, str]:
         """The bytes, from memory, this machine's disk, the store, or made now; and which."""
-        body = self.memory.get(key)
+        body = self.memory.get(wanted.key)
         if body is not None:
             self.instruments.deliveries.labels("memory").inc()
             return body, "memory"
-        body, source = await self._flights.do(key, lambda: self._fetched(key, format, make, weight, is_kept=is_kept))
-        self.memory.put(key, body)
+        body, source = await self._flights.do(wanted.key, lambda: self._fetched(wanted))
+        self.memory.put(wanted.key, body)
         self.instruments.deliveries.labels(source).inc()
         return body, source
 
-    async def _fetched(
-        self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int, *, is_kept: bool
-    ) -> tuple[bytes, str]:
-        if self.shelf is not None and (kept := await self.shelf.get(key)) is not None:
+    async def _fetched(self, wanted: _Wanted) -> tuple[bytes, str]:
+        if self.shelf is not None and (kept := await self.shelf.get(wanted.key)) is not None:
             return kept, "disk"
-        body, source = await self._stored_or_made(key, format, make, weight, is_kept=is_kept)
+        body, source = await self._stored_or_made(wanted)
         if self.shelf is not None:
-            await self.shelf.put(key, body)
+            await self.shelf.put(wanted.key, body)
         return body, source
 
-    async def _stored_or_made(
-        self, key: str, format: Format, make: Callable[[], Awaitable[bytes]], weight: int, *, is_kept: bool
-    ) -> tuple[bytes, str]:
+    async def _stored_or_made(self, wanted: _Wanted) -> tuple[bytes, str]:
         since_s = time.monotonic()
+        key = wanted.key
         for attempt in itertools.count():
             body = await self._stored(key)
             if body is not None:
                 return body, "store"
-            if not is_kept:  # then there is nothing to wait for that another server makes
-                async with self.gate.admit(weight, party=key.partition("/")[0]):
-                    return await make(), "rendered"
+            if attempt == 0 and wanted.prepare is not None:
+                await wanted.prepare()
+            if not wanted.is_kept:  # then there is nothing to wait for that another server makes
+                async with self.gate.admit(wanted.weight, party=key.partition("/")[0]):
+                    return await wanted.make(), "rendered"
             # A place first, then the turn: who still queues for a place keeps no other server from working.
             async with (
-                self.gate.admit(weight, party=key.partition("/")[0]),
+                self.gate.admit(wanted.weight, party=key.partition("/")[0]),
                 self.turns.turn(f"render:{key}", since_s=since_s, patience_s=self.limits.render_s) as is_ours,
             ):
                 if is_ours:
                     body = await self.turns.late_look(lambda: self._stored(key))
                     if body is not None:
                         return body, "store"
-                    body = await make()
-                    await self.buckets.renditions.put(key, body, media_type=format.media_type, is_durable=False)
+                    body = await wanted.make()
+                    await self.buckets.renditions.put(key, body, media_type=wanted.format.media_type, is_durable=False)
                     return body, "rendered"
             await self.turns.rest(attempt)
         raise AssertionError("counting has no end")
@@ -376,7 +455,26 @@ class Delivery:
         """Makes the URLs of one answer with the tenant's newest live key."""
         ring = await self._ring(tenant)
         key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
-        return Signer(key, signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s), ring, self.presets, self.cloudfront)
+        exp = signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s)
+        return Signer(key, exp, ring, self.presets, self.watermarks, self.cloudfront)
+
+    async def transform_urls(
+        self, actor: Actor, image: Image, texts: Sequence[str], grammar: Grammar
+    ) -> tuple[Sequence[str], datetime]:
+        """Paths and queries of any transforms of an image that the actor may see, and when they end. Raises BadOption, WrongState.
+
+        Whoever could lay an image over another would see it: a watermark must be one that the actor may see, or have a name here.
+        """
+        signer = await self.signer(actor.tenant)
+        named = {style.get("watermark") for style in self.watermarks.values()}
+        urls = []
+        for text in texts:
+            mark = await self._mark(actor.tenant, signer.watermark(image, text, grammar))
+            if mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
+                raise _no_watermark(mark.watermark)
+            make = signer.transform_url if grammar is Grammar.NATIVE else partial(signer.foreign_url, grammar=grammar)
+            urls.append(make(image, text, mark=mark.tag if mark else ""))
+        return urls, datetime.fromtimestamp(signer.exp, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +485,7 @@ class Signer:
     exp: int
     ring: tuple[SigningKey, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
+    watermarks: Named = field(default_factory=dict)
     cloudfront: CloudFront | None = None
 
     def link(self, image: Image, rendition: Rendition, base: str) -> str:
@@ -408,34 +507,59 @@ class Signer:
         path = f"/i/{image.id}/{preset}.{extension}"
         if image.visibility is not Visibility.PRIVATE:
             return f"{path}?v={image.address()}"
-        return self._signed(image, path)
+        return self._signed(image, path, image.address())
 
-    def transform_url(self, image: Image, text: str) -> str:
-        """Path and query of any transform, always signed; the signature is over the decoded path. Raises BadOption."""
-        by_point = parse_request(text).spec.gravity is Gravity.FOCAL
+    def watermark(self, image: Image, text: str, grammar: Grammar) -> Watermark | None:
+        """What `text` lays over the image. Raises BadOption."""
+        if grammar is Grammar.NATIVE:
+            return parse_request(text, named=self.watermarks).spec.watermark
+        return self._order(image, text, grammar)[0].wish.spec(Size(image.width, image.height)).watermark
+
+    def transform_url(self, image: Image, text: str, *, mark: str = "") -> str:
+        """Path and query of any transform, always signed; the signature is over the decoded path. Raises BadOption.
+
+        `mark` is the tag of its watermark.
+        """
+        by_point = parse_request(text, named=self.watermarks).spec.gravity is Gravity.FOCAL
         path = f"/i/{image.id}/{text}"
-        signed = self._signed(image, path, by_point=by_point)
+        signed = self._signed(image, path, image.address(by_focal_point=by_point, mark=mark))
         return quote(path, safe="/=,:") + signed.removeprefix(path)
 
-    def foreign_url(self, image: Image, text: str, grammar: Grammar) -> str:
+    def foreign_url(self, image: Image, text: str, grammar: Grammar, *, mark: str = "") -> str:
         """The path of `{options}@{extension}` by imgproxy's or `{parts}` by thumbor's grammar. Raises BadOption, WrongState without a key."""
         key = next((key for key in self.ring if key.grammar is grammar and key.retired_at is None), None)
         if key is None:
             raise WrongState(f"There is no key for {grammar}'s URLs; add one first.")
+        _order, path = self._order(image, text, grammar, mark)
+        if grammar is Grammar.THUMBOR:
+            return "/thumbor/" + quote(f"{thumbor_signing.sign(key.secret, path)}/{path}", safe="/:=()|,")
+        return f"/imgproxy/{imgproxy_signing.sign(key.secret, key.salt, path, size_bytes=key.size_bytes)}{path}"
+
+    def _order(self, image: Image, text: str, grammar: Grammar, mark: str = "") -> tuple[Order, str]:
+        """What another grammar's text asks for, and the path that is signed."""
         text = text.strip("/")
         if grammar is Grammar.THUMBOR:
             path = f"{text}/{image.id}" if text else image.id
-            thumbor.parse(quote(path))
-            return "/thumbor/" + quote(f"{thumbor_signing.sign(key.secret, path)}/{path}", safe="/:=()|,")
+            return thumbor.parse(quote(path), self.watermarks), path
         options, at, extension = text.partition("@")
-        parts = [*filter(None, [options]), f"cb:{image.address()}", f"exp:{self.exp}", "plain"]
+        parts = [*filter(None, [options]), f"cb:{image.address(mark=mark)}", f"exp:{self.exp}", "plain"]
         path = quote(f"/{'/'.join(parts)}/{image.id}{at}{extension}", safe="/:@%=,")
-        imgproxy.parse(path, self.presets)
-        return f"/imgproxy/{imgproxy_signing.sign(key.secret, key.salt, path, size_bytes=key.size_bytes)}{path}"
+        return imgproxy.parse(path, self.presets, self.watermarks), path
 
-    def _signed(self, image: Image, path: str, *, by_point: bool = False) -> str:
-        query = [("v", image.address(by_focal_point=by_point))]
-        return signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp, query=query)
+    def _signed(self, image: Image, path: str, address: str) -> str:
+        return signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp, query=[("v", address)])
+
+
+def _key(image: Image, spec: Spec, mark: Mark | None) -> str:
+    """Where a transform lies: another place for every spec, and for every version of a watermark's image."""
+    text = f"{spec.text}@{mark.image.developed_version}" if mark and mark.image else spec.text
+    assert spec.format is not None  # settled
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return image.rendition_key(f"t-{digest}", spec.format.extension, version=image.developed_version)
+
+
+def _no_watermark(watermark: Watermark) -> BadOption:
+    return BadOption(f"There is no watermark '{watermark.image}' here.", option="watermark")
 
 
 def _original(image: Image, version: Version) -> Original:

@@ -35,7 +35,7 @@ from safelight.api.schemas import (
 )
 from safelight.api.uploads import Received, received
 from safelight.domain import access
-from safelight.domain.accounts import Actor, Grammar
+from safelight.domain.accounts import Actor
 from safelight.domain.ids import UserId, is_id
 from safelight.domain.images import Image, Status, Visibility, normal_tag
 from safelight.domain.queries import Cursor, ImageQuery, SearchQuery, Sort
@@ -379,13 +379,9 @@ async def restore(request: Request, hall: Hall, actor: Asking, id: str) -> Respo
 async def urls(request: Request, hall: Hall, actor: Asking, id: str, body: UrlsIn) -> UrlsOut:
     """Signed delivery URLs of any transforms, like `w=300,h=200,fit=cover.webp`; see the reference of transforms."""
     image = await hall.library.get(actor, image_id(id))
-    signer = await hall.delivery.signer(actor.tenant)
+    urls, expires_at = await hall.delivery.transform_urls(actor, image, body.transforms, body.grammar)
     base = base_url(request)
-    if body.grammar is Grammar.NATIVE:
-        made = [base + signer.transform_url(image, text) for text in body.transforms]
-    else:
-        made = [base + signer.foreign_url(image, text, body.grammar) for text in body.transforms]
-    return UrlsOut(urls=made, expires_at=datetime.fromtimestamp(signer.exp, UTC))
+    return UrlsOut(urls=[base + url for url in urls], expires_at=expires_at)
 
 
 @router.get("/images/{id}/cloudfront", response_model=CloudFrontOut)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeVar
@@ -98,22 +100,28 @@ class Sandbox:
         reply = await self.run("develop", fd, asdict(recipe or Recipe()))
         return _believed(lambda: wire.read_developed(reply.value, reply.blobs))
 
-    async def transform(self, fd: int, spec: Spec, *, xmp: bytes = b"") -> File:
-        """One transform of an original; `spec` is settled and names its format. Never waits behind developments.
+    async def transform(self, fd: int, spec: Spec, *, xmp: bytes = b"", mark: bytes = b"") -> File:
+        """One transform of an original; `spec` is settled and names its format, `mark` is the PNG of its watermark.
 
-        Raises what `transform.from_original` does, and SandboxLost.
+        Never waits behind developments. Raises what `transform.from_original` does, and SandboxLost.
         """
-        reply = await self.run("transform", fd, {"spec": spec.text, "xmp": xmp.decode()})
+        argument = {"spec": spec.text, "xmp": xmp.decode()}
+        if mark:
+            with _file_of(mark) as beside:
+                reply = await self.run("transform", fd, argument, beside=beside)
+        else:
+            reply = await self.run("transform", fd, argument)
         file = _believed(lambda: wire.read_transformed(reply.value, reply.blobs))
         if file.format is not spec.format:
             raise CorruptImage(_UNSAFE)
         return file
 
-    async def run(self, job: str, fd: int, argument: Any = None) -> wire.Reply:
+    async def run(self, job: str, fd: int, argument: Any = None, *, beside: int | None = None) -> wire.Reply:
         """Any job on any file.
 
         `fd` can be read and mapped into memory (a memfd, O_TMPFILE); it is taken whole, wherever it stands, shared with the
-        child rather than copied, and must not change meanwhile. `argument` is anything that JSON can hold. A caller who is cancelled ends the child and frees its slot at once.
+        child rather than copied, and must not change meanwhile. `argument` is anything that JSON can hold; where there is a second file `beside`, a
+        dictionary, in which the job finds its bytes under that name. A caller who is cancelled ends the child and frees its slot at once.
 
         Raises:
             CorruptImage: the job ended in a crash, or talks nonsense.
@@ -124,7 +132,7 @@ class Sandbox:
         """
         async with self._waits.get(job, self._slots):
             process = await self._running()
-            return await self._run(process, job, fd, argument)
+            return await self._run(process, job, (fd,) if beside is None else (fd, beside), argument)
 
     async def _running(self) -> Process:
         async with self._starting:
@@ -140,7 +148,7 @@ class Sandbox:
                     _log.warning("sandbox.protection_missing", extra={"protection": layer, "reason": reason})
             return self._process
 
-    async def _run(self, process: Process, job: str, fd: int, argument: Any) -> wire.Reply:
+    async def _run(self, process: Process, job: str, fds: Sequence[int], argument: Any) -> wire.Reply:
         number = next(self._ids)
         end = process.expect(number)
         ours, theirs = socket.socketpair()
@@ -148,7 +156,7 @@ class Sandbox:
             ours.setblocking(False)
             try:
                 with theirs:
-                    await process.tell({"run": number, "job": job, "argument": argument}, [fd, theirs.fileno()])
+                    await process.tell({"run": number, "job": job, "argument": argument}, [fds[0], theirs.fileno(), *fds[1:]])
                 async with asyncio.timeout(self._limits.wall_s + GRACE_S):
                     return await _receive(ours)
             except EOFError:
@@ -173,6 +181,18 @@ class Sandbox:
         except TimeoutError:
             await process.destroy()
             raise SandboxLost from None
+
+
+@contextmanager
+def _file_of(data: bytes) -> Iterator[int]:
+    """Bytes as a file in memory, gone with the block."""
+    fd = os.memfd_create("beside", os.MFD_CLOEXEC)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _believed(read: Callable[[], _T]) -> _T:

@@ -28,8 +28,9 @@ def probe_file(data: bytes, _argument: Any, limits: Limits) -> wire.Reply:
 
 
 def transform_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:
-    """One transform of the original: {"spec": its canonical text, "xmp": a packet or ''}."""
-    file = transform_original(data, parse(argument["spec"]), limits, xmp=argument["xmp"].encode())
+    """One transform of the original: {"spec": its canonical text, "xmp": a packet or ''}, and beside it its watermark's PNG."""
+    mark = argument.get("beside", b"")
+    file = transform_original(data, parse(argument["spec"]), limits, xmp=argument["xmp"].encode(), mark=mark)
     return wire.transformed_reply(file)
 
 

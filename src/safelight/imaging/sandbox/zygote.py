@@ -7,7 +7,7 @@ server because the server may have run one. It holds no secrets (a clean environ
 its control socket ends then. Control messages are JSON, one a packet:
 
     in   {"jobs": {name: "module:function"}, "limits": {...}}           once, first
-         {"run": id, "job": name, "argument": ...} + [input fd, reply fd]
+         {"run": id, "job": name, "argument": ...} + [input fd, reply fd], and perhaps [a second input's fd]
          {"kill": id}   {"ping": id}
     out  {"ready": true, "holding": [layer], "missing": {layer: reason}}   once, first
          {"end": id, "signal": n | null, "status": n, "timed_out": bool}   {"pong": id}
@@ -87,7 +87,7 @@ class Zygote:
 
     def _hear(self, poll: select.poll) -> bool:
         try:
-            packet, fds, _flags, _address = socket.recv_fds(self.control, MAX_MESSAGE, 2)
+            packet, fds, _flags, _address = socket.recv_fds(self.control, MAX_MESSAGE, 3)
         except ConnectionError:
             return False
         if not packet:
@@ -116,7 +116,7 @@ class Zygote:
             self._be_child(message, *fds)
         return _Child(message["run"], pid, os.pidfd_open(pid), deadline)
 
-    def _be_child(self, message: Mapping[str, Any], source: int, reply: int) -> NoReturn:
+    def _be_child(self, message: Mapping[str, Any], source: int, reply: int, beside: int | None = None) -> NoReturn:
         status = 1
         try:
             die_with_parent(self.pid)
@@ -128,8 +128,12 @@ class Zygote:
                 os.dup2(self.nowhere, standard)
             _make_read_only(source)
             data = _mapped(source)  # before the doors close: Python duplicates the descriptor
+            argument: Any = message.get("argument")
+            if beside is not None:
+                _make_read_only(beside)
+                argument = {**argument, "beside": bytes(_mapped(beside))}
             self.lockdown.apply()
-            _write(reply, _work(self.jobs[message["job"]], data, message.get("argument"), self.lockdown.limits))
+            _write(reply, _work(self.jobs[message["job"]], data, argument, self.lockdown.limits))
             status = 0
         finally:
             # No destructors, no exit handlers: libvips' threads may crash on those, and nothing here needs tidying.

@@ -19,9 +19,12 @@ from safelight.imaging.formats import SNIFF_BYTES, Format, sniff
 from safelight.imaging.libvips import Pixels, Stop
 from safelight.imaging.spec import File, Recipe
 from safelight.imaging.transform import adjust, mount, seek
+from safelight.imaging.transform.placing import layer_of
 from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, plan, shrink_for, wanted
 from safelight.imaging.transform.spec import AUTO_QUALITY, Spec
+from safelight.imaging.transform.stamp import Ink, inked, laid
 from safelight.imaging.transform.values import Flip, Focal, Gravity, Profile
+from safelight.imaging.transform.watermark import Layer
 
 STEPS: Final = (
     "trim",
@@ -33,6 +36,7 @@ STEPS: Final = (
     "blur",
     "sharpen",
     "pixelate",
+    "watermark",
     "radius",
     "pad",
     "flatten",
@@ -50,9 +54,18 @@ _LOSSLESS: Final = frozenset({Format.PNG, Format.GIF})
 
 
 def transform(
-    master: bytes, spec: Spec, *, source_width: int, source_height: int, xmp: bytes = b"", stop: Stop | None = None
+    master: bytes,
+    spec: Spec,
+    *,
+    source_width: int,
+    source_height: int,
+    xmp: bytes = b"",
+    mark: bytes = b"",
+    stop: Stop | None = None,
 ) -> File:
     """The picture as the spec asks. The source's size is that of the upright original, by which crops and points go.
+
+    `mark` is the PNG of the spec's watermark, if it has one.
 
     Raises BadOption (undecided format, crop outside), TooManyPixels, UnsupportedFormat (no JPEG), CorruptImage,
     DecodeBudgetExceeded (also when told to stop), OverMaxBytes.
@@ -67,7 +80,7 @@ def transform(
         source = Source(Size(source_width, source_height), Size(whole.width, whole.height))
         image, planned = _cut(master, spec, source, stop)
         image = resized(image, planned, stop=stop)
-        image = dressed(image, spec, planned)
+        image = dressed(image, spec, planned, ink_for(spec, planned, mark))
         data = encoded(image, spec, spec.format, xmp=xmp, stop=stop)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
 
@@ -130,12 +143,21 @@ def resized(image: Pixels, planned: Plan, *, stop: Stop, is_srgb: bool = True) -
     return stop.watching(image).copy_memory()
 
 
-def dressed(image: Pixels, spec: Spec, planned: Plan) -> Pixels:
+def ink_for(spec: Spec, planned: Plan, mark: bytes) -> Ink | None:
+    """The spec's watermark, ready to be laid on every frame; None without one, or where the picture is too small for it."""
+    return inked(spec.watermark, mark, layer_of(spec, planned)) if spec.watermark else None
+
+
+def dressed(image: Pixels, spec: Spec, planned: Plan, ink: Ink | None) -> Pixels:
     """Everything between its size and its file. uint8 in memory, of 1 to 4 bands (the fourth is alpha); sRGB, or what `icc` keeps."""
     image = _finished(_turned(image, spec), spec)
+    is_above = spec.watermark is not None and spec.watermark.layer is Layer.CANVAS
+    if ink and not is_above:
+        image = laid(image, ink)
     if spec.radius:
         image = mount.rounded(image, spec.radius)
-    return mount.mounted(image, planned, spec.paper)
+    image = mount.mounted(image, planned, spec.paper)
+    return laid(image, ink) if ink and is_above else image
 
 
 def _turned(image: Pixels, spec: Spec) -> Pixels:

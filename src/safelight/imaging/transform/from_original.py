@@ -18,7 +18,7 @@ from safelight.imaging.formats import Format
 from safelight.imaging.libvips import Pixels, Stop
 from safelight.imaging.probe import probe
 from safelight.imaging.spec import File, Header, Limits
-from safelight.imaging.transform.apply import dressed, encoded, focus_of, resized, trimmed
+from safelight.imaging.transform.apply import dressed, encoded, focus_of, ink_for, resized, trimmed
 from safelight.imaging.transform.original import is_playing
 from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, plan, shrink_for, wanted
 from safelight.imaging.transform.spec import Spec
@@ -34,8 +34,8 @@ _TURNS: Final = {1: (), 2: ("fliphor",), 3: ("rot180",), 4: ("flipver",), 5: ("r
 """What makes a picture of this EXIF orientation upright (Exif 3.0, tag 0x0112)."""
 
 
-def transform_original(data: bytes, spec: Spec, limits: Limits, *, xmp: bytes = b"") -> File:
-    """The picture as the spec asks, which is settled and names its format. `data` may be any buffer.
+def transform_original(data: bytes, spec: Spec, limits: Limits, *, xmp: bytes = b"", mark: bytes = b"") -> File:
+    """The picture as the spec asks, which is settled and names its format. `data` may be any buffer, `mark` is its watermark's PNG.
 
     Raises what `probe` and `apply.transform` raise.
     """
@@ -44,16 +44,16 @@ def transform_original(data: bytes, spec: Spec, limits: Limits, *, xmp: bytes = 
     header = probe(data, limits)
     with libvips.decoding():
         if is_playing(spec, header.frames):
-            image, planned = _playing(data, header, spec)
+            image, planned = _playing(data, header, spec, mark)
         elif spec.trim or spec.gravity is Gravity.AUTO or header.is_animated or spec.page > 1:
-            image, planned = _held(_upright(data, header, spec), spec)
+            image, planned = _held(_upright(data, header, spec), spec, mark)
         else:
-            image, planned = _streamed(data, header, spec)
+            image, planned = _streamed(data, header, spec, mark)
         out = encoded(image, spec, spec.format, xmp=xmp)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=out)
 
 
-def _streamed(data: bytes, header: Header, spec: Spec) -> tuple[Pixels, Plan]:
+def _streamed(data: bytes, header: Header, spec: Spec, mark: bytes) -> tuple[Pixels, Plan]:
     """Decoded once from top to bottom, at no less than twice the size that is wanted; only what is wanted is held."""
     size = Size(header.width, header.height)
     planned = plan(spec, Source(size, size))
@@ -65,10 +65,11 @@ def _streamed(data: bytes, header: Header, spec: Spec) -> tuple[Pixels, Plan]:
     width, height = geometry.upright(*planned.resize, header.orientation)
     lying = Plan(Box(0, 0, image.width, image.height), Size(width, height), 0, 0, Size(width, height))
     image = resized(_coloured(image, spec), lying, stop=Stop(), is_srgb=_is_srgb(spec))
-    return dressed(_turned(image, header.orientation).copy_memory(), spec, planned), planned
+    image = _turned(image, header.orientation).copy_memory()
+    return dressed(image, spec, planned, ink_for(spec, planned, mark)), planned
 
 
-def _held(image: Pixels, spec: Spec) -> tuple[Pixels, Plan]:
+def _held(image: Pixels, spec: Spec, mark: bytes) -> tuple[Pixels, Plan]:
     """From pixels in memory, where something has to be looked for in all of them."""
     size = Size(image.width, image.height)
     source = Source(size, size)
@@ -78,10 +79,10 @@ def _held(image: Pixels, spec: Spec) -> tuple[Pixels, Plan]:
         focus = focus_of(image, wanted(spec.crop, source, frame or source.frame), planned.crop)
         planned = plan(spec, source, frame=frame, focus=focus)
     image = resized(image.crop(*planned.crop), planned, stop=Stop(), is_srgb=_is_srgb(spec))
-    return dressed(image, spec, planned), planned
+    return dressed(image, spec, planned, ink_for(spec, planned, mark)), planned
 
 
-def _playing(data: bytes, header: Header, spec: Spec) -> tuple[Pixels, Plan]:
+def _playing(data: bytes, header: Header, spec: Spec, mark: bytes) -> tuple[Pixels, Plan]:
     """All frames, each cut, turned and finished as the first one is, in one strip."""
     strip = to_srgb(libvips.open_pixels(data, header.format, frames=header.frames))
     frames = Animation.of(strip, header.frames)
@@ -96,10 +97,11 @@ def _playing(data: bytes, header: Header, spec: Spec) -> tuple[Pixels, Plan]:
     left, top, width, height = planned.crop
     cut = np.ascontiguousarray(frames.pixels[:, top : top + height, left : left + width])
     frames = Animation(cut, frames.delays, frames.loop).reduced(*planned.resize)
+    ink = ink_for(spec, planned, mark)
     played = []
     for number in range(len(frames.pixels)):
         still = Animation(frames.pixels[number : number + 1], (), 0).still()
-        played.append(_rgba(dressed(still, spec, planned)))
+        played.append(_rgba(dressed(still, spec, planned, ink)))
     pixels = np.stack(played)
     return Animation.strip_of(pixels, frames.delays, frames.loop), planned
 

@@ -29,6 +29,7 @@ from safelight.imaging.transform.foreign import (
     turned_back,
     unescaped,
 )
+from safelight.imaging.transform.grammar import Named, named_mark
 from safelight.imaging.transform.options import colour, filename
 from safelight.imaging.transform.plan import Box, Size
 from safelight.imaging.transform.spec import MAX_BLUR, MAX_PAD, MAX_SIDE, Spec
@@ -45,6 +46,7 @@ from safelight.imaging.transform.values import (
     Rgba,
     whole,
 )
+from safelight.imaging.transform.watermark import MAX_MARGIN, Layer, Margin, Position, Scale, Watermark
 
 FORMATS: Final = {
     "jpg": Format.JPEG,
@@ -121,6 +123,40 @@ class Pull:
         return max(0, min(at, outer - inner))
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`watermark`: what is laid over, and how; `scale` 0 is its own size. A pull of None lays it everywhere."""
+
+    base: Watermark
+    opacity: Fraction
+    pull: Pull | None = None
+    gap: tuple[Fraction, Fraction] = (_ZERO, _ZERO)
+    scale: Fraction = _ZERO
+
+    def on(self, canvas: Size, ratio: Fraction) -> Watermark:
+        """For a canvas of this size. Raises BadOption."""
+        offsets = (self.pull.x, self.pull.y) if self.pull else self.gap
+        x, y = (
+            _rounded(offset * ratio) if abs(offset) >= 1 else _rounded(offset * side)
+            for offset, side in zip(offsets, canvas, strict=True)
+        )
+        if max(abs(x), abs(y)) > MAX_MARGIN:
+            refuse("watermark", f"has offsets of at most {MAX_MARGIN} pixels.")
+        scale = self.base.scale
+        if self.scale:
+            scale = Scale(float(100 * self.scale), float(100 * self.scale))
+        elif self.base.image:
+            scale = Scale(float(ratio), float(ratio), is_own=True)
+        return replace(
+            self.base,
+            opacity=float(self.opacity) * self.base.opacity,
+            position=Position(self.pull.side) if self.pull else Position.TILE,
+            margin=Margin(x, y),
+            scale=scale,
+            layer=Layer.CANVAS,
+        )
+
+
 @dataclass(slots=True)
 class Wish:
     """What the options have said so far, and in the end. Keeps `foreign.Wish`."""
@@ -158,6 +194,8 @@ class Wish:
     version: str = ""
     exp: int = 0
     applied: int = 0
+    mark: Mark | None = None
+    named: Named = field(default_factory=dict)
 
     def quality_for(self, format: Format) -> int:
         """`format_quality` over `quality`, as imgproxy has it when only one is said."""
@@ -186,7 +224,16 @@ class Wish:
         across, down, ratio = self._scale(size)
         spec = self._natural(look, size, region, turned) or self._reckoned(look, size, region, turned, (across, down, ratio))
         spec = self._papered(spec, original, ratio)
-        return replace(spec, background=self.background) if self.background else spec
+        if self.background:
+            spec = replace(spec, background=self.background)
+        return self._marked(spec, original, ratio) if self.mark else spec
+
+    def _marked(self, spec: Spec, original: Size, ratio: Fraction) -> Spec:
+        assert self.mark is not None  # who calls has looked
+        offsets = (self.mark.pull.x, self.mark.pull.y) if self.mark.pull else self.mark.gap
+        if self.trim and any(0 < abs(offset) < 1 for offset in offsets):
+            refuse("watermark", "with offsets as shares cannot be combined with trim.")
+        return replace(spec, watermark=self.mark.on(planned(spec, original).canvas, ratio))
 
     def _metadata(self) -> Metadata:
         if not self.strips_metadata:
@@ -370,12 +417,15 @@ class Wish:
         return bars
 
 
-def parse(path: str, presets: Mapping[str, str] | None = None) -> Order:
-    """`path` is what stands behind the signature, on the wire as it was, with its leading slash. Raises BadOption."""
+def parse(path: str, presets: Mapping[str, str] | None = None, named: Named | None = None) -> Order:
+    """`path` is what stands behind the signature, on the wire as it was, with its leading slash. Raises BadOption.
+
+    `named` are the watermarks, of which URLs mean `default`.
+    """
     if len(path) > MAX_PATH:
         raise BadOption(f"A path has at most {MAX_PATH} characters.", option="options")
     parts = path.removeprefix("/").split("/")
-    wish = Wish()
+    wish = Wish(named=named or {})
     presets = presets or {}
     if "default" in presets:
         _preset(wish, ["default"], presets, ())
@@ -397,7 +447,7 @@ def parse(path: str, presets: Mapping[str, str] | None = None) -> Order:
     )
 
 
-def read_presets(text: str) -> dict[str, str]:
+def read_presets(text: str, named: Named | None = None) -> dict[str, str]:
     """`name=option:argument/option:argument,name=…`, as imgproxy's own setting. Raises ValueError."""
     presets: dict[str, str] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
@@ -407,7 +457,7 @@ def read_presets(text: str) -> dict[str, str]:
         presets[name] = options
     for name in presets:
         try:
-            _preset(Wish(), [name], presets, ())
+            _preset(Wish(named=named or {}), [name], presets, ())
         except BadOption as error:
             raise ValueError(f"{name}: {error.detail}") from None
     return presets
@@ -731,8 +781,21 @@ def _only(why: str, *, usual: bool) -> Applier:
 
 
 def _watermark(wish: Wish, name: str, arguments: list[str]) -> None:
-    if read(name, _share, arguments[0]):
-        refuse(name, "is not available.")
+    opacity, kind, x, y, scale = (*arguments, *[""] * 4)[:5]
+    share = read(name, _share, opacity)
+    if not share:
+        wish.mark = None
+        return
+    base = named_mark("default", wish.named)
+    is_tiled = kind == "re"
+    pull = None if is_tiled else _pull(name, [kind or "ce", x, y], may_look=False)
+    if pull and pull.point is not None:
+        refuse(name, f"takes {', '.join(key for key in _GRAVITIES if key != 'sm')}, re.")
+    gap = tuple(read(name, _number, text) if text else _ZERO for text in (x, y)) if is_tiled else (_ZERO, _ZERO)
+    size = read(name, _number, scale) if scale else _ZERO
+    if size and not Fraction(1, 100) <= size <= 1:
+        refuse(name, "has a scale from 0.01 to 1, or 0 for its own size.")
+    wish.mark = Mark(base, share, pull, (gap[0], gap[1]), size)
 
 
 def _skip(wish: Wish, name: str, arguments: list[str]) -> None:
@@ -812,7 +875,14 @@ TABLE: Final = (
     Option(("blur", "bl"), 1, "`blur`.", "bl:2.5", _set("blur", _strength("0.3", MAX_BLUR))),
     Option(("sharpen", "sh"), 1, "`edges`.", "sh:0.7", _set("sharpen", _strength("0.1", 10))),
     Option(("pixelate", "pix"), 1, "`pixelate`.", "pix:10", _set("pixelate", _count)),
-    Option(("watermark", "wm"), 7, "Only with opacity 0.", "wm:0", _watermark),
+    Option(
+        ("watermark", "wm"),
+        5,
+        "The [watermark](transforms.md#watermarks) that is named `default`, on `canvas`: its opacity times this one, `watermark_position` "
+        "(`re` is `tile`), `watermark_margin`, `watermark_scale`; without a scale a picture has its own size.",
+        "wm:0.5:soea:10:10:0.2",
+        _watermark,
+    ),
     Option(
         ("strip_metadata", "sm"),
         1,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from safelight.imaging.formats import Format
 from safelight.imaging.transform.spec import AUTO, AUTO_QUALITY, FORMATS, MAX_RADIUS, ORIGINAL
@@ -25,11 +26,13 @@ from safelight.imaging.transform.values import (
     Region,
     Rgba,
 )
+from safelight.imaging.transform.watermark import MAX_LETTERS, MAX_LINES, MIN_SIDE, Edge, Layer, Margin, Position, Scale
 
 # ASCII digits only, no sign, no exponent, no leading zero: int() and float() take far more than should stand in a URL.
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,6}")
 _DECIMAL: Final = re.compile(r"(?:0|[1-9][0-9]{0,6})(?:\.[0-9]{1,4})?")
 _HEX: Final = re.compile(r"#?(?:[0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_NAME: Final = 100
 
 EXTENSIONS: Final[dict[str, Format | str]] = {AUTO: AUTO, ORIGINAL: ORIGINAL, "jpeg": Format.JPEG} | {
@@ -123,6 +126,43 @@ def _padding(text: str) -> Padding:
     if len(sides) not in {1, 2, 4}:
         raise ValueError("all, vertical:horizontal or top:right:bottom:left")
     return Padding(*(sides * (4 // len(sides))))
+
+
+def _words(text: str) -> str:
+    try:
+        return unquote_to_bytes(text).decode()
+    except ValueError:
+        raise ValueError("UTF-8") from None
+
+
+def _mark(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("the id of an image, or the name of a watermark")
+    return text
+
+
+def _margin(text: str) -> Margin:
+    sides = text.split(":", 2)
+    is_percent = all(side.endswith("p") for side in sides)
+    if len(sides) > 2:
+        raise ValueError("pixels or per cent (2p), one for both or across:down")
+    x, y = (signed(side[:-1] if is_percent else side) for side in (sides * 2)[:2])
+    if not is_percent and (x, y) != (int(x), int(y)):
+        raise ValueError("whole pixels, or per cent (2p)")
+    return Margin(x, y, is_percent)
+
+
+def _scale(text: str) -> Scale:
+    if text.endswith("x"):
+        return Scale(decimal(text[:-1]), decimal(text[:-1]), is_own=True)
+    sides = [decimal(side) for side in text.split(":", 2)]
+    if len(sides) > 2:
+        raise ValueError("per cent, one for both or width:height, or times the mark's own size (1x)")
+    return Scale(sides[0], sides[-1])
+
+
+def _degrees(text: str) -> int:
+    return -whole(text[1:]) if text.startswith("-") else whole(text)
 
 
 def _or_auto(read: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -312,11 +352,83 @@ OPTIONS: Final = (
         _radius,
     ),
     Option(
+        "watermark",
+        "wm",
+        "image id, name",
+        "none",
+        "Lays this picture over it: another image of the same tenant, or one of the [named watermarks](#watermarks). Its shorter side "
+        f"must have {MIN_SIDE} pixels, else there is no mark.",
+        "w=600,wm=01jabcdefghjkmnpqrstvwxyz0",
+        _mark,
+    ),
+    Option(
+        "watermark_text",
+        "wmt",
+        f"1 to {MAX_LETTERS} letters",
+        "none",
+        f"Lays these words over it, {MAX_LINES} lines at most. Comma, slash, percent and line break are written `%2C`, `%2F`, `%25`, `%0A` "
+        "here, and as `%252C` and so on in a URL.",
+        "w=600,wmt=© Safelight",
+        _words,
+    ),
+    Option(
+        "watermark_position",
+        "wmp",
+        ", ".join(f"`{position}`" for position in Position),
+        "`south-east`",
+        "Side or corner of the result as it is seen, or `tile`: everywhere, in rows around the middle.",
+        "w=600,wmp=tile,wmt=Draft",
+        _one_of({position.value: position for position in Position} | {name: Position(side) for name, side in _ALIASES.items()}),
+    ),
+    Option(
+        "watermark_margin",
+        "wmm",
+        "-1024 to 1024, -50p to 50p",
+        "`2p`; tile `5p`; centre 0",
+        "To that side, from the middle to the right and down, or between tiles: one for both or `across:down`, in pixels or in per cent of "
+        "the shorter side. Less than 0 is outside; a pixel of the mark is always seen.",
+        "w=600,wmm=10:20,wmt=Draft",
+        _margin,
+    ),
+    Option(
+        "watermark_scale",
+        "wms",
+        "1 to 100, 0.01x to 40x",
+        "25",
+        "Per cent of the width and of the height that the mark fits into, turned: one for both or `width:height`. Pictures also times their "
+        "own size (`1x`).",
+        "w=600,wms=60:10,wmt=Draft",
+        _scale,
+    ),
+    Option("watermark_opacity", "wmo", "0 to 100", "60", "Per cent; 0 is no mark.", "w=600,wmo=30,wmt=Draft", decimal),
+    Option("watermark_rotate", "wmr", "-360 to 360", "0", "Degrees clockwise.", "w=600,wmr=-30,wmt=Draft", _degrees),
+    Option(
+        "watermark_colour", "wmc", "hex colour", "`ffffff`", "Of the words; not of a picture.", "w=600,wmc=fc0,wmt=Draft", colour
+    ),
+    Option(
+        "watermark_edge",
+        "wme",
+        ", ".join(f"`{edge}`" for edge in Edge),
+        "`outline`; pictures `none`",
+        "What sets the mark off from any ground: a seam around it or a shadow, dark for a bright mark and bright for a dark one.",
+        "w=600,wme=shadow,wmt=Draft",
+        _one_of({edge.value: edge for edge in Edge}),
+    ),
+    Option(
+        "watermark_layer",
+        "wml",
+        ", ".join(f"`{layer}`" for layer in Layer),
+        "`picture`",
+        "What it lies on: the picture, so that nobody cuts it off with the padding, or all of the canvas.",
+        "bg=fff,p=40,w=600,wml=canvas,wmt=Draft",
+        _one_of({layer.value: layer for layer in Layer}),
+    ),
+    Option(
         "dpr",
         "",
         "1 to 4, `auto`",
         "1",
-        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius`, `pixelate` and `blur`; two decimals. `auto` is "
+        "Pixel ratio of the screen: multiplies `width`, `height`, `pad`, `radius`, `pixelate`, `blur` and what of a watermark is in pixels or times its own size; two decimals. `auto` is "
         "[what the browser tells](#client-hints).",
         "dpr=1.5,w=300",
         _or_auto(decimal),

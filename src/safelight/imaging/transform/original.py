@@ -14,6 +14,7 @@ from safelight.imaging.formats import Format
 from safelight.imaging.transform.cost import FIXED, estimate
 from safelight.imaging.transform.grammar import Request
 from safelight.imaging.transform.negotiation import best_format
+from safelight.imaging.transform.placing import is_large_enough, layer_of
 from safelight.imaging.transform.plan import MAX_GIF_PIXELS, Size, Source, between, plan
 from safelight.imaging.transform.spec import PLAYING_FORMATS, Spec
 from safelight.imaging.transform.values import WHITE, Animation, Focal, Gravity, Profile
@@ -78,6 +79,10 @@ def settle(request: Request, original: Original, accept: str, *, max_animation_p
         icc=spec.icc if original.profile and not original.profile.lower().startswith("srgb") else Profile.SRGB,
     )
     needs_original = plays or _is_beyond_master(spec, original)
+    if spec.watermark and not spec.trim:
+        source = (Source.whole if needs_original else Source.of)(original.width, original.height)
+        if not is_large_enough(layer_of(spec, plan(spec, source))):
+            spec = replace(spec, watermark=None)
     if not needs_original:
         return Settled(spec, False, estimate(spec, Source.of(original.width, original.height)), is_cut_short)
     return Settled(spec, True, _weight(spec, original, plays=plays), is_cut_short)

@@ -11,6 +11,7 @@ from safelight.imaging.transform.options import EXTENSIONS, OPTIONS
 from safelight.imaging.transform.original import MAX_PLAYED_GIF_PIXELS
 from safelight.imaging.transform.plan import MAX_GIF_PIXELS, MAX_OUTPUT_PIXELS
 from safelight.imaging.transform.seek import SOUGHT, TARGET
+from safelight.imaging.transform.watermark import MARK_SIDE, MIN_SIDE
 
 _INTRODUCTION: Final = """\
 # Transforms
@@ -31,7 +32,7 @@ result is clear somewhere).
 """
 
 _RULES: Final = """
-Numbers are plain decimals: no sign (but in `lift`), no exponent, no leading zeros; two decimals count where nothing else is said.
+Numbers are plain decimals: no sign (but in `lift` and of a watermark), no exponent, no leading zeros; two decimals count where nothing else is said.
 
 ## Fitting
 
@@ -63,6 +64,30 @@ Whatever the order in the URL: {steps}.
 
 `crop` counts from what `trim` has left. Blur and sharpening see the picture at its final size and without its paper; `radius` rounds the
 picture, not the padding around it. Up to 600 pixels a side, pictures are reduced in [linear light](../explanation/linear-light.md).
+
+## Watermarks
+
+`watermark` lays a picture over, `watermark_text` words; the other options of a watermark say how. [How to](../howto/watermark-pictures.md) has examples.
+
+The picture is another image of the same tenant, by its id. Its newest version counts, with its clear parts, at no more than {mark_side} pixels a
+side, and of what plays the first frame. `POST /images/{{id}}/urls` takes only one that whoever asks may see. One that is missing, trashed or
+another tenant's is 400 `bad_option`: nothing is delivered without its mark.
+
+`SAFELIGHT_WATERMARK__NAMED` gives watermarks names. A name stands for its options, and options in the URL go before them:
+`wm=logo,wmo=30`, and `wm=draft,wmt=Sold` for other words in the same dress. A picture behind a name may be laid over by whoever may make
+URLs. `default` is what imgproxy's `watermark` means.
+
+Words are drawn in Noto Sans Bold (SIL Open Font License 1.1; Latin, Greek, Cyrillic, Devanagari), which comes with Safelight, and what it
+lacks by the files of `SAFELIGHT_WATERMARK__FONTS`. The fonts of the machine take no part. Letters that none of these has are 400
+`bad_option` and named in the answer, rather than boxes in the picture. Markup is not read: `<b>` is three characters.
+
+The mark is turned, then brought to its size, then laid, after blur and colour and before `radius`, or on the `canvas` at the very end. `1x`
+is its own size, never more than the picture's. Where the picture, or the canvas, has a side below {min_side} pixels there is no mark; such files are
+those without one. Frames of an animation all carry it. With `icc=keep` its levels are taken as those of the picture's colours.
+
+The id and version of the mark's picture are part of the key, and of the `v` of URLs that Safelight makes. When it gets new bytes, or a name
+another meaning, URLs made afterwards are others; older ones show the new mark and may not be kept. Neither the original nor the master
+is ever touched.
 
 ## One key for one picture
 
@@ -130,6 +155,8 @@ def page() -> str:
         max_pixels=f"{MAX_OUTPUT_PIXELS:,}",
         max_gif=f"{MAX_GIF_PIXELS:,}",
         steps=", ".join(f"`{step}`" for step in STEPS),
+        mark_side=MARK_SIDE,
+        min_side=MIN_SIDE,
         max_played=f"{MAX_PLAYED_GIF_PIXELS:,}",
         ratios=", ".join(f"{ratio:g}" for ratio in RATIOS),
         step=STEP,

@@ -32,6 +32,7 @@ from safelight.imaging.transform.values import (
     number,
     whole,
 )
+from safelight.imaging.transform.watermark import Layer, Watermark
 
 MAX_SIDE: Final = 8192
 """Of the box, after the pixel ratio; padding comes on top. WebP holds 16383."""
@@ -101,6 +102,7 @@ class Spec:
     page: int = 1
     metadata: Metadata = Metadata.NONE
     icc: Profile = Profile.SRGB
+    watermark: Watermark | None = None
 
     def __post_init__(self) -> None:
         """Check, then bring into the normal form."""
@@ -109,6 +111,7 @@ class Spec:
         self._settle_turn()
         self._settle_colour()
         self._settle_file()
+        self._settle_mark()
 
     @property
     def text(self) -> str:
@@ -224,8 +227,14 @@ class Spec:
             # One page does not play, nor do these formats: there is nothing to choose.
             self._set(animation=Animation.KEEP)
 
+    def _settle_mark(self) -> None:
+        if self.watermark is not None and self.watermark.opacity == 0:
+            self._set(watermark=None)
+        elif self.watermark is not None and not self.has_paper and self.watermark.layer is Layer.CANVAS:
+            self._set(watermark=self.watermark.on(Layer.PICTURE))  # they are the same
+
     def _said(self) -> dict[str, str]:
-        said: dict[str, str] = {}
+        said = self.watermark.said() if self.watermark else {}
         for name, short in (
             ("width", "w"),
             ("height", "h"),

@@ -15,10 +15,13 @@ from typing import Any, Final
 from safelight.errors import BadOption
 from safelight.imaging.formats import Format
 from safelight.imaging.transform.foreign import MAX_PATH, Order, origin, planned, read, refuse, shown, unescaped
+from safelight.imaging.transform.grammar import Named, named_mark
 from safelight.imaging.transform.options import colour
+from safelight.imaging.transform.placing import layer_of
 from safelight.imaging.transform.plan import Size
 from safelight.imaging.transform.spec import MAX_BLUR, MAX_PAD, MAX_SIDE, Spec
 from safelight.imaging.transform.values import CLEAR, UNPADDED, Fit, Flip, Focal, Gravity, Padding, Region, Rgba, whole
+from safelight.imaging.transform.watermark import MAX_MARGIN, Margin, Position, Scale, Watermark
 
 FORMATS: Final = {
     "jpeg": Format.JPEG,
@@ -35,6 +38,7 @@ _SIZE: Final = re.compile(r"(-)?([0-9]{1,6}|orig)?x(-)?([0-9]{1,6}|orig)?")
 _FILTER: Final = re.compile(r"([a-z_0-9]{1,40})\(([^()]{0,200})\)")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,7}")
 _DECIMAL: Final = re.compile(r"-?[0-9]{0,7}\.?[0-9]{1,6}")
+_PLACE: Final = re.compile(r"-?[0-9]{1,4}p?|center|repeat")
 _MOST_FILTERS: Final = 32
 _DIAGONAL: Final = 3**0.5
 """thumbor measures how far colours are apart along the cube's diagonal, we along its edges."""
@@ -87,6 +91,9 @@ class Wish:
     rotate: int = 0
     corner: Rgba | None = None
     paper: Rgba | None = None
+    mark: tuple[Watermark, str, str] | None = None
+    """And where it lies across and down, as thumbor has it."""
+    named: Named = field(default_factory=dict)
     look: dict[str, Any] = field(default_factory=dict)
     """What the Spec takes as it is: blur, sharpen, lift, contrast, saturation, grayscale, radius."""
 
@@ -122,8 +129,8 @@ class Wish:
         if self.rotate in {90, 270}:
             flips = {Flip.H: Flip.V, Flip.V: Flip.H}
             spec = replace(spec, width=spec.height, height=spec.width)
-            return self._finished(spec, flips.get(self.flip, self.flip), pad)
-        return self._finished(spec, self.flip, pad)
+            return self._marked(self._finished(spec, flips.get(self.flip, self.flip), pad), original)
+        return self._marked(self._finished(spec, self.flip, pad), original)
 
     def _region(self, original: Size) -> Region | None:
         if self.crop is None:
@@ -190,12 +197,38 @@ class Wish:
         paper = next(iter(papers), None)
         return replace(spec, rotate=self.rotate, flip=flip, pad=pad, background=paper, **self.look)
 
+    def _marked(self, spec: Spec, original: Size) -> Spec:
+        """The watermark, with its offsets reckoned in the picture as it is delivered."""
+        if self.mark is None:
+            return spec
+        mark, *places = self.mark
+        if "repeat" in places:
+            if places != ["repeat", "repeat"]:
+                refuse("watermark", "is repeated in both directions or in none.")
+            return replace(spec, watermark=replace(mark, position=Position.TILE, margin=Margin(0, 0)))
+        if self.trim and any(place.endswith("p") for place in places):
+            refuse("watermark", "with offsets in per cent cannot be combined with trim.")
+        layer = layer_of(spec, planned(spec, original))
+        sides, margins = [], []
+        for place, whole_ in zip(places, layer, strict=True):
+            sides.append(0 if place == "center" else 1 if place.startswith("-") else -1)
+            digits = place.strip("-p")
+            away = int(digits) if digits != "center" else 0
+            margins.append(int(away * whole_ / 100) if place.endswith("p") else away)
+        if max(margins) > MAX_MARGIN:
+            refuse("watermark", f"has offsets of at most {MAX_MARGIN} pixels.")
+        position = next(position for position in Position if position.direction == tuple(sides))
+        return replace(spec, watermark=replace(mark, position=position, margin=Margin(margins[0], margins[1])))
 
-def parse(path: str) -> Order:
-    """`path` is what stands behind the signature, percent-encoding and all, without a leading slash. Raises BadOption."""
+
+def parse(path: str, named: Named | None = None) -> Order:
+    """`path` is what stands behind the signature, percent-encoding and all, without a leading slash. Raises BadOption.
+
+    `named` are watermarks that may stand where thumbor has the address of one.
+    """
     if len(path) > MAX_PATH:
         raise BadOption(f"A path has at most {MAX_PATH} characters.", option="options")
-    wish = Wish()
+    wish = Wish(named=named or {})
     parts = unescaped(path, option="options").split("/")
     for name in ("debug", "meta"):
         if parts[0] == name and len(parts) > 1:
@@ -469,6 +502,28 @@ def _always(wish: Wish, name: str, arguments: list[str]) -> None:
     """What is done to every rendition."""
 
 
+def _watermark(wish: Wish, name: str, arguments: list[str]) -> None:
+    source, x, y, alpha, *ratios = arguments
+    found = origin(source, option=name)
+    if not found.is_ours:
+        refuse(name, "is an image of this installation, or the name of a watermark.")
+    mark = named_mark(found.name, wish.named) if found.name in wish.named else Watermark(image=found.name)
+    for place in (x, y):
+        if not _PLACE.fullmatch(place):
+            refuse(
+                name, "lies at pixels or per cent (10p) from the left and top (-10: from the right and bottom), center or repeat."
+            )
+    across, down = (
+        read(name, _between(1, 100), text) if text.lower() != "none" else None for text in (*ratios, "none", "none")[:2]
+    )
+    scale = mark.scale
+    if across or down:
+        scale = Scale(across or 100, down or 100)
+    elif mark.image:
+        scale = Scale(1, 1, is_own=True)
+    wish.mark = replace(mark, scale=scale, opacity=100 - read(name, _between(0, 100), alpha)), x, y
+
+
 def _max_bytes(wish: Wish, name: str, arguments: list[str]) -> None:
     wish.look["max_bytes"] = read(name, _whole, arguments[0])
 
@@ -508,6 +563,15 @@ FILTERS: Final = {
     "stretch": Filter(0, 0, "`fit=fill`.", "stretch()", _stretch),
     "upscale": Filter(0, 0, "`fit=contain` with `fit-in`; without it pictures grow anyway.", "upscale()", _upscale),
     "no_upscale": Filter(0, 0, "A box no larger than the picture.", "no_upscale()", _no_upscale),
+    "watermark": Filter(
+        4,
+        6,
+        "`watermark`: an image's id, or the name of a [watermark](transforms.md#watermarks), where thumbor has an address; "
+        "`watermark_margin`, 100 - alpha as `watermark_opacity`, ratios as `watermark_scale`, without them its own size. `repeat` in both "
+        "directions is `tile`, from the middle.",
+        "watermark(01jabcdefghjkmnpqrstvwxyz0,-10,-10,50,20,20)",
+        _watermark,
+    ),
     "strip_icc": Filter(0, 0, "Always: renditions are sRGB.", "strip_icc()", _always),
     "strip_exif": Filter(0, 0, "Always: renditions carry no metadata.", "strip_exif()", _always),
     "max_bytes": Filter(1, 1, "`max_bytes`; 0 is any.", "max_bytes(20000)", _max_bytes),

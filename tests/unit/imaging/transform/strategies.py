@@ -2,7 +2,25 @@
 
 from hypothesis import strategies as st
 
-from safelight.imaging.transform import Animation, Fit, Flip, Focal, Gravity, Metadata, Padding, Profile, Region, Rgba, Spec
+from safelight.imaging.transform import (
+    Animation,
+    Edge,
+    Fit,
+    Flip,
+    Focal,
+    Gravity,
+    Layer,
+    Margin,
+    Metadata,
+    Padding,
+    Position,
+    Profile,
+    Region,
+    Rgba,
+    Scale,
+    Spec,
+    Watermark,
+)
 from safelight.imaging.transform.spec import AUTO_QUALITY, FORMATS, MAX_PAD, MAX_RADIUS, MAX_SIDE
 
 levels = st.integers(0, 255)
@@ -26,7 +44,29 @@ def regions(most):
     return pixels | per_cent
 
 
-def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None), trim=True, searched=True):
+pixels = st.integers(-1024, 1024)
+margins = st.builds(Margin, pixels, pixels) | st.builds(Margin, hundredths(-50, 50), hundredths(-50, 50), st.just(True))
+shares = st.builds(Scale, hundredths(1, 100), hundredths(1, 100))
+words = st.text(st.characters(categories=("L", "N", "P", "S")) | st.sampled_from("%,/= .\n"), min_size=1, max_size=20).map(lambda text: f"x{text}")
+
+
+def watermarks():
+    """Any, of words or of a picture."""
+    alike = {
+        "position": st.sampled_from(Position),
+        "margin": st.none() | margins,
+        "opacity": hundredths(0, 100),
+        "rotate": st.integers(-360, 360),
+        "edge": st.none() | st.sampled_from(Edge),
+        "layer": st.sampled_from(Layer),
+    }
+    lettered = st.builds(Watermark, text=words.filter(lambda text: text.count("\n") < 4), colour=colours, scale=shares, **alike)
+    own = hundredths(0.01, 40).map(lambda times: Scale(times, times, is_own=True))
+    drawn = st.builds(Watermark, image=st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True), scale=shares | own, **alike)
+    return lettered | drawn
+
+
+def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None), trim=True, searched=True, marked=False):
     """Mostly nothing is said of most options, as in life; `side`, `pad` and `source` bound the work, and so does `searched`."""
 
     def maybe(strategy, usual):
@@ -65,4 +105,5 @@ def specs(*, side=MAX_SIDE, pad=MAX_PAD, source=20_000, formats=(*FORMATS, None)
         page=maybe(st.integers(1, 1000), 1) if searched else st.just(1),
         metadata=st.sampled_from(Metadata),
         icc=st.sampled_from(Profile),
+        watermark=maybe(watermarks(), None) if marked else st.none(),
     )

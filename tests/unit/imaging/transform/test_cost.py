@@ -11,8 +11,9 @@ MEASURE = """
 import sys
 import numpy as np
 import pyvips
-from safelight.imaging.transform import parse
+from safelight.imaging.transform import Fonts, parse
 from safelight.imaging.transform.apply import transform
+from safelight.imaging.transform.lettering import drawn
 
 noise = np.random.default_rng(1).normal(128, 20, (1536, 2048, 3)).clip(0, 255).astype(np.uint8)
 master = pyvips.Image.new_from_array(noise).jpegsave_buffer(Q=90)
@@ -20,7 +21,9 @@ transform(master, parse("w=8.webp"), source_width=2048, source_height=1536)
 memory = lambda name: next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
 open("/proc/self/clear_refs", "w").write("5")
 before = memory("VmRSS")
-transform(master, parse(sys.argv[1]), source_width=2048, source_height=1536)
+spec = parse(sys.argv[1])
+mark = drawn(spec.watermark, Fonts()) if spec.watermark else b""
+transform(master, spec, source_width=2048, source_height=1536, mark=mark)
 print(memory("VmHWM") - before)
 """
 
@@ -34,6 +37,7 @@ print(memory("VmHWM") - before)
         "fit=fill,h=1500,ra=max,w=3000.avif",
         "fit=fill,h=2000,sa=2,sh=1,w=2000.jpg",
         "bl=20,t=10.gif",
+        "fit=fill,h=1500,w=3000,wmt=Draft,wmp=tile,wmr=30,wms=100.webp",
     ),
 )
 def test_no_transform_takes_more_than_estimated(text):

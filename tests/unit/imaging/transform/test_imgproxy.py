@@ -10,14 +10,19 @@ from safelight.errors import BadOption, TooManyPixels
 from safelight.imaging import Format
 from safelight.imaging.transform import Original, Size
 from safelight.imaging.transform import parse as parse_native
+from safelight.imaging.transform.grammar import read_named
 from safelight.imaging.transform.imgproxy import OPTIONS, PAID, SECURITY, TABLE, parse, read_presets
 from safelight.imaging.transform.plan import Source, plan
 
 ID = "01j00000000000000000000000"
 
 
+MARK = "wm=logo,wme=shadow,wmr=45"
+NAMED = read_named({"default": f"{MARK},wmo=80,wmp=west,wms=9"})
+
+
 def text(options, size=(600, 400), presets=None):
-    order = parse(f"/{options}/plain/{ID}@png".replace("//", "/"), presets)
+    order = parse(f"/{options}/plain/{ID}@png".replace("//", "/"), presets, NAMED)
     return order.wish.spec(Size(*size)).text.removesuffix(".png")
 
 
@@ -113,6 +118,14 @@ SAME = {
     "sh:0.7": "ed=0.7",
     "pix:10": "px=10",
     "wm:0": "full",
+    "wm:0.5/wm:0": "full",
+    "w:300/wm:0.5": f"w=300,{MARK},wmp=center,wmo=40,wms=1x",
+    "w:300/watermark:1:soea:10:20:0.2": f"w=300,{MARK},wmo=80,wmm=10:20,wms=20",
+    "w:300/wm:1:no:0.1:0.1": f"w=300,{MARK},wmo=80,wmp=north,wmm=30:20,wms=1x",
+    "w:300/wm:1:ce:-5:5:1": f"w=300,{MARK},wmo=80,wmp=center,wmm=-5:5,wms=100",
+    "w:300/wm:1:re:10:20": f"w=300,{MARK},wmo=80,wmp=tile,wmm=10:20,wms=1x",
+    "w:150/dpr:2/wm:1:noea:10:20": f"w=300,{MARK},wmo=80,wmp=north-east,wmm=20:40,wms=2x",
+    "w:300/pd:10/wm:1:no:0:0.1:0.5": f"w=300,p=10,{MARK},wmo=80,wmp=north,wmm=0:22,wms=50,wml=canvas",
     "sm:1/kcr:0/scp:t/eth:false/raw:0/skp:": "full",
     "sm:0": "md=keep",
     "kcr:1": "md=copyright",
@@ -175,7 +188,17 @@ REFUSED = {
     "bl:101": "bl",
     "sh:11": "sh",
     "pix:2000": "pixelate",
-    "wm:0.5:soea:10:10:0.2": "wm",
+    "wm:1.5": "wm",
+    "wm:-0.5": "wm",
+    "wm:nan": "wm",
+    "wm:0.5:fp:1:1": "wm",
+    "wm:0.5:sm": "wm",
+    "wm:0.5:ch": "wm",
+    "wm:0.5:ce:2000": "watermark",
+    "wm:0.5:ce:0:0:2": "wm",
+    "wm:0.5:ce:0:0:0.001": "wm",
+    "wm:0.5:ce:0:0:0.5:1": "wm",
+    "t:5/wm:0.5:noea:0.1": "watermark",
     "eth:1": "eth",
     "q:101": "q",
     "fq:webp": "fq",
@@ -305,3 +328,19 @@ def test_whatever_is_asked_of_whatever_picture_is_a_spec_or_a_refusal(said, widt
         plan(spec, Source.of(width, height))
     except (BadOption, TooManyPixels):
         pass
+
+
+def test_an_installation_without_a_default_watermark_says_so():
+    with pytest.raises(BadOption) as caught:
+        parse(f"/wm:0.5/plain/{ID}@png")
+
+    assert caught.value.extra["option"] == "watermark"
+    assert parse(f"/wm:0/plain/{ID}@png").wish.spec(Size(600, 400)).watermark is None
+
+
+def test_a_preset_may_carry_the_watermark_so_that_every_picture_does():
+    presets = read_presets("default=wm:1:soea:10:10:0.2", NAMED)
+
+    assert text("w:300", presets=presets) == parse_native(f"w=300,{MARK},wmo=80,wmm=10,wms=20.png").text.removesuffix(".png")
+    with pytest.raises(ValueError, match="no watermark"):
+        read_presets("default=wm:1:soea:10:10:0.2")

@@ -8,12 +8,24 @@ from hypothesis import given, settings
 
 from safelight.errors import BadOption
 from safelight.imaging import Format
-from safelight.imaging.transform import Fit, Flip, Focal, Rgba, Spec, parse
+from safelight.imaging.transform import Fit, Flip, Focal, Rgba, Spec, Watermark, parse
 from safelight.imaging.transform.options import OPTIONS
 from safelight.imaging.transform.spec import FORMATS
 from tests.unit.imaging.transform.strategies import specs
 
 EQUAL = (
+    ("wmt=a,wmo=0.webp", "full.webp"),
+    ("wmt=a,wmr=-30.webp", "wmt=a,wmr=330.webp"),
+    ("wmt=a,wmr=360,wms=25:25.webp", "wmt=a.webp"),
+    ("wmt= a .webp", "wmt=a.webp"),
+    ("wmt=e\u0301.webp", "wmt=\u00e9.webp"),
+    ("wmt=a,wmp=bottom.webp", "watermark_text=a,watermark_position=south.webp"),
+    ("wmt=a,wmm=2p,wme=outline,wmc=ffff.webp", "wmt=a.webp"),
+    ("wmt=a,wmp=tile,wmm=5p.webp", "wmt=a,wmp=tile.webp"),
+    ("wm=a,wme=none,wml=canvas.webp", "wm=a.webp"),
+    ("wmt=a,wmm=-10:20,dpr=2.webp", "wmt=a,wmm=-20:40.webp"),
+    ("wm=a,wms=1x,dpr=1.5.webp", "wm=a,wms=1.5x.webp"),
+    ("wmt=a,wms=20,wmm=1p,dpr=3.webp", "wmt=a,wms=20,wmm=1p.webp"),
     ("w=300,h=200.webp", "height=200,width=300.webp"),
     ("w=300,dpr=2.webp", "w=600.webp"),
     ("w=300,fit=cover.webp", "w=300,fit=contain.webp"),
@@ -54,6 +66,12 @@ def test_two_ways_to_say_the_same_are_one_value(one, other):
 
 
 DIFFERENT = (
+    ("wmt=a.webp", "full.webp"),
+    ("wmt=a.webp", "wm=a.webp"),
+    ("wmt=a.webp", "wmt=A.webp"),
+    ("wmt=a%0Ab.webp", "wmt=a b.webp"),
+    ("p=9,wmt=a,wml=canvas.webp", "p=9,wmt=a.webp"),
+    ("ra=9,wmt=a,wml=canvas.webp", "ra=9,wmt=a.webp"),
     ("full.webp", "full.jpg"),
     ("full.auto", "full.webp"),
     ("bg=fff,p=1.webp", "p=1.webp"),
@@ -79,13 +97,13 @@ def test_what_may_differ_in_pixels_differs(one, other):
 
 
 @settings(max_examples=200, deadline=None)
-@given(specs())
+@given(specs(marked=True))
 def test_the_normal_form_is_its_own_normal_form(spec):
     assert replace(spec) == spec
 
 
 @settings(max_examples=200, deadline=None)
-@given(specs(formats=(None,)))
+@given(specs(formats=(None,), marked=True))
 def test_deciding_the_format_later_gives_what_the_extension_would_have_given(spec):
     options = spec.text.rpartition(".")[0]
 
@@ -133,7 +151,9 @@ def test_the_canonical_text_is_sorted_and_short():
 def test_every_field_is_an_option_and_every_option_a_field_but_those_resolved_before():
     fields = set(Spec.__dataclass_fields__)
 
-    assert {option.name for option in OPTIONS} - fields == {"dpr", "download"}
+    marks = {option.name for option in OPTIONS if option.name.startswith("watermark")}
+    assert {option.name for option in OPTIONS} - fields - marks == {"dpr", "download"}
+    assert {f"watermark_{name}" for name in Watermark.__dataclass_fields__} - {"watermark_image"} == marks - {"watermark"}
     assert fields <= {option.name for option in OPTIONS}
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safelight.errors import BadOption, TooManyPixels
-from safelight.imaging.transform import Size
+from safelight.imaging.transform import Size, read_named
 from safelight.imaging.transform import parse as parse_native
 from safelight.imaging.transform.plan import Source, plan
 from safelight.imaging.transform.thumbor import FILTERS, parse
@@ -13,8 +13,11 @@ from safelight.imaging.transform.thumbor import FILTERS, parse
 ID = "01j00000000000000000000000"
 
 
+NAMED = read_named({"draft": "wmt=Draft,wms=80,wmr=-30"})
+
+
 def text(path, size=(600, 400)):
-    return parse(f"{path}/{ID}" if path else ID).wish.spec(Size(*size)).text.rpartition(".")[0]
+    return parse(f"{path}/{ID}" if path else ID, NAMED).wish.spec(Size(*size)).text.rpartition(".")[0]
 
 
 # Paths for a picture of 600 x 400, and the native words for them.
@@ -74,6 +77,14 @@ SAME = {
     "filters:strip_icc():strip_exif()": "full",
     "filters:max_bytes(20000)": "mb=20000",
     "filters:background_color(red)": "bg=ff0000",
+    f"fit-in/300x200/filters:watermark({ID},10,20,50)": f"h=200,w=300,wm={ID},wmm=10:20,wmo=50,wmp=north-west,wms=1x",
+    f"fit-in/300x200/filters:watermark({ID},-10,20,0)": f"h=200,w=300,wm={ID},wmm=10:20,wmo=100,wmp=north-east,wms=1x",
+    f"fit-in/300x200/filters:watermark(safelight://{ID},-0,-10p,0,20)": f"h=200,w=300,wm={ID},wmm=0:20,wmo=100,wms=20:100",
+    f"fit-in/300x200/filters:watermark({ID},center,center,0,none,30)": f"h=200,w=300,wm={ID},wmo=100,wmp=center,wms=100:30",
+    f"fit-in/300x200/filters:watermark({ID},center,5,0,20,30)": f"h=200,w=300,wm={ID},wmm=0:5,wmo=100,wmp=north,wms=20:30",
+    f"filters:watermark({ID},repeat,repeat,70)": f"wm={ID},wmm=0,wmo=30,wmp=tile,wms=1x",
+    "filters:watermark(draft,10,10,70)": "wmm=10,wmo=30,wmp=north-west,wmr=330,wms=80,wmt=Draft",
+    f"filters:watermark({ID},0,0,100)": "full",
 }
 
 
@@ -121,6 +132,13 @@ REFUSED = {
     "filters:upscale():no_upscale()": "no_upscale",
     "filters:max_bytes(100)": "max_bytes",
     "filters:watermark(http://example.com/a.png,0,0,0)": "watermark",
+    "filters:watermark(draft,0,0)": "watermark",
+    "filters:watermark(draft,repeat,0,0)": "watermark",
+    "filters:watermark(draft,left,0,0)": "watermark",
+    "filters:watermark(draft,2000,0,0)": "watermark",
+    "filters:watermark(draft,0,0,101)": "watermark",
+    "filters:watermark(draft,0,0,0,200)": "watermark",
+    "trim/filters:watermark(draft,10p,0,0)": "watermark",
     "filters:equalize()": "equalize",
     "filters:quality(80": "filters",
     "filters:": "filters",
