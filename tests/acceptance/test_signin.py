@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import jwt
+import pyotp
 import pytest
 
 from safelight.cli import main
@@ -114,6 +115,62 @@ def journey(server: Server, http: httpx.Client, sink: Sink) -> None:
     assert "was changed" in sink.messages[2]["subject"]
     for secret in (GOOD, BETTER, token, grants[0]["access_token"], grants[0]["refresh_token"]):
         assert secret not in server.log
+
+
+def test_a_second_factor_from_enrolment_to_its_loss(tmp_path, place, capsys):
+    with Sink(tmp_path) as sink:
+        server = Server(tmp_path / "data", {**OPEN, **place, **mailing(sink.port)}).start()
+        try:
+            with httpx.Client(base_url=server.url, timeout=60) as http:
+                second_factor(server, http, sink, capsys)
+        finally:
+            server.stop()
+
+
+def second_factor(server: Server, http: httpx.Client, sink: Sink, capsys: pytest.CaptureFixture) -> None:
+    def post(path, grant=None, **body):
+        headers = {"authorization": f"Bearer {grant['access_token']}"} if grant else {}
+        return http.post(f"/auth{path}", json=body, headers=headers)
+
+    def ticket():
+        answer = post("/signin", email=ADA, password=GOOD)
+        assert (answer.status_code, answer.json()["code"]) == (401, "mfa_required")
+        return answer.json()["ticket"]
+
+    def at_once(code):
+        """The session that four sign-ins with one code bring, beside refusals."""
+        with ThreadPoolExecutor(4) as threads:
+            answers = list(threads.map(lambda each: post("/mfa/verify", ticket=each, code=code), [ticket() for _ in range(4)]))
+        # 503: a catalog without turns tells who was second to come again.
+        assert [answer.status_code for answer in answers].count(200) == 1, [answer.text for answer in answers]
+        assert {answer.status_code for answer in answers} <= {200, 400, 503}
+        return next(answer.json() for answer in answers if answer.status_code == 200)
+
+    post("/signup", email=ADA, password=GOOD)
+    assert post("/verify", token=token_of(letter(sink, 1))).status_code == 204
+    grant = post("/signin", email=ADA, password=GOOD).json()
+    secret = post("/mfa/totp", grant).json()["secret"]
+    totp = pyotp.TOTP(secret)
+    # The code before: taken within the drift, and it leaves the one of now to sign in with.
+    confirmed = post("/mfa/totp/confirm", grant, code=totp.at(time.time() - 10))
+    assert confirmed.status_code == 200, confirmed.text
+    codes = confirmed.json()["recovery_codes"]
+    letter(sink, 2)
+
+    at_once(codes[0])
+    newest = at_once(totp.at(time.time() + 20))
+    claims = jwt.decode(newest["access_token"], options={"verify_signature": False})
+    assert claims["amr"] == ["pwd", "otp", "mfa"]
+    with pytest.raises(SystemExit) as left:
+        main(["user", "reset-mfa", ADA, "--url", server.url, "--api-key", server.api_key])
+    assert left.value.code == 0 and "password alone" in capsys.readouterr().out
+    assert post("/signin", email=ADA, password=GOOD).status_code == 200
+    assert http.get("/images", headers={"authorization": f"Bearer {newest['access_token']}"}).status_code == 401
+    letter(sink, 4)
+    told = [message["subject"] for message in sink.messages]
+    assert sum("recovery code was used" in one for one in told) == 1 and sum("were reset" in one for one in told) == 1
+    for each in (secret, *codes, GOOD):
+        assert each not in server.log
 
 
 def test_a_mail_server_that_is_down_loses_no_letter(tmp_path):
