@@ -11,7 +11,7 @@ SafelightError
 ├── Unsupported         415  UnsupportedFormat
 ├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
 │                            MailRefused TooBroad SourceUnreachable SourceRefused
-├── TooMany             429  LockedOut
+├── TooMany             429  LockedOut TooManyStreams
 ├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable
 ├── DamagedObject       503  never worth another try
 └── SearchUnavailable   503  never worth another try
@@ -366,6 +366,12 @@ class TooMany(SafelightError):
 
     code = "too_many_requests"
     kind = Kind.TOO_MANY
+
+
+class TooManyStreams(TooMany):
+    """You follow too many streams of events at once; close one."""
+
+    code = "too_many_streams"
 
 
 class LockedOut(TooMany):

@@ -18,8 +18,10 @@ from safelight.domain.events import (
     Event,
     ImageAccepted,
     ImageEdited,
+    ImageFailed,
     ImagePurged,
     ImageReady,
+    ImageRejected,
     ImageReplaced,
     ImageRestored,
     ImageTrashed,
@@ -82,7 +84,7 @@ STARTS: Final[dict[type[Event], Flow]] = {
 }
 
 QUIET: Final[frozenset[type[Event]]] = frozenset(
-    {ImageReady, UploadRejected, AlbumCreated, AlbumEdited, AlbumDeleted, EndpointDisabled}
+    {ImageReady, ImageRejected, ImageFailed, UploadRejected, AlbumCreated, AlbumEdited, AlbumDeleted, EndpointDisabled}
 )
 """Events that start no flow; every event is here or in STARTS, a test sees to it."""
 
@@ -98,6 +100,7 @@ CLOCK: Final[dict[str, float]] = {
     "resend_mail": 30.0,
     "sweep_sessions": 3600.0,
     "sweep_webhooks": 3600.0,
+    "sweep_journal": 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

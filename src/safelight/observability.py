@@ -73,6 +73,7 @@ class Instruments:
             registry=self.registry,
         )
         self.in_flight = Gauge("safelight_http_requests_in_flight", "Requests being answered.", registry=self.registry)
+        self.streams = Gauge("safelight_event_streams", "Streams of events that clients follow.", registry=self.registry)
         self.deliveries = Counter(
             "safelight_deliveries",
             "Renditions delivered, by where they were found.",

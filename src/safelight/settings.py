@@ -318,6 +318,14 @@ class UploadSettings(_Section):
     ttl_s: int = Field(3600, ge=60, le=7 * 86400, description="Seconds for which an offer to upload directly is good.")
 
 
+class ProgressSettings(_Section):
+    """The journal of what happens to images, and the streams by which pages follow it."""
+
+    kept_days: int = Field(7, ge=1, le=50, description="Days for which the journal is kept: how far back a stream can resume.")
+    streams: int = Field(500, ge=0, description="Streams that clients follow at once, per process; the rest gets 503.")
+    streams_per_user: int = Field(20, ge=1, description="Those of one user, per process; the rest gets 429.")
+
+
 def _ports(value: str) -> str:
     if not all(word.isascii() and word.isdigit() and 0 < int(word[:6]) < 65536 for word in listed(value)):
         raise ValueError("ports such as 80, 443")
@@ -618,6 +626,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     uploads: UploadSettings = UploadSettings()
+    progress: ProgressSettings = ProgressSettings()
     outbound: OutboundSettings = OutboundSettings()
     imports: ImportSettings = ImportSettings()
     events: Events = Events()

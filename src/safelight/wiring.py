@@ -56,6 +56,7 @@ from safelight.services.cloudfront import CloudFront
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
 from safelight.services.factors import Factors
+from safelight.services.history import History
 from safelight.services.imports import ImportRules, Imports
 from safelight.services.ingest import Ingest
 from safelight.services.library import Library
@@ -65,6 +66,7 @@ from safelight.services.moving import Holdings
 from safelight.services.passkeys import Passkeys
 from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
+from safelight.services.progress import Progress, StreamLimits
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
 from safelight.services.resumable import Resumable
@@ -141,6 +143,8 @@ class Safelight:
     uploads: Uploads
     resumable: Resumable
     imports: Imports
+    progress: Progress
+    history: History
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents
@@ -284,16 +288,26 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     async def fetch(payload: Mapping[str, Any]) -> None:
         await imports.fetch(payload)
 
+    stream_limits = StreamLimits(
+        streams=settings.progress.streams,
+        per_user=settings.progress.streams_per_user,
+        kept=timedelta(days=settings.progress.kept_days),
+    )
+    progress = Progress(catalog, clock, instruments, stream_limits)
+    parts.append(Part("progress", progress.open, progress.close, _nothing))
+    of_images: dict[tuple[str, str], flows.StepFunction] = {
+        ("develop", "develop"): development.develop,
+        ("develop", "index"): development.index,
+        ("index", "index"): development.index,
+        ("hide", "index"): development.index,
+        ("hide", "mark"): development.mark,
+        ("purge", "forget"): development.forget,
+        ("purge", "erase"): erase,
+    }
     bound = flows.Bound(
         flows.FLOWS,
         {
-            "develop.develop": development.develop,
-            "develop.index": development.index,
-            "index.index": development.index,
-            "hide.index": development.index,
-            "hide.mark": development.mark,
-            "purge.forget": development.forget,
-            "purge.erase": erase,
+            **{f"{flow}.{step}": progress.told(flow, step, do) for (flow, step), do in of_images.items()},
             "mail.send": post.send,
             "import.fetch": fetch,
         },
@@ -352,6 +366,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     chores: dict[str, Opening] = {
         "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
         "sweep_sessions": signin.sweep,
+        "sweep_journal": progress.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
         "sweep_incoming": uploads.sweep_objects,
@@ -429,6 +444,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         uploads=uploads,
         resumable=Resumable(uploads),
         imports=imports,
+        progress=progress,
+        history=History(catalog, workflows, {event.name: flow.name for event, flow in flows.STARTS.items()}),
         reception=reception,
         store_events=store_events,
         listening=() if inbox is None else (("store_events", lambda: store_events.listen(inbox)),),

@@ -375,7 +375,7 @@ CALLS = {
             "deliveries.due": lambda records, tenant: records.webhooks.deliveries.due("w", NOON),
             "deliveries.page": lambda records, tenant: records.webhooks.deliveries.page("w"),
             "deliveries.sweep": lambda records, tenant: records.webhooks.deliveries.sweep("w", NOON),
-            "emit": lambda records, tenant: records.emit(ImageAccepted(tenant, ImageId(new_id()), 1, 1)),
+            "emit": lambda records, tenant: records.emit(ImageAccepted(tenant, ImageId(new_id()), 1, 1, UserId(new_id()))),
         }.items()
     },
     **{

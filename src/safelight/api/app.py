@@ -49,6 +49,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
             else:
                 yield
         finally:
+            safelight.progress.drain()  # or each stream would be a request in flight for as long as its client likes
             await safelight.close()
 
     api = FastAPI(

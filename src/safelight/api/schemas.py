@@ -14,6 +14,7 @@ from safelight.domain.addresses import MAX_URL
 from safelight.domain.albums import Album
 from safelight.domain.factors import Passkey
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
+from safelight.domain.journal import Entry
 from safelight.domain.people import Algorithm, Session, TokenKey
 from safelight.domain.queries import SearchResult
 from safelight.domain.uploads import Upload, UploadState
@@ -21,6 +22,7 @@ from safelight.errors import BadField
 from safelight.ports.workflows import Run, StepRun
 from safelight.services.api_keys import KeyWish
 from safelight.services.delivery import Signer
+from safelight.services.history import PastRun
 from safelight.services.signin import Grant
 from safelight.services.tokens import AccessToken
 
@@ -903,6 +905,76 @@ class StepOut(Out):
     started_at: datetime | None
     ended_at: datetime | None
     error: str | None
+
+
+class PastStepOut(Out):
+    """A step with all its tries, from the start of the first to the end of the last. `code`: why the last try failed."""
+
+    name: str
+    state: str
+    tries: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_s: float | None
+    code: str | None
+
+
+class PastRunOut(Out):
+    """A run of a flow. `is_forgotten`: nothing but the image's record or journal knows of it any more. `cause`: an error code."""
+
+    id: str | None
+    flow: str
+    state: str
+    attempts: int
+    cause: str | None
+    is_forgotten: bool
+    created_at: datetime
+    updated_at: datetime
+    steps: list[PastStepOut]
+
+
+class HistoryOut(Out):
+    """Newest first."""
+
+    runs: list[PastRunOut]
+
+
+def history_out(runs: Sequence[PastRun]) -> HistoryOut:
+    """The runs of an image as its owner reads them."""
+    return HistoryOut(
+        runs=[
+            PastRunOut(
+                id=run.id or None,
+                flow=run.flow,
+                state=run.state.value,
+                attempts=run.attempts,
+                cause=run.cause or None,
+                is_forgotten=run.is_forgotten,
+                created_at=run.created_at,
+                updated_at=run.updated_at,
+                steps=[
+                    PastStepOut(
+                        name=step.name,
+                        state=step.state.value,
+                        tries=step.tries,
+                        started_at=step.started_at,
+                        ended_at=step.ended_at,
+                        duration_s=step.duration_s,
+                        code=step.code or None,
+                    )
+                    for step in run.steps
+                ],
+            )
+            for run in runs
+        ]
+    )
+
+
+def event_json(entry: Entry) -> dict[str, Any]:
+    """An entry of the journal as its `data:` tells it."""
+    told = {"image": entry.image, "at": entry.at.isoformat(), "version": entry.version, "revision": entry.revision}
+    words = {"flow": entry.flow, "step": entry.step, "code": entry.code}
+    return told | {name: word for name, word in words.items() if word}
 
 
 class FailureOut(Out):

@@ -16,7 +16,7 @@ from safelight.domain.uploads import Upload
 from safelight.errors import Forbidden, Missing
 
 Permission = Literal[
-    "image.list", "image.create", "image.read", "image.original", "image.edit", "image.trash", "image.purge",
+    "image.list", "image.create", "image.read", "image.history", "image.original", "image.edit", "image.trash", "image.purge",
     "upload.read", "upload.change",
     "album.list", "album.create", "album.read", "album.edit", "album.delete",
     "signing.read", "signing.manage",
@@ -68,6 +68,7 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "image.list": (Scope.READ, _anyone),
     "image.create": (Scope.WRITE, _anyone),
     "image.read": (Scope.READ, _sees),
+    "image.history": (Scope.READ, _owns),
     "image.original": (Scope.READ, _owns),
     "image.edit": (Scope.WRITE, _owns),
     "image.trash": (Scope.WRITE, _owns),

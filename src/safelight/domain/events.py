@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from safelight.domain.ids import AlbumId, CodeId, EndpointId, ImageId, TenantId, UploadId, UserId
+from safelight.domain.images import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,12 @@ class ImageEvent(Event):
     image: ImageId
     version: int
     revision: int
+    owner: UserId
+
+    @classmethod
+    def of(cls, image: Image) -> Self:
+        """What has made this record what it is."""
+        return cls(image.tenant, image.id, image.version, image.revision, image.owner)
 
     @property
     def occurrence(self) -> str:
@@ -64,6 +71,20 @@ class ImageReady(ImageEvent):
 
     __slots__ = ()
     name = "image.ready"
+
+
+class ImageRejected(ImageEvent):
+    """The bytes cannot be developed and never will."""
+
+    __slots__ = ()
+    name = "image.rejected"
+
+
+class ImageFailed(ImageEvent):
+    """Developing was given up for now; an operator may retry."""
+
+    __slots__ = ()
+    name = "image.failed"
 
 
 class ImageEdited(ImageEvent):
@@ -193,6 +214,8 @@ EVENTS: dict[str, type[Event]] = {
         ImageAccepted,
         ImageReplaced,
         ImageReady,
+        ImageRejected,
+        ImageFailed,
         ImageEdited,
         ImageTrashed,
         ImageRestored,

@@ -35,6 +35,7 @@ from safelight.domain.ids import (
 )
 from safelight.domain.images import Image
 from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.tenants import UNLIMITED, Quotas
@@ -414,7 +415,7 @@ class Records(Protocol):
         ...
 
     async def emit(self, event: Event) -> None:
-        """Tell this when, and only when, the transaction commits."""
+        """Tell this when, and only when, the transaction commits; in the journal too, if it is about an image."""
         ...
 
 
@@ -534,6 +535,32 @@ class Directory(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """What has happened to the images of one tenant. Entries come to be with `emit`, and by `add` for what no event says."""
+
+    async def add(self, entry: Entry) -> None:
+        """One more, at the end."""
+        ...
+
+    async def after(
+        self, number: int, *, owner: UserId | None = None, image: ImageId | None = None, limit: int = 200
+    ) -> list[Numbered]:
+        """The first ones behind that number, of one owner or one image where that is said.
+
+        Whoever has read up to a number has missed none before it: entries that might still be overtaken are not told yet, which
+        on DynamoDB takes two seconds.
+        """
+        ...
+
+    async def last(self) -> int:
+        """A number that is behind every entry which is told now, and before every one that will be."""
+        ...
+
+    async def sweep(self, before: datetime, limit: int = 1000) -> int:
+        """Forget the oldest, as far as they are from before that time; how many."""
+        ...
+
+
 class Catalog(Protocol):
     """The way in. `open` refuses a schema that it does not know; `migrate` brings it up to date."""
 
@@ -559,6 +586,10 @@ class Catalog(Protocol):
 
     def tenant(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Records]:
         """One transaction over one tenant's records; `writes` takes the right to write at its start. Raises Missing."""
+        ...
+
+    def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
+        """The journal of one tenant, in a transaction of its own. Raises Missing."""
         ...
 
     def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from safelight.concurrency import AtHand, Bell
-from safelight.domain.events import ImageReady
+from safelight.domain.events import ImageFailed, ImageReady, ImageRejected
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, Image, Problem, Rendition, Status, normal_tag
 from safelight.domain.queries import Document
@@ -144,7 +144,7 @@ class Development:
                 return current
             ready = current.developed(at=self.clock(), renditions=renditions, **_learnt(current, developed))
             await records.images.save(ready)
-            await records.emit(ImageReady(ready.tenant, ready.id, ready.version, ready.revision))
+            await records.emit(ImageReady.of(ready))
         log.info("image.ready", image_id=image.id, renditions=len(renditions))
         self.bell.ring(image.id)
         return ready
@@ -154,7 +154,9 @@ class Development:
         with contextlib.suppress(Missing):  # removed in between: then only its bytes are left to remove
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 current = await records.images.get(image.id)
-                await records.images.save(current.rejected(problem, at=self.clock()))
+                rejected = current.rejected(problem, at=self.clock())
+                await records.images.save(rejected)
+                await records.emit(ImageRejected.of(rejected))
         await self.buckets.originals.purge(f"{image.prefix}{image.version}/")
         log.info("image.rejected", image_id=image.id, code=error.code)
         self.bell.ring(image.id)
@@ -168,7 +170,9 @@ class Development:
             async with self.catalog.tenant(tenant, writes=True) as records:
                 image = await records.images.get(image_id)
                 if image.status is Status.DEVELOPING:
-                    await records.images.save(image.failed(problem, at=self.clock()))
+                    failed = image.failed(problem, at=self.clock())
+                    await records.images.save(failed)
+                    await records.emit(ImageFailed.of(failed))
         except Missing:
             return
         self.bell.ring(image_id)

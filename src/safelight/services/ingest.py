@@ -125,7 +125,7 @@ class Ingest:
                 await records.images.add(image)
                 if arrival.album is not None:
                     await records.albums.insert(arrival.album, [image.id])
-                await records.emit(ImageAccepted(image.tenant, image.id, image.version, image.revision))
+                await records.emit(ImageAccepted.of(image))
                 if beside is not None:
                     await beside(records, accepted)
         except SafelightError as error:
@@ -208,7 +208,7 @@ class Ingest:
                 current = await records.images.get(image.id)
                 replaced = current.replaced(version, at=self.clock())
                 await records.images.save(replaced)
-                await records.emit(ImageReplaced(replaced.tenant, replaced.id, replaced.version, replaced.revision))
+                await records.emit(ImageReplaced.of(replaced))
         except BaseException:
             await asyncio.shield(self.originals.purge(key.removesuffix("original")))
             raise
@@ -224,7 +224,7 @@ class Ingest:
         try:
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 await records.images.remove(image.id)
-                await records.emit(ImagePurged(image.tenant, image.id, image.version, image.revision))
+                await records.emit(ImagePurged.of(image))
         except Missing:
             log.info("image.already_removed", image_id=image.id)
         await self.originals.purge(image.prefix)

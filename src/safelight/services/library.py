@@ -101,7 +101,7 @@ class Library:
             image = await self._mine(records, actor, "image.edit", image_id, if_revision)
             edited = image.edited(at=self.clock(), **changes)
             await records.images.save(edited)
-            await records.emit(ImageEdited(edited.tenant, edited.id, edited.version, edited.revision))
+            await records.emit(ImageEdited.of(edited))
         self._tell(image_id)
         return edited
 
@@ -111,7 +111,7 @@ class Library:
             image = await self._mine(records, actor, "image.trash", image_id, if_revision)
             trashed = image.trashed(at=self.clock())
             await records.images.save(trashed)
-            await records.emit(ImageTrashed(trashed.tenant, trashed.id, trashed.version, trashed.revision))
+            await records.emit(ImageTrashed.of(trashed))
         self._tell(image_id)
         return trashed
 
@@ -121,7 +121,7 @@ class Library:
             image = await self._mine(records, actor, "image.trash", image_id, None)
             restored = image.restored(at=self.clock())
             await records.images.save(restored)
-            await records.emit(ImageRestored(restored.tenant, restored.id, restored.version, restored.revision))
+            await records.emit(ImageRestored.of(restored))
         self._tell(image_id)
         return restored
 
@@ -216,4 +216,4 @@ class Library:
 
 async def _purge(records: Records, image: Image) -> None:
     await records.images.remove(image.id)
-    await records.emit(ImagePurged(image.tenant, image.id, image.version, image.revision + 1))
+    await records.emit(ImagePurged.of(replace(image, revision=image.revision + 1)))

@@ -308,7 +308,7 @@ async def settle(catalog: Catalog, buckets: Buckets) -> int:
                 async for images in _pages(catalog, tenant.id, query):
                     async with catalog.tenant(tenant.id, writes=True) as records:
                         for image in images:
-                            await records.emit(ImageAccepted(image.tenant, image.id, image.version, image.revision))
+                            await records.emit(ImageAccepted.of(image))
                     count += len(images)
         trash = ImageQuery(status=Status.READY, is_trashed=True, sort=Sort.CREATED, limit=200)
         async for images in _pages(catalog, tenant.id, trash):

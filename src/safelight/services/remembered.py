@@ -30,6 +30,7 @@ from safelight.ports.catalog import (
     Directory,
     FactorRecords,
     ImageRecords,
+    Journal,
     PeopleRecords,
     Records,
     UploadRecords,
@@ -177,6 +178,10 @@ class Forgetting:
     def tenant(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Records]:
         """The block ends when the cache knows."""
         return self._noted(tenant) if writes else self.inner.tenant(tenant)
+
+    def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
+        """Entries are never changed, and nobody remembers them."""
+        return self.inner.journal(tenant, writes=writes)
 
     def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:
         """Holds nothing that is remembered."""

@@ -30,6 +30,7 @@ from safelight.domain.ids import (
 )
 from safelight.domain.images import Image, Rendition, Status
 from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.journal import Entry
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Document
 from safelight.domain.uploads import Upload
@@ -224,6 +225,14 @@ def make_document(**fields: Any) -> Document:
         dated_at=NOON,
     )
     return replace(document, **fields)
+
+
+def make_entry(image: Image, **fields: Any) -> Entry:
+    """An entry of the journal about the image as it is."""
+    entry = Entry(
+        image=image.id, owner=image.owner, name="image.accepted", at=NOON, version=image.version, revision=image.revision
+    )
+    return replace(entry, **fields)
 
 
 def make_upload(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Upload:

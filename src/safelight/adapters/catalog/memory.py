@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any, Final, TypeVar
 
 from safelight.adapters.catalog.positions import between, spread
@@ -29,7 +30,7 @@ from safelight.adapters.catalog.rows import (
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
-from safelight.domain.events import Event
+from safelight.domain.events import Event, ImageEvent
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import (
     AlbumId,
@@ -46,13 +47,14 @@ from safelight.domain.ids import (
 )
 from safelight.domain.images import Image, Status
 from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
-from safelight.ports.catalog import Directory, Records, Told
+from safelight.ports.catalog import Directory, Journal, Records, Told
 
 _T = TypeVar("_T", User, Credential, OneTimeCode, Session, Totp, Passkey)
 
@@ -80,6 +82,7 @@ class _State:
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
     deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
     told: dict[int, tuple[Event, datetime]] = field(default_factory=dict)
+    journal: dict[int, tuple[TenantId, Entry]] = field(default_factory=dict)
     last_number: int = 0
 
     def copy(self) -> _State:
@@ -766,6 +769,40 @@ class _Webhooks:
 
 
 @dataclass(frozen=True, slots=True)
+class _Journal:
+    transaction: _Transaction
+    tenant: TenantId
+
+    def _mine(self) -> list[Numbered]:
+        journal = self.transaction.read().journal
+        return [Numbered(number, entry) for number, (tenant, entry) in sorted(journal.items()) if tenant == self.tenant]
+
+    async def add(self, entry: Entry) -> None:
+        state = self.transaction.write()
+        state.last_number += 1
+        state.journal[state.last_number] = (self.tenant, entry)
+
+    async def after(
+        self, number: int, *, owner: UserId | None = None, image: ImageId | None = None, limit: int = 200
+    ) -> list[Numbered]:
+        return [
+            one
+            for one in self._mine()
+            if one.number > number and owner in (None, one.entry.owner) and image in (None, one.entry.image)
+        ][:limit]
+
+    async def last(self) -> int:
+        return max((one.number for one in self._mine()), default=0)
+
+    async def sweep(self, before: datetime, limit: int = 1000) -> int:
+        state = self.transaction.write()
+        gone = list(takewhile(lambda one: one.entry.at < before, self._mine()[:limit]))
+        for one in gone:
+            del state.journal[one.number]
+        return len(gone)
+
+
+@dataclass(frozen=True, slots=True)
 class _Records:
     transaction: _Transaction
     tenant: Tenant
@@ -781,7 +818,10 @@ class _Records:
         state = self.transaction.write()
         _own(event.tenant, self.tenant.id)
         state.last_number += 1
-        state.told[state.last_number] = event, datetime.now(UTC)
+        now = datetime.now(UTC)
+        state.told[state.last_number] = event, now
+        if isinstance(event, ImageEvent):
+            await _Journal(self.transaction, self.tenant.id).add(Entry.of(event, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -906,6 +946,14 @@ class MemoryCatalog:
                 _Factors(*parts),
                 _Webhooks(*parts),
             )
+
+    @asynccontextmanager
+    async def journal(self, tenant: TenantId, *, writes: bool = False) -> AsyncIterator[Journal]:
+        """One transaction over one tenant's journal."""
+        async with self._transaction(writes=writes) as transaction:
+            if tenant not in transaction.state.tenants:
+                raise Missing
+            yield _Journal(transaction, tenant)
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:

@@ -26,6 +26,7 @@ from safelight.adapters.catalog.sql_directory import SqlDirectory, SqlOutbox, re
 from safelight.adapters.catalog.sql_factors import SqlFactors
 from safelight.adapters.catalog.sql_images import SqlImages
 from safelight.adapters.catalog.sql_issuers import SqlIssuers, SqlTrust
+from safelight.adapters.catalog.sql_journal import SqlJournal
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.sql_webhooks import SqlDeliveries, SqlWebhooks
@@ -36,7 +37,7 @@ from safelight.domain.accounts import Tenant
 from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, WrongState
-from safelight.ports.catalog import Directory, Records
+from safelight.ports.catalog import Directory, Journal, Records
 
 log = structlog.get_logger()
 
@@ -155,6 +156,15 @@ class SqlCatalog:
                 SqlFactors(transaction, row.id, self._box),
                 SqlWebhooks(transaction, row.id, self._box, SqlDeliveries(transaction, row.id)),
             )
+
+        return _Block(self, begun, writes=writes)
+
+    def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
+        """The tenant's row is locked where the transaction writes, as by `tenant`: hence the order of numbers."""
+
+        async def begun(transaction: Transaction) -> Journal:
+            row = await transaction.run(lambda: read_tenant(transaction, tenant, locks=writes))
+            return SqlJournal(transaction, row.id)
 
         return _Block(self, begun, writes=writes)
 

@@ -11,12 +11,14 @@ from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
 
 from safelight.adapters.catalog.rows import key_of, moment, stored_columns, tenant_columns, tenant_of, user_of
 from safelight.adapters.catalog.sql_images import chunks
+from safelight.adapters.catalog.sql_journal import write_entry
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
 from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users, webhook_deliveries, webhooks
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Tenant, User
-from safelight.domain.events import Event, from_json
+from safelight.domain.events import Event, ImageEvent, from_json
 from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
+from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
 from safelight.errors import Missing, Stale
 from safelight.ports.catalog import Told
@@ -60,9 +62,12 @@ def read_tenant(transaction: Transaction, tenant: TenantId, *, locks: bool) -> T
 
 
 def write_event(transaction: Transaction, event: Event) -> None:
-    """A row in the outbox."""
-    values = {"tenant": event.tenant, "name": event.name, "payload": event.to_json(), "created_at": micros(datetime.now(UTC))}
+    """A row in the outbox, and what it adds to the journal."""
+    now = datetime.now(UTC)
+    values = {"tenant": event.tenant, "name": event.name, "payload": event.to_json(), "created_at": micros(now)}
     transaction.connection.execute(_EMIT, values)
+    if isinstance(event, ImageEvent):
+        write_entry(transaction, event.tenant, Entry.of(event, now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -421,5 +421,22 @@ events: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# In a tenant the order of numbers is the order of commits, since its writers come one after another: who has read up to a number
+# has missed nothing before it.
+journal: Final = Table(
+    "journal",
+    metadata,
+    Column("number", Counter, primary_key=True),
+    Column("tenant", Word, nullable=False),
+    Column("image", Word, nullable=False),
+    Column("owner", Word, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("details", Json, nullable=False),
+    Index("ix_journal_tenant", "tenant", "number"),
+    Index("ix_journal_image", "image", "number"),
+    sqlite_autoincrement=True,
+)
+
 # One row while `safelight move` fills this catalog, with the name of what it is filled from; none ever after.
 unfinished_moves: Final = Table("unfinished_moves", metadata, Column("source", Word, primary_key=True))

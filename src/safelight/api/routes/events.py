@@ -1,4 +1,4 @@
-"""/events: what other systems tell Safelight. The object store says here what has been put into it."""
+"""/events: what happens to images, told as it happens; and what the object store tells of what has been put into it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import hmac
 from typing import Final
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
-from safelight.api.auth import Hall
+from safelight.api.auth import Asking, Hall, documented
 from safelight.api.routes.images import small_body
 from safelight.api.schemas import HeardOut
+from safelight.api.streams import STREAM, After, EventStream, resumed
 from safelight.errors import BadRequest, Forbidden, Unauthenticated
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -19,6 +20,12 @@ router = APIRouter(prefix="/events", tags=["events"])
 MAX_BYTES: Final = 1024 * 1024
 """Four times what S3 or EventBridge send at most."""
 SIGNATURE: Final = "x-safelight-signature"
+
+
+@router.get("", response_class=Response, responses=STREAM, dependencies=[documented])
+async def follow(request: Request, hall: Hall, actor: Asking, after: After = None) -> EventStream:
+    """What happens to your images, as it happens (server-sent events), from now on unless you resume; admins: to the tenant's."""
+    return EventStream(hall.progress, actor, after=resumed(request, after))
 
 
 @router.post("/s3", response_model=HeardOut)

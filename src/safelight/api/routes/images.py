@@ -19,6 +19,7 @@ from safelight.api.ranges import condition, http_date, spans
 from safelight.api.schemas import (
     CloudFrontOut,
     CloudFrontRendition,
+    HistoryOut,
     ImageOut,
     ImagePage,
     ImagePatch,
@@ -28,11 +29,13 @@ from safelight.api.schemas import (
     UrlsOut,
     VersionOut,
     etag_of,
+    history_out,
     image_json,
     search_json,
     small_json,
     version_out,
 )
+from safelight.api.streams import STREAM, After, EventStream, resumed
 from safelight.api.uploads import Received, received
 from safelight.domain import access
 from safelight.domain.accounts import Actor
@@ -397,6 +400,20 @@ async def at_cloudfront(hall: Hall, actor: Asking, id: str) -> CloudFrontOut:
         original=cloudfront.original(image, signer.exp) or None if may else None,
         expires_at=datetime.fromtimestamp(signer.exp, UTC),
     )
+
+
+@router.get("/images/{id}/history", response_model=HistoryOut)
+async def history(hall: Hall, actor: Asking, id: str) -> HistoryOut:
+    """What has been done about it: every run of its flows, newest first, with each step, its tries and times."""
+    return history_out(await hall.history.of(actor, image_id(id)))
+
+
+@router.get("/images/{id}/events", response_class=Response, responses=STREAM)
+async def events(request: Request, hall: Hall, actor: Asking, id: str, after: After = None) -> Response:
+    """What happens to it, as it happens (server-sent events), from the first that is kept unless you resume."""
+    image = image_id(id)
+    access.require(actor, "image.history", await hall.library.get(actor, image))
+    return EventStream(hall.progress, actor, after=resumed(request, after), image=image)
 
 
 @router.get("/images/{id}/versions", response_model=list[VersionOut])

@@ -18,7 +18,7 @@ import pytest
 
 from safelight.domain.accounts import Tenant
 from safelight.domain.events import ImageAccepted
-from safelight.domain.ids import ImageId
+from safelight.domain.ids import ImageId, UserId, new_id
 from safelight.errors import AlreadyExists, BadField, BadRequest, Missing, WrongState
 from safelight.ports.archive import Archive, Pile, Row, Tables
 from safelight.ports.catalog import Catalog
@@ -205,7 +205,7 @@ class TablesContract:
             assert (key.secret, key.salt) == (b"0123456789abcdef0123456789abcdef", b"fedcba9876543210")
         # The outbox goes on behind the numbers that came.
         async with other_catalog.tenant(tenant.id, writes=True) as records:
-            await records.emit(ImageAccepted(tenant.id, images[0], 1, 2))
+            await records.emit(ImageAccepted(tenant.id, images[0], 1, 2, UserId(new_id())))
         async with other_catalog.directory() as directory:
             numbers = [told.number for told in await directory.outbox.untold()]
         assert numbers == sorted(set(numbers))
@@ -275,5 +275,5 @@ class TablesContract:
                 await records.images.add(image)
             await records.albums.add(album)
             await records.albums.insert(album.id, [image.id for image in reversed(images)])
-            await records.emit(ImageAccepted(tenant.id, images[0].id, 1, 1))
+            await records.emit(ImageAccepted(tenant.id, images[0].id, 1, 1, user.id))
         return tenant, [image.id for image in images]

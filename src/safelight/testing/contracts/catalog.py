@@ -6,6 +6,7 @@ The pages are checked against a reference in plain Python that shares no code wi
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from safelight.domain.accounts import DuplicatePolicy, Grammar, Role, Scope, Tenant, allow_list
 from safelight.domain.albums import Album
-from safelight.domain.events import ImageAccepted, ImageTrashed
-from safelight.domain.ids import AlbumId, ImageId, KeyId, TenantId, UserId, new_id
+from safelight.domain.events import ImageAccepted, ImageTrashed, MailDue
+from safelight.domain.ids import AlbumId, CodeId, ImageId, KeyId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Problem, Status, Visibility
+from safelight.domain.journal import Numbered
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, UploadState
@@ -42,6 +44,7 @@ from safelight.testing.contracts.webhooks import WebhooksContract
 from safelight.testing.factories import (
     NOON,
     make_album,
+    make_entry,
     make_image,
     make_key,
     make_rendition,
@@ -104,6 +107,18 @@ async def walk(catalog: Catalog, tenant: TenantId, query: ImageQuery) -> list[Im
             return found
         assert len(page.images) == query.limit
         query = replace(query, cursor=Cursor.decode(page.next.encode(), query.sort))
+
+
+async def journal_of(catalog: Catalog, tenant: Tenant, count: int, *, after: int = 0) -> list[Numbered]:
+    """The tenant's entries, once there are so many: a catalog may take its time to tell them."""
+    deadline = time.monotonic() + 30.0
+    while True:
+        async with catalog.journal(tenant.id) as journal:
+            entries = await journal.after(after)
+        if len(entries) >= count or time.monotonic() > deadline:
+            assert len(entries) == count
+            return entries
+        await asyncio.sleep(0.05)
 
 
 class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersContract):
@@ -179,7 +194,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
             async with catalog.tenant(tenant.id, writes=True) as records:
                 await records.images.add(image)
                 await records.albums.add(make_album(tenant.id))
-                await records.emit(ImageAccepted(tenant.id, image.id, 1, 1))
+                await records.emit(ImageAccepted(tenant.id, image.id, 1, 1, image.owner))
                 raise ZeroDivisionError
 
         async with catalog.tenant(tenant.id) as records:
@@ -262,7 +277,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
                 records.accounts.api_keys.save(make_key(user)),
                 records.accounts.add_signing_key(make_signing_key(tenant.id)),
                 records.accounts.retire_signing_key("kid", NOON),
-                records.emit(ImageAccepted(tenant.id, image.id, 1, 1)),
+                records.emit(ImageAccepted(tenant.id, image.id, 1, 1, image.owner)),
             ):
                 with pytest.raises(WrongState):
                     await writing
@@ -380,7 +395,7 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
                 records.accounts.save_user(user),
                 records.accounts.api_keys.add(make_key(user)),
                 records.accounts.add_signing_key(make_signing_key(tenant.id)),
-                records.emit(ImageAccepted(tenant.id, image.id, 1, 1)),
+                records.emit(ImageAccepted(tenant.id, image.id, 1, 1, image.owner)),
             ):
                 with pytest.raises(Forbidden):
                     await smuggling
@@ -1244,9 +1259,9 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
     async def test_events_are_told_in_order_until_they_are_marked(self, catalog: Catalog, tenant: Tenant) -> None:
         image = make_image(tenant.id)
         first, second, third = (
-            ImageAccepted(tenant.id, image.id, 1, 1),
-            ImageTrashed(tenant.id, image.id, 1, 2),
-            ImageAccepted(tenant.id, image.id, 2, 3),
+            ImageAccepted(tenant.id, image.id, 1, 1, image.owner),
+            ImageTrashed(tenant.id, image.id, 1, 2, image.owner),
+            ImageAccepted(tenant.id, image.id, 2, 3, image.owner),
         )
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.emit(first)
@@ -1281,6 +1296,113 @@ class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersC
             await directory.touch_key(KeyId(new_id()), NOON)
 
             assert (await directory.key(key.id))[0].last_used_at == NOON + HOUR
+
+    # The journal
+
+    async def test_events_of_images_are_in_the_journal_with_what_is_added(self, catalog: Catalog, tenant: Tenant) -> None:
+        image, other = make_image(tenant.id), make_image(tenant.id)
+        note = make_entry(image, name="step.failed", flow="develop", step="develop", code="busy")
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.emit(ImageAccepted.of(image))
+            await records.emit(MailDue(tenant.id, image.owner, "verify", CodeId(new_id())))
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            await journal.add(note)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.emit(ImageAccepted.of(other))
+
+        entries = await journal_of(catalog, tenant, 3)
+        assert [(one.entry.image, one.entry.name) for one in entries] == [
+            (image.id, "image.accepted"),
+            (image.id, "step.failed"),
+            (other.id, "image.accepted"),
+        ]
+        assert entries[1].entry == note
+        assert (entries[0].entry.owner, entries[0].entry.occurrence) == (image.owner, f"{image.id}:1.1")
+        numbers = [one.number for one in entries]
+        assert numbers == sorted(set(numbers))
+
+    async def test_the_journal_is_read_on_from_a_number_by_owner_and_by_image(self, catalog: Catalog, tenant: Tenant) -> None:
+        mine, second, others = make_image(tenant.id), make_image(tenant.id), make_image(tenant.id, owner=UserId(new_id()))
+        second = replace(second, owner=mine.owner)
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            for image in (mine, others, second, others, mine):
+                await journal.add(make_entry(image))
+        entries = await journal_of(catalog, tenant, 5)
+
+        async with catalog.journal(tenant.id) as journal:
+            assert [one.number for one in await journal.after(0, owner=mine.owner)] == [entries[n].number for n in (0, 2, 4)]
+            assert [one.number for one in await journal.after(0, image=mine.id)] == [entries[n].number for n in (0, 4)]
+            assert await journal.after(0, image=mine.id, owner=others.owner) == []
+            assert await journal.after(entries[2].number) == entries[3:]
+            assert await journal.after(0, limit=2) == entries[:2]
+            assert await journal.after(entries[0].number, owner=mine.owner, limit=1) == [entries[2]]
+            assert await journal.after(await journal.last()) == []
+
+    async def test_what_comes_to_be_is_behind_the_last(self, catalog: Catalog, tenant: Tenant) -> None:
+        image = make_image(tenant.id)
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            await journal.add(make_entry(image))
+        await journal_of(catalog, tenant, 1)
+        async with catalog.journal(tenant.id) as journal:
+            last = await journal.last()
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            await journal.add(make_entry(image, name="image.ready"))
+
+        entries = await journal_of(catalog, tenant, 1, after=last)
+        assert [one.entry.name for one in entries] == ["image.ready"]
+
+    async def test_a_journal_that_is_read_takes_no_entry_and_nobody_has_one_of_an_unknown_tenant(
+        self, catalog: Catalog, tenant: Tenant
+    ) -> None:
+        async with catalog.journal(tenant.id) as journal:
+            with pytest.raises(WrongState):
+                await journal.add(make_entry(make_image(tenant.id)))
+            with pytest.raises(WrongState):
+                await journal.sweep(NOON)
+        with pytest.raises(Missing):
+            async with catalog.journal(TenantId(new_id())) as journal:
+                await journal.last()
+
+    async def test_a_journal_tells_nothing_of_another_tenants(self, catalog: Catalog, tenant: Tenant) -> None:
+        other, image = await tenant_in(catalog), make_image(tenant.id)
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            await journal.add(make_entry(image))
+        await journal_of(catalog, tenant, 1)
+
+        async with catalog.journal(other.id) as journal:
+            assert await journal.after(0) == []
+            assert await journal.after(0, image=image.id) == []
+
+    async def test_what_is_rolled_back_is_not_in_the_journal(self, catalog: Catalog, tenant: Tenant) -> None:
+        image = make_image(tenant.id)
+        with pytest.raises(ZeroDivisionError):
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.emit(ImageAccepted.of(image))
+                raise ZeroDivisionError
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            await journal.add(make_entry(image, name="image.ready"))
+
+        assert [one.entry.name for one in await journal_of(catalog, tenant, 1)] == ["image.ready"]
+
+    async def test_a_sweep_forgets_the_oldest_and_no_number_is_used_again(self, catalog: Catalog, tenant: Tenant) -> None:
+        image = make_image(tenant.id)
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            for hours in range(4):
+                await journal.add(make_entry(image, at=NOON + hours * HOUR))
+        entries = await journal_of(catalog, tenant, 4)
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            counts = [await journal.sweep(NOON + 2 * HOUR, limit=1)]
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            counts += [await journal.sweep(NOON + 2 * HOUR)]
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            counts += [await journal.sweep(NOON + 2 * HOUR)]
+
+        assert counts == [1, 1, 0]
+        assert await journal_of(catalog, tenant, 2) == entries[2:]
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            assert await journal.sweep(NOON + 9 * HOUR) == 2
+            await journal.add(make_entry(image, at=NOON + 9 * HOUR))
+        assert (await journal_of(catalog, tenant, 1))[0].number > entries[-1].number
 
 
 _USERS = [UserId(new_id(0)), UserId(new_id(1))]

@@ -12,6 +12,8 @@
     people        credentials, codes, sessions, failures, token keys
     uploads       what is on its way in, and when it is due
     tags          exact counts without a hot item
+    journal       what has happened to images
+    numbers       of events and entries, without a counter
     directory     keys, tenants, the outbox
     catalog       DynamoCatalog: the Catalog port
 

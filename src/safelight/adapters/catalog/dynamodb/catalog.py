@@ -20,6 +20,7 @@ from safelight.adapters.catalog.dynamodb.factors import DynamoFactors
 from safelight.adapters.catalog.dynamodb.images import DynamoImages
 from safelight.adapters.catalog.dynamodb.issuers import DynamoIssuers, DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import encoded
+from safelight.adapters.catalog.dynamodb.journal import DynamoJournal
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
@@ -30,7 +31,7 @@ from safelight.domain.accounts import Tenant
 from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, SafelightError, WrongState
-from safelight.ports.catalog import Directory, Records
+from safelight.ports.catalog import Directory, Journal, Records
 
 log = structlog.get_logger(__name__)
 
@@ -131,6 +132,12 @@ class DynamoCatalog:
         if images.has_counted and tags.is_time_to_fold():
             with contextlib.suppress(SafelightError):  # the next one will
                 await tags.fold(transaction.connection, tenant)
+
+    @asynccontextmanager
+    async def journal(self, tenant: TenantId, *, writes: bool = False) -> AsyncIterator[Journal]:
+        """One unit of work over one tenant's journal."""
+        async with self._transaction(writes=writes) as transaction:
+            yield DynamoJournal(transaction, (await read_tenant(transaction, tenant)).id)
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,39 +15,20 @@ from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.accounts import api_key_of, user_of
 from safelight.adapters.catalog.dynamodb.items import Item, Key
+from safelight.adapters.catalog.dynamodb.journal import write_entry
+from safelight.adapters.catalog.dynamodb.numbers import SHARDS, numbers
 from safelight.adapters.catalog.dynamodb.people import DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
 from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
+from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Missing, Stale
 from safelight.ports.catalog import Told
 
-SHARDS: Final = 4
-"""Partitions of the outbox: one takes a thousand writes a second. A power of two."""
 _ASKED: Final = 8
 """Endpoints whose line is looked at at the same time."""
-_RANDOM_BITS: Final = 40
-
-
-class _Numbers:
-    """Numbers of events: microseconds, which never stand still in a process, then random bits, then the shard.
-
-    Of one process they ascend; of several, as far as their clocks agree.
-    """
-
-    def __init__(self) -> None:
-        self._lock: Final = threading.Lock()
-        self._last = 0
-
-    def next(self, shard: int) -> int:
-        with self._lock:
-            self._last = max(self._last + 1, time.time_ns() // 1000)
-            return ((self._last << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)) * SHARDS + shard
-
-
-_numbers: Final = _Numbers()
 
 
 def tenant_of(item: Item) -> Tenant:
@@ -67,7 +45,8 @@ async def read_tenant(transaction: Transaction, tenant: TenantId) -> Tenant:
 
 
 def write_event(transaction: Transaction, event: Event) -> None:
-    """An item in the outbox, committed with what else belongs to the image, the album, or the code that is to be mailed."""
+    """An item in the outbox, and what it adds to the journal; committed with what else belongs to the image, album or code."""
+    now = datetime.now(UTC)
     match event:
         case ImageEvent():
             unit: str = event.image
@@ -75,12 +54,14 @@ def write_event(transaction: Transaction, event: Event) -> None:
             unit = event.album
         case _:
             unit = event.occurrence
-    number = _numbers.next(sum(unit.encode()) % SHARDS)
+    number = numbers.next(sum(unit.encode()) % SHARDS)
     pk, sk = _told_key(number)
     payload = orjson.dumps(event.to_json()).decode()
     item = {"PK": pk, "SK": sk, "number": number, "name": event.name, "payload": payload}
-    item["created_at"] = micros(datetime.now(UTC))
+    item["created_at"] = micros(now)
     transaction.put(item, unit=unit)
+    if isinstance(event, ImageEvent):
+        write_entry(transaction, event.tenant, Entry.of(event, now))
 
 
 @dataclass(frozen=True, slots=True)

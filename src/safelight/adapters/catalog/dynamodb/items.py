@@ -321,6 +321,24 @@ def delivery_of(item: Item) -> Delivery:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 
 
+# The journal
+
+
+def journal(tenant: TenantId) -> str:
+    """The partition of the table with what has happened to the tenant's images."""
+    return f"JOURNAL#{tenant}"
+
+
+def journal_of_image(tenant: TenantId, image_id: str) -> str:
+    """The same for one image."""
+    return f"JOURNAL#{tenant}#{image_id}"
+
+
+def journal_place(number: int) -> str:
+    """The place of an entry in either."""
+    return f"{number:038d}"
+
+
 # The rest
 
 

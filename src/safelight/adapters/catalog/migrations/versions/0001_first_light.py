@@ -1,4 +1,4 @@
-"""The first schema: tenants, users, keys, sign-in, images with their tags, albums with their order, uploads, and the outbox.
+"""The first schema: tenants, users, keys, sign-in, images with their tags, albums with their order, uploads, the outbox and the journal.
 
 There is no older code to run on it.
 """
@@ -29,6 +29,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_events")),
         sqlite_autoincrement=True,
     )
+    op.create_table(
+        "journal",
+        sa.Column("number", COUNTER, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("image", WORD, nullable=False),
+        sa.Column("owner", WORD, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("details", JSON, nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_journal")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_journal_image", "journal", ["image", "number"], unique=False)
+    op.create_index("ix_journal_tenant", "journal", ["tenant", "number"], unique=False)
     op.create_table(
         "tenants",
         sa.Column("id", WORD, nullable=False),
