@@ -1,6 +1,7 @@
 """Watermarks, pixel by pixel: laid as a slow implementation by numpy lays them, on whatever picture, wherever it is made."""
 
 import io
+import os
 import subprocess
 import sys
 from functools import cache
@@ -14,6 +15,7 @@ from safelight.imaging import Format, Limits, Sandbox, libvips
 from safelight.imaging.transform import Fonts, Size, parse
 from safelight.imaging.transform.apply import transform
 from safelight.imaging.transform.from_original import transform_original
+from safelight.imaging.transform.fonts import bundled
 from safelight.imaging.transform.lettering import drawn
 from safelight.imaging.transform.placing import placed
 from safelight.imaging.transform.stamp import marked
@@ -211,13 +213,47 @@ def test_the_fonts_of_the_machine_take_no_part(tmp_path):
     assert [each.stderr for each in ran] == ["", ""]
 
 
+def with_another_letter(font: bytes) -> tuple[bytes, str, str]:
+    """A font that has a letter less and the next one more, with the same look (OpenType `cmap`, format 12); and the two."""
+    data = bytearray(font)
+
+    def number(at: int, size: int = 4) -> int:
+        return int.from_bytes(data[at : at + size], "big")
+
+    cmap = next(number(at + 8) for at in range(12, 12 + 16 * number(4, 2), 16) if data[at : at + 4] == b"cmap")
+    starts = [cmap + number(at + 4) for at in range(cmap + 4, cmap + 4 + 8 * number(cmap + 2, 2), 8)]
+    table = next(start for start in starts if number(start, 2) == 12)
+    groups = range(table + 16, table + 4 + 12 * number(table + 12), 12)
+    alone = [at for at in groups if number(at) == number(at + 4) < number(at + 12) - 1 and chr(number(at) + 1).isalpha()]
+    was = number(alone[0])
+    data[alone[0] : alone[0] + 8] = (was + 1).to_bytes(4, "big") * 2
+    return bytes(data), chr(was), chr(was + 1)
+
+
+def test_what_one_font_lacks_another_that_is_named_may_have(tmp_path):
+    font, old, new = with_another_letter(bundled().read_bytes())
+    path = tmp_path / "more.ttf"
+    path.write_bytes(font)
+    text = f"""
+import sys
+from pathlib import Path
+from safelight.imaging.transform import Fonts, parse
+from safelight.imaging.transform.lettering import drawn
+sys.stdout.buffer.write(drawn(parse("wmt={new},wme=none.png").watermark, Fonts((Path({str(path)!r}),))))
+"""
+    with pytest.raises(BadOption):
+        Fonts().check(new)
+    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
+
+    expected = drawn(parse(f"wmt={old},wme=none.png").watermark, Fonts())
+    assert decoded(ran.stdout).size == pytest.approx(decoded(expected).size, abs=9), "of another weight perhaps, but no box"
+
+
 async def test_the_sandbox_lays_the_mark_that_it_is_given():
     spec = parse("wmt=© Safelight,wms=60,wmo=100.png")
     ink = drawn(spec.watermark, Fonts())
     data = encoded(translucent(), "PNG")
     async with Sandbox(slots=1) as sandbox:
-        import os
-
         fd = os.memfd_create("original")
         os.write(fd, data)
         try:
