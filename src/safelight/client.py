@@ -15,6 +15,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self, TypedDict, cast
@@ -115,6 +116,39 @@ class Image(TypedDict):
     renditions: list[Rendition]
     original_url: str
     etag: str
+
+
+class AuditOrigin(TypedDict):
+    """Where a request came from."""
+
+    address: str
+    agent: str
+    key: str
+    session: str
+
+
+class AuditEntry(TypedDict):
+    """One entry of the audit trail."""
+
+    number: int
+    hash: str
+    id: str
+    at: str
+    action: str
+    actor: str
+    user: str | None
+    object: str
+    result: str
+    count: int
+    origin: AuditOrigin | None
+
+
+class AuditHead(TypedDict):
+    """Where a chain ends."""
+
+    chain: str
+    head: str
+    pruned: str
 
 
 class FoundImage(TypedDict):
@@ -551,6 +585,27 @@ class Client:
         """Cookies that open every stored rendition of the tenant. Raises Forbidden, WrongState."""
         return cast("CloudFrontCookies", self._ask("POST", "/admin/cloudfront-cookies"))
 
+    def audit(self, **filters: Any) -> Iterator[AuditEntry]:
+        """Entries of the audit trail, newest first; `filters` as `GET /admin/audit` has them."""
+        query = {name: value for name, value in filters.items() if value is not None}
+        while True:
+            page = self._ask("GET", "/admin/audit", params=query)
+            yield from page["entries"]
+            if not page["cursor"]:
+                return
+            query["cursor"] = page["cursor"]
+
+    def audit_head(self, *, chain: str | None = None) -> AuditHead:
+        """Where a chain ends, to be noted elsewhere."""
+        found: AuditHead = self._ask("GET", "/admin/audit/head", params={"chain": chain} if chain else {})
+        return found
+
+    def audit_export(self, *, format: str = "ndjson", **filters: Any) -> Iterator[bytes]:
+        """The trail as a file, oldest first, piece by piece."""
+        query = {"format": format} | {name: value for name, value in filters.items() if value is not None}
+        with self._streamed("GET", "/admin/audit/export", params=query) as pieces:
+            yield from pieces
+
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""
         return int(self._ask("POST", "/admin/reindex", timeout=httpx.Timeout(None, connect=CONNECT_S))["documents"])
@@ -591,6 +646,18 @@ class Client:
             ) from error
         except httpx.UnsupportedProtocol as error:
             raise BadRequest(f"{self.url} is not the address of a server; write http://… or https://…") from error
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    @contextmanager
+    def _streamed(self, method: str, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
+        """The answer's bytes as they come; one that breaks off raises, since what follows would be another answer."""
+        try:
+            with self._http.stream(method, path, **request) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                yield response.iter_bytes(CHUNK)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 

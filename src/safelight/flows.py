@@ -101,6 +101,9 @@ CLOCK: Final[dict[str, float]] = {
     "sweep_sessions": 3600.0,
     "sweep_webhooks": 3600.0,
     "sweep_journal": 3600.0,
+    "seal_trail": 1.0,
+    "prune_trail": 24 * 3600.0,
+    "anchor_trail": 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

@@ -577,6 +577,19 @@ class Auth(_Section):
     )
 
 
+class AuditSettings(_Section):
+    """The audit trail."""
+
+    retention_days: int = Field(
+        365, ge=0, description="Days after which entries of the audit trail are pruned; the chain still verifies. 0: never."
+    )
+    anchor_s: int = Field(
+        3600,
+        ge=0,
+        description="Seconds between two times that every chain's head is written to the log (`audit.anchored`). 0: never.",
+    )
+
+
 class MailSettings(_Section):
     """How letters leave."""
 
@@ -638,6 +651,7 @@ class Settings(BaseSettings):
     iiif: IiifSettings = IiifSettings()
     trash: Trash = Trash()
     auth: Auth = Auth()
+    audit: AuditSettings = AuditSettings()
     mail: MailSettings = MailSettings()
     log: Log = Log()
 

@@ -52,6 +52,7 @@ from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
 from safelight.services.api_keys import ApiKeys
+from safelight.services.audited import Audited
 from safelight.services.cloudfront import CloudFront
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
@@ -77,6 +78,7 @@ from safelight.services.stepup import StepUp
 from safelight.services.store_events import StoreEvents
 from safelight.services.tickets import Challenges, Tickets
 from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
+from safelight.services.trail import Trail
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import UploadLimits, Uploads
@@ -133,6 +135,7 @@ class Safelight:
     second_leg: SecondLeg
     factors: Factors
     passkeys: Passkeys
+    trail: Trail
     ingest: Ingest
     library: Library
     albums: Albums
@@ -216,8 +219,13 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     shared = overrides.get("cache") or _shared_cache(settings)
     cache = shared or MemoryCache()
     parts.append(Part("cache", cache.open, cache.close, cache.ping, is_vital=False))
+    days = settings.audit.retention_days
+    trail_keys = derived(_catalog_keys(settings), "audit pseudonyms")
+    trail = Trail(catalog, clock, trail_keys, timedelta(days=days) if days else None)
+    parts.append(Part("trail", _nothing, trail.close, _nothing))
     if shared is not None:
         catalog = Forgetting(catalog, shared)
+    catalog = Audited(catalog, clock, trail_keys[0], trail.appended)
     # An index of DynamoDB may lag behind what was committed: a page that was read too early would be kept for minutes.
     page_s = 0.0 if settings.is_on_dynamodb else settings.cache.page_s
     remembered = Remembered(catalog, shared, instruments, settings.cache.record_s, page_s)
@@ -367,6 +375,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
         "sweep_sessions": signin.sweep,
         "sweep_journal": progress.sweep,
+        "seal_trail": trail.seal,
+        "prune_trail": trail.prune,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
         "sweep_incoming": uploads.sweep_objects,
@@ -382,7 +392,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     prune = getattr(workflows, "prune", None)
     if prune is not None:
         chores["prune_runs"] = prune
-    intervals = flows.CLOCK | {"purge_trash": settings.trash.purge_every_s}
+    if settings.audit.anchor_s:
+        chores["anchor_trail"] = trail.anchor
+    intervals = flows.CLOCK | {"purge_trash": settings.trash.purge_every_s, "anchor_trail": float(settings.audit.anchor_s)}
     return Safelight(
         settings=settings,
         instruments=instruments,
@@ -408,6 +420,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             step_up,
         ),
         factors=Factors(catalog, clock, relay, step_up, recovery_keys, settings.mail.product, believed.clear),
+        trail=trail,
         ingest=ingest,
         library=library,
         albums=Albums(catalog, clock),

@@ -26,12 +26,14 @@ from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql import SqlCatalog
 from safelight.adapters.catalog.tables import metadata
 from safelight.adapters.catalog.turns import Turns
+from safelight.domain.audit import TrailQuery, new_head
 from safelight.domain.events import ImageAccepted
 from safelight.domain.ids import AlbumId, ImageId, UploadId, UserId, new_id
 from safelight.domain.images import Status
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.errors import BackendUnavailable, BadField, Missing, SafelightError, WrongState
 from safelight.testing.contracts.catalog import CatalogContract, album_in, images_in, tenant_in
+from safelight.testing.contracts.trail import make_entry
 from safelight.testing.factories import (
     NOON,
     make_album,
@@ -376,6 +378,13 @@ CALLS = {
             "deliveries.page": lambda records, tenant: records.webhooks.deliveries.page("w"),
             "deliveries.sweep": lambda records, tenant: records.webhooks.deliveries.sweep("w", NOON),
             "emit": lambda records, tenant: records.emit(ImageAccepted(tenant, ImageId(new_id()), 1, 1, UserId(new_id()))),
+            "trail.append": lambda records, tenant: records.trail.append(make_entry(tenant)),
+            "trail.unsealed": lambda records, tenant: records.trail.unsealed(1),
+            "trail.head": lambda records, tenant: records.trail.head(),
+            "trail.seal": lambda records, tenant: records.trail.seal([], new_head(tenant), was=new_head(tenant)),
+            "trail.page": lambda records, tenant: records.trail.page(TrailQuery()),
+            "trail.forget_origins": lambda records, tenant: records.trail.forget_origins(["a"], 1),
+            "trail.drop_pruned": lambda records, tenant: records.trail.drop_pruned(1),
         }.items()
     },
     **{

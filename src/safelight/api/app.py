@@ -16,8 +16,24 @@ from safelight.api.cors import Cors
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
 from safelight.api.rates import Rated
-from safelight.api.routes import admin, albums, auth, events, health, images, imports, incoming, me, mfa, passkeys, tus, uploads
+from safelight.api.routes import (
+    admin,
+    albums,
+    audit,
+    auth,
+    events,
+    health,
+    images,
+    imports,
+    incoming,
+    me,
+    mfa,
+    passkeys,
+    tus,
+    uploads,
+)
 from safelight.api.schemas import ProblemOut
+from safelight.api.witness import Witnessed
 from safelight.settings import listed
 from safelight.wiring import Safelight
 
@@ -65,7 +81,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    for router in (images.router, uploads.router, imports.router, albums.router, admin.router, me.router):
+    for router in (images.router, uploads.router, imports.router, albums.router, admin.router, me.router, audit.router):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)
@@ -85,9 +101,8 @@ class Front:
         self.api = create_api(safelight, works=works, console=console)
         self._delivery = DeliveryDoor(safelight)
         server = safelight.settings.server
-        edge = Edge(
-            Rated(self.api, safelight), safelight.instruments, body_idle_s=server.body_idle_s, public_url=server.public_url
-        )
+        witnessed = Witnessed(Rated(self.api, safelight), safelight.trail)
+        edge = Edge(witnessed, safelight.instruments, body_idle_s=server.body_idle_s, public_url=server.public_url)
         self._edge = Cors(edge, listed(server.cors_origins))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:

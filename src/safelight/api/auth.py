@@ -12,6 +12,7 @@ from safelight import jose
 from safelight.api.rates import count_user
 from safelight.domain.accounts import Actor
 from safelight.errors import Unauthenticated
+from safelight.services.witness import AT_HAND
 from safelight.wiring import Safelight
 
 bearer = HTTPBearer(
@@ -49,6 +50,8 @@ async def actor(request: Request) -> Actor:
     """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany."""
     services = services_of(request)
     actor = await services.accounts.authenticate(token_of(request.headers), address_of(request))
+    if (witness := AT_HAND.get()) is not None:
+        witness.actor = actor
     await count_user(services, actor, request.state)
     return actor
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from safelight.domain.access import Hidden
 from safelight.errors import BadField, BadRequest, Busy, Kind, Missing, SafelightError, StepUpRequired
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, SafelightError)
         request.state.problem_code = error.code
+        request.state.is_hidden = isinstance(error, Hidden)
         if status_of(error) >= 500:
             # A full house is no fault: a traceback for each who is turned away would be work when there is too much of it.
             log.warning("request.failed", code=error.code, exc_info=None if isinstance(error, Busy) else error)

@@ -16,6 +16,7 @@ from safelight.domain.accounts import Actor
 from safelight.domain.rates import Grant, Rate, counted_as
 from safelight.errors import TooMany
 from safelight.services.limiter import Policy, per_minute, per_second
+from safelight.services.witness import AT_HAND
 from safelight.settings import RateSettings
 from safelight.wiring import Safelight
 
@@ -58,6 +59,8 @@ class Rated:
             return
         state = scope.setdefault("state", {})
         state["client_address"] = address = self._address.of(scope)
+        if (witness := AT_HAND.get()) is not None:
+            witness.address = address
 
         async def send_told(message: MutableMapping[str, Any]) -> None:
             standing = state.get("rate")

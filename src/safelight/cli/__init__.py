@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "export": ("safelight.cli.exporting:export", "Write every original into a folder, by year and month, and verify each."),
     },
     "Operate a server": {
+        "audit": ("safelight.cli.audit:audit", "Who did what: list the audit trail, export it, verify that nothing was altered."),
         "bucket": (
             "safelight.cli.bucket:bucket",
             "Buckets on S3: set versioning, encryption, policy and lifecycle, and find drift.",

@@ -27,7 +27,16 @@ Permission = Literal[
     "session.list", "session.end", "session.step_up", "password.change",
     "factors.read", "factors.change",
     "tokens.read", "tokens.manage",
+    "audit.read", "audit.installation",
 ]  # fmt: skip
+
+
+class Hidden(Missing):
+    """There is nothing here."""
+
+    # To whoever asks it is the Missing of a thing that does not exist; the audit trail knows better.
+
+
 Thing = Image | Album | Upload | None
 Rule = Callable[[Actor, Thing], bool]
 
@@ -97,6 +106,8 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "factors.change": (Scope.WRITE, _signed_in),
     "tokens.read": (Scope.ADMIN, _operates),
     "tokens.manage": (Scope.ADMIN, _operates),
+    "audit.read": (Scope.ADMIN, _administers),
+    "audit.installation": (Scope.ADMIN, _operates),
 }
 
 
@@ -116,5 +127,5 @@ def require(actor: Actor, permission: Permission, thing: Thing = None) -> None:
     if may(actor, permission, thing):
         return
     if thing is not None and not _sees(actor, thing):
-        raise Missing
+        raise Hidden
     raise Forbidden

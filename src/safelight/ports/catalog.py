@@ -41,6 +41,7 @@ from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
+from safelight.ports.trail import TrailRecords
 
 
 class ImageRecords(Protocol):
@@ -371,7 +372,20 @@ class WebhookRecords(Protocol):
         ...
 
 
-class Records(Protocol):
+class Telling(Protocol):
+    """What a transaction tells of itself."""
+
+    @property
+    def trail(self) -> TrailRecords:
+        """The tenant's audit trail."""
+        ...
+
+    async def emit(self, event: Event) -> None:
+        """Tell this when, and only when, the transaction commits; in the journal too, if it is about an image."""
+        ...
+
+
+class Records(Telling, Protocol):
     """One tenant's records inside one transaction."""
 
     @property
@@ -412,10 +426,6 @@ class Records(Protocol):
     @property
     def webhooks(self) -> WebhookRecords:
         """Whom it wants told."""
-        ...
-
-    async def emit(self, event: Event) -> None:
-        """Tell this when, and only when, the transaction commits; in the journal too, if it is about an image."""
         ...
 
 
@@ -532,6 +542,11 @@ class Directory(Protocol):
     @property
     def people(self) -> PeopleDirectory:
         """Signing in."""
+        ...
+
+    @property
+    def trail(self) -> TrailRecords:
+        """The audit trail of what belongs to no tenant."""
         ...
 
 

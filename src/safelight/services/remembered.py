@@ -36,6 +36,7 @@ from safelight.ports.catalog import (
     UploadRecords,
     WebhookRecords,
 )
+from safelight.ports.trail import TrailRecords
 from safelight.services.wire import dumped, loaded, shape_of
 
 MISSING_S: Final = 60.0
@@ -238,6 +239,10 @@ class _NotedRecords:
     @property
     def webhooks(self) -> WebhookRecords:
         return self.inner.webhooks
+
+    @property
+    def trail(self) -> TrailRecords:
+        return self.inner.trail
 
     async def emit(self, event: Event) -> None:
         await self.inner.emit(event)

@@ -30,6 +30,8 @@ from safelight.adapters.catalog.rows import (
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import ApiKey, SigningKey, Tenant, User
 from safelight.domain.albums import Album
+from safelight.domain.audit import INSTALLATION, Head, Sealed, TrailQuery, new_head
+from safelight.domain.audit import Entry as TrailEntry
 from safelight.domain.events import Event, ImageEvent
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import (
@@ -83,6 +85,9 @@ class _State:
     deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
     told: dict[int, tuple[Event, datetime]] = field(default_factory=dict)
     journal: dict[int, tuple[TenantId, Entry]] = field(default_factory=dict)
+    unsealed: dict[tuple[str, str], TrailEntry] = field(default_factory=dict)
+    sealed: dict[tuple[str, int], Sealed] = field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
     last_number: int = 0
 
     def copy(self) -> _State:
@@ -803,6 +808,65 @@ class _Journal:
 
 
 @dataclass(frozen=True, slots=True)
+class _Trail:
+    transaction: _Transaction
+    chain: str
+
+    async def append(self, entry: TrailEntry) -> None:
+        state = self.transaction.write()
+        if entry.chain != self.chain:
+            raise Forbidden("The entry belongs to another chain.")
+        if (self.chain, entry.id) in state.unsealed or any(entry.id == one.entry.id for one in self._sealed()):
+            raise AlreadyExists
+        state.unsealed[self.chain, entry.id] = entry
+
+    async def unsealed(self, limit: int) -> list[TrailEntry]:
+        mine = [entry for (chain, _), entry in self.transaction.read().unsealed.items() if chain == self.chain]
+        return sorted(mine, key=lambda entry: entry.id)[:limit]
+
+    async def head(self) -> Head:
+        return self.transaction.read().heads.get(self.chain) or new_head(self.chain)
+
+    async def seal(self, sealed: Sequence[Sealed], head: Head, *, was: Head) -> None:
+        state = self.transaction.write()
+        if await self.head() != was:
+            raise Stale
+        for one in sealed:
+            state.unsealed.pop((self.chain, one.entry.id), None)
+            state.sealed[self.chain, one.number] = one
+        state.heads[self.chain] = head
+
+    async def page(self, query: TrailQuery) -> list[Sealed]:
+        pruned = (await self.head()).pruned.number
+        found = [one for one in self._sealed() if one.number > pruned and query.matches(one.entry)]
+        found.sort(key=lambda one: one.number, reverse=not query.is_oldest_first)
+        if query.after is not None:
+            found = [one for one in found if (one.number > query.after) is query.is_oldest_first and one.number != query.after]
+        return found[: query.limit]
+
+    async def forget_origins(self, actors: Sequence[str], limit: int) -> int:
+        state = self.transaction.write()
+        entries = [(self.chain, one.number) for one in self._sealed() if one.entry.origin and one.entry.actor in actors][:limit]
+        for key in entries:
+            state.sealed[key] = replace(state.sealed[key], entry=replace(state.sealed[key].entry, origin=None))
+        waiting = [id for id, one in state.unsealed.items() if id[0] == self.chain and one.origin and one.actor in actors]
+        for id in waiting[: limit - len(entries)]:
+            state.unsealed[id] = replace(state.unsealed[id], origin=None)
+        return len(entries) + len(waiting[: limit - len(entries)])
+
+    async def drop_pruned(self, limit: int) -> int:
+        state = self.transaction.write()
+        pruned = (await self.head()).pruned.number
+        gone = [one.number for one in self._sealed() if one.number <= pruned][:limit]
+        for number in gone:
+            del state.sealed[self.chain, number]
+        return len(gone)
+
+    def _sealed(self) -> list[Sealed]:
+        return [one for (chain, _), one in self.transaction.read().sealed.items() if chain == self.chain]
+
+
+@dataclass(frozen=True, slots=True)
 class _Records:
     transaction: _Transaction
     tenant: Tenant
@@ -813,6 +877,7 @@ class _Records:
     people: _People
     factors: _Factors
     webhooks: _Webhooks
+    trail: _Trail
 
     async def emit(self, event: Event) -> None:
         state = self.transaction.write()
@@ -847,6 +912,7 @@ class _Directory:
     transaction: _Transaction
     outbox: _Outbox
     people: _PeopleDirectory
+    trail: _Trail
 
     async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
         state = self.transaction.read()
@@ -945,6 +1011,7 @@ class MemoryCatalog:
                 _People(*parts),
                 _Factors(*parts),
                 _Webhooks(*parts),
+                _Trail(*parts),
             )
 
     @asynccontextmanager
@@ -960,7 +1027,7 @@ class MemoryCatalog:
         """One transaction outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
             people = _PeopleDirectory(transaction, _Trust(transaction))
-            yield _Directory(transaction, _Outbox(transaction), people)
+            yield _Directory(transaction, _Outbox(transaction), people, _Trail(transaction, INSTALLATION))
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[_Transaction]:

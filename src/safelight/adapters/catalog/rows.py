@@ -16,6 +16,7 @@ import orjson
 from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tenant, User
 from safelight.domain.addresses import network
 from safelight.domain.albums import Album
+from safelight.domain.audit import Entry, Origin, Sealed
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import TenantId, UserId
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
@@ -25,7 +26,7 @@ from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, DisabledFor, Endpoint
-from safelight.errors import BadField
+from safelight.errors import BackendUnavailable, BadField
 from safelight.imaging.transform.values import Focal
 
 Columns = dict[str, Any]
@@ -699,3 +700,46 @@ def identity_columns(identity: Identity) -> Columns:
 def identity_of(row: Mapping[str, Any]) -> Identity:
     """The identity from its columns."""
     return Identity(**{**row, "created_at": moment(row["created_at"]), "role_at": moment(row["role_at"])})
+
+
+def entry_columns(entry: Entry) -> Columns:
+    """The row of `trail`, but for its place."""
+    origin = None if entry.origin is None else asdict(entry.origin)
+    checked_text(entry.action, entry.object, entry.result, *(origin or {}).values())
+    return {
+        "chain": entry.chain,
+        "id": entry.id,
+        "at": micros(entry.at),
+        "action": entry.action,
+        "actor": entry.actor,
+        "object": entry.object,
+        "result": entry.result,
+        "count": entry.count,
+        "origin": origin,
+        "commitment": entry.commitment,
+    }
+
+
+def entry_of(row: Mapping[str, Any]) -> Entry:
+    """The entry from its row. Raises BackendUnavailable for a row that is none."""
+    try:
+        origin = row["origin"]
+        return Entry(
+            chain=row["chain"],
+            id=row["id"],
+            at=moment(row["at"]),
+            action=row["action"],
+            actor=row["actor"],
+            object=row["object"],
+            result=row["result"],
+            count=row["count"],
+            origin=None if origin is None else Origin(**origin),
+            commitment=row["commitment"],
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("A row of the catalog cannot be read.") from error
+
+
+def sealed_of(row: Mapping[str, Any]) -> Sealed:
+    """The same, in its place."""
+    return Sealed(row["number"], row["hash"], entry_of(row))

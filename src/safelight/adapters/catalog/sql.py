@@ -28,12 +28,14 @@ from safelight.adapters.catalog.sql_images import SqlImages
 from safelight.adapters.catalog.sql_issuers import SqlIssuers, SqlTrust
 from safelight.adapters.catalog.sql_journal import SqlJournal
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
+from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.sql_webhooks import SqlDeliveries, SqlWebhooks
 from safelight.adapters.catalog.tables import unfinished_moves
 from safelight.adapters.catalog.transactions import Transaction, told_as_ours, writing
 from safelight.adapters.catalog.turns import Turns
 from safelight.domain.accounts import Tenant
+from safelight.domain.audit import INSTALLATION
 from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, WrongState
@@ -58,6 +60,7 @@ class SqlRecords:
     people: SqlPeople
     factors: SqlFactors
     webhooks: SqlWebhooks
+    trail: SqlTrail
 
     @writing
     def emit(self, event: Event) -> None:
@@ -155,6 +158,7 @@ class SqlCatalog:
                 SqlPeople(transaction, row.id),
                 SqlFactors(transaction, row.id, self._box),
                 SqlWebhooks(transaction, row.id, self._box, SqlDeliveries(transaction, row.id)),
+                SqlTrail(transaction, row.id),
             )
 
         return _Block(self, begun, writes=writes)
@@ -173,7 +177,7 @@ class SqlCatalog:
 
         async def begun(transaction: Transaction) -> Directory:
             people = SqlPeopleDirectory(transaction, SqlTrust(transaction, self._box))
-            return SqlDirectory(transaction, SqlOutbox(transaction), people)
+            return SqlDirectory(transaction, SqlOutbox(transaction), people, SqlTrail(transaction, INSTALLATION))
 
         return _Block(self, begun, writes=writes)
 

@@ -13,6 +13,7 @@ from safelight.adapters.catalog.rows import key_of, moment, stored_columns, tena
 from safelight.adapters.catalog.sql_images import chunks
 from safelight.adapters.catalog.sql_journal import write_entry
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
+from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users, webhook_deliveries, webhooks
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Tenant, User
@@ -102,6 +103,7 @@ class SqlDirectory:
     transaction: Transaction
     outbox: SqlOutbox
     people: SqlPeopleDirectory
+    trail: SqlTrail
 
     @reading
     def key(self, key_id: KeyId) -> tuple[ApiKey, User]:

@@ -438,5 +438,36 @@ journal: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# Unsealed entries have no number yet. What was pruned is gone; the head says up to where.
+trail: Final = Table(
+    "trail",
+    metadata,
+    Column("chain", Word, primary_key=True),
+    Column("id", Word, primary_key=True),
+    Column("number", BigInteger),
+    Column("hash", Text),
+    Column("at", BigInteger, nullable=False),
+    Column("action", Word, nullable=False),
+    Column("actor", Word, nullable=False),
+    Column("object", Word, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("origin", Json),
+    Column("commitment", Text, nullable=False),
+    Index("ix_trail_number", "chain", "number", unique=True),
+    Index("ix_trail_actor", "chain", "actor", "number"),
+    Index("ix_trail_object", "chain", "object", "number"),
+)
+
+trail_heads: Final = Table(
+    "trail_heads",
+    metadata,
+    Column("chain", Word, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("pruned_number", BigInteger, nullable=False),
+    Column("pruned_hash", Text, nullable=False),
+)
+
 # One row while `safelight move` fills this catalog, with the name of what it is filled from; none ever after.
 unfinished_moves: Final = Table("unfinished_moves", metadata, Column("source", Word, primary_key=True))

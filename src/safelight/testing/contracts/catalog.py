@@ -40,6 +40,7 @@ from safelight.ports.catalog import Catalog
 from safelight.testing.contracts.factors import FactorContract
 from safelight.testing.contracts.issuers import IssuersContract
 from safelight.testing.contracts.people import PeopleContract
+from safelight.testing.contracts.trail import TrailContract
 from safelight.testing.contracts.webhooks import WebhooksContract
 from safelight.testing.factories import (
     NOON,
@@ -121,7 +122,7 @@ async def journal_of(catalog: Catalog, tenant: Tenant, count: int, *, after: int
         await asyncio.sleep(0.05)
 
 
-class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersContract):
+class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersContract, TrailContract):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 
     @pytest.fixture

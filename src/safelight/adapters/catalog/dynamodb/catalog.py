@@ -23,11 +23,13 @@ from safelight.adapters.catalog.dynamodb.items import encoded
 from safelight.adapters.catalog.dynamodb.journal import DynamoJournal
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
+from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.adapters.catalog.dynamodb.uploads import DynamoUploads
 from safelight.adapters.catalog.dynamodb.webhooks import DynamoDeliveries, DynamoWebhooks
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import Tenant
+from safelight.domain.audit import INSTALLATION
 from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, SafelightError, WrongState
@@ -53,6 +55,7 @@ class DynamoRecords:
     people: DynamoPeople
     factors: DynamoFactors
     webhooks: DynamoWebhooks
+    trail: DynamoTrail
 
     async def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
@@ -128,6 +131,7 @@ class DynamoCatalog:
                 DynamoPeople(transaction, row.id),
                 DynamoFactors(transaction, row.id, self._box),
                 DynamoWebhooks(transaction, row.id, self._box, DynamoDeliveries(transaction, row.id)),
+                DynamoTrail(transaction, row.id),
             )
         if images.has_counted and tags.is_time_to_fold():
             with contextlib.suppress(SafelightError):  # the next one will
@@ -144,7 +148,7 @@ class DynamoCatalog:
         """One unit of work outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
             people = DynamoPeopleDirectory(transaction, DynamoTrust(transaction, self._box))
-            yield DynamoDirectory(transaction, DynamoOutbox(transaction), people)
+            yield DynamoDirectory(transaction, DynamoOutbox(transaction), people, DynamoTrail(transaction, INSTALLATION))
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:

@@ -18,6 +18,7 @@ from safelight.adapters.catalog.dynamodb.items import Item, Key
 from safelight.adapters.catalog.dynamodb.journal import write_entry
 from safelight.adapters.catalog.dynamodb.numbers import SHARDS, numbers
 from safelight.adapters.catalog.dynamodb.people import DynamoPeopleDirectory
+from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
@@ -108,6 +109,7 @@ class DynamoDirectory:
     transaction: Transaction
     outbox: DynamoOutbox
     people: DynamoPeopleDirectory
+    trail: DynamoTrail
 
     async def key(self, key_id: KeyId) -> tuple[ApiKey, User]:
         """Whose it is, then key and user at once."""

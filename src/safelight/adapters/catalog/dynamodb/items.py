@@ -452,6 +452,31 @@ def token_key(kid: str) -> Key:
     return "TOKENKEYS", kid
 
 
+def unsealed(chain: str) -> str:
+    """The partition of the table with entries of the audit trail that have no place yet, oldest first."""
+    return f"UNSEALED#{chain}"
+
+
+def trail(chain: str) -> str:
+    """The partition of the table with the chain's sealed entries, in order."""
+    return f"TRAIL#{chain}"
+
+
+def trail_of(chain: str, actor: str) -> str:
+    """The partition of the table with the places of one actor's entries."""
+    return f"TRAILOF#{chain}#{actor}"
+
+
+def trail_place(number: int) -> str:
+    """A number that sorts as text."""
+    return f"{number:018d}"
+
+
+def trail_head(chain: str) -> Key:
+    """Where the chain ends."""
+    return f"TRAILHEAD#{chain}", META
+
+
 EXPIRY_SHARDS: Final = 4
 """Partitions of what expires: one takes a thousand writes a second."""
 

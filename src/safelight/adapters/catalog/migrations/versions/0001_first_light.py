@@ -416,9 +416,39 @@ def upgrade() -> None:
     )
     op.create_index("ix_webhook_deliveries_due_at", "webhook_deliveries", ["endpoint", "due_at", "id"], unique=False)
     op.create_index("ix_webhook_deliveries_forget_at", "webhook_deliveries", ["endpoint", "forget_at", "id"], unique=False)
+    op.create_table(
+        "trail",
+        sa.Column("chain", WORD, nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=True),
+        sa.Column("hash", sa.Text(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("action", WORD, nullable=False),
+        sa.Column("actor", WORD, nullable=False),
+        sa.Column("object", WORD, nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("origin", JSON, nullable=True),
+        sa.Column("commitment", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("chain", "id", name=op.f("pk_trail")),
+    )
+    op.create_index("ix_trail_number", "trail", ["chain", "number"], unique=True)
+    op.create_index("ix_trail_actor", "trail", ["chain", "actor", "number"], unique=False)
+    op.create_index("ix_trail_object", "trail", ["chain", "object", "number"], unique=False)
+    op.create_table(
+        "trail_heads",
+        sa.Column("chain", WORD, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("pruned_number", sa.BigInteger(), nullable=False),
+        sa.Column("pruned_hash", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("chain", name=op.f("pk_trail_heads")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("trail_heads")
+    op.drop_table("trail")
     op.drop_table("webhook_deliveries")
     op.drop_table("webhooks")
     op.drop_table("token_keys")
