@@ -283,6 +283,54 @@ class ApiKey(TypedDict):
     token: str | None
 
 
+class Issuer(TypedDict):
+    """An outside issuer whose tokens are believed."""
+
+    id: str
+    issuer: str
+    created_at: str
+    audiences: list[str]
+    jwks_url: str
+    algorithms: list[str]
+    authorized_parties: list[str]
+    token_use: list[str]
+    skew_s: int
+    name_claims: list[str]
+    role_claim: str
+    roles: dict[str, str]
+    default_role: str | None
+    scope_claim: str
+    scopes: dict[str, str]
+    tenant_name: str
+    tenant_claim: str
+
+
+class Reading(TypedDict):
+    """What a token would be taken for."""
+
+    is_taken: bool
+    refusal: str
+    subject: str
+    name: str
+    role: str | None
+    scopes: list[str]
+
+
+class IssuerKey(TypedDict):
+    """A key that an issuer publishes."""
+
+    kid: str
+    algorithm: str
+
+
+class IssuerCheck(TypedDict):
+    """What an issuer publishes now."""
+
+    jwks_url: str
+    keys: list[IssuerKey]
+    token: Reading | None
+
+
 class Ready(TypedDict):
     """Which part answers."""
 
@@ -571,6 +619,22 @@ class Client:
     def revoke_api_key(self, key_id: str) -> None:
         """End it now. Raises Missing."""
         self._ask("DELETE", f"/admin/api-keys/{_segment(key_id)}")
+
+    def issuers(self) -> Sequence[Issuer]:
+        """Outside issuers whose tokens are believed."""
+        return cast("Sequence[Issuer]", self._ask("GET", "/admin/issuers"))
+
+    def add_issuer(self, issuer: str, audiences: Sequence[str], **terms: Any) -> Issuer:
+        """Believe its tokens for these audiences; terms as `POST /admin/issuers` takes them. Raises AlreadyExists."""
+        return cast("Issuer", self._ask("POST", "/admin/issuers", json={"issuer": issuer, "audiences": [*audiences], **terms}))
+
+    def remove_issuer(self, issuer_id: str) -> None:
+        """Believe its tokens no more. Raises Missing."""
+        self._ask("DELETE", f"/admin/issuers/{_segment(issuer_id)}")
+
+    def check_issuer(self, issuer_id: str, *, token: str = "") -> IssuerCheck:
+        """Ask it for its keys now, and read a token of it. Raises Missing, and why the keys cannot be had."""
+        return cast("IssuerCheck", self._ask("POST", f"/admin/issuers/{_segment(issuer_id)}/check", json={"token": token}))
 
     def urls(self, image_id: str, transforms: Sequence[str], *, grammar: str = "native") -> Urls:
         """Signed delivery URLs of these transforms, in their order. Raises BadOption, WrongState without a key of that grammar."""

@@ -16,16 +16,31 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from safelight.domain.accounts import Role, Scope
 from safelight.domain.ids import is_id
+from safelight.domain.issuers import MAX_SKEW_S, Terms
 from safelight.imaging.transform.grammar import Named, read_named
+from safelight.jose import ACCEPTED
 from safelight.memory import memory_limit
 
 PREFIX: Final = "SAFELIGHT_"
 CLIENT_NAMES: Final = frozenset({"SAFELIGHT_URL", "SAFELIGHT_API_KEY"})
 """Read by the CLI when it talks to a server; not settings of the server."""
+
+
+_PLAIN: Final = Terms(audiences=())
 
 
 def _cores() -> int:
@@ -590,6 +605,86 @@ class AuditSettings(_Section):
     )
 
 
+class IssuerTerms(_Section):
+    """An outside issuer, and on what terms its tokens count."""
+
+    issuer: str = Field(min_length=1, max_length=512, description="`iss` of its tokens, exactly.")
+    audiences: list[str] = Field(
+        min_length=1,
+        description="One of them is in a token's `aud`. Cognito's access tokens have no `aud`; theirs is in `client_id`.",
+    )
+    jwks_url: str = Field("", max_length=2048, description="Where its keys are. Empty: where its openid-configuration says.")
+    algorithms: list[str] = Field(["RS256"], description="Signatures that are taken: " + ", ".join(ACCEPTED) + ".")
+    authorized_parties: list[str] = Field([], description="If any, a token's `azp` (else `client_id`) is one of them.")
+    token_use: list[str] = Field([], description="If any, a token's `token_use` is one of them: Cognito's `access`, `id`.")
+    skew_s: int = Field(30, ge=0, le=MAX_SKEW_S, description="Seconds by which its clock and ours may differ.")
+    name_claims: list[str] = Field(
+        list(_PLAIN.name_claims), description="What a new user is called by: the first of these that is there."
+    )
+    role_claim: str = Field(
+        "",
+        description="Claim with groups or roles, such as `cognito:groups`, or a path, such as `realm_access.roles`. When given,"
+        " a user's role follows it.",
+    )
+    roles: dict[str, Role] = Field({}, description="From such a group to a role; the highest counts.")
+    default_role: Role | None = Field(Role.USER, description="For who is in none of those groups. `null`: they stay out.")
+    scope_claim: str = Field("scope", description="Claim with the token's scopes.")
+    scopes: dict[str, Scope] = Field(
+        {}, description="From such a scope to `read`, `write` or `admin`. Empty: a token may do what its user's role allows."
+    )
+
+    def terms(self) -> Terms:
+        """For the services."""
+        values: dict[str, Any] = self.model_dump(exclude={"issuer"})
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return Terms(**values)
+
+
+class SettledIssuer(IssuerTerms):
+    """One of the settings, which may bring users to any tenant."""
+
+    tenant_name: str = Field("", description="Whose users they are, by the tenant's name.")
+    tenant_claim: str = Field("", description="Claim with the tenant's name.")
+
+
+def settled_issuers(text: str) -> list[SettledIssuer]:
+    """The issuers of a setting. Raises ValueError."""
+    return TypeAdapter(list[SettledIssuer]).validate_json(text) if text else []
+
+
+def _issuers(value: str) -> str:
+    settled_issuers(value)
+    return value
+
+
+class IssuersSettings(_Section):
+    """Whose tokens are believed beside our own. Tenants name theirs by `/admin/issuers`."""
+
+    trusted: Annotated[str, AfterValidator(_issuers)] = Field(
+        "",
+        description="JSON list of issuers, with the fields of `POST /admin/issuers` and `tenant_name`, or `tenant_claim` for a claim"
+        " that has it. Empty: none but those of tenants.",
+    )
+    networks: Annotated[str, AfterValidator(_networks)] = Field(
+        "", description="Addresses or networks of issuers in your own house, which are asked although they are not public."
+    )
+    ports: Annotated[str, AfterValidator(_ports)] = Field("80, 443", min_length=1, description="Ports that are asked.")
+    is_http_allowed: bool = Field(
+        default=False, description="Whether an issuer may be at http://. Whoever is on the way can then sign as it."
+    )
+    fresh_s: float = Field(
+        900.0, ge=1, description="Seconds after which keys that are in use are fetched anew, behind the request."
+    )
+    stale_s: float = Field(
+        86_400.0, ge=1, description="Seconds for which keys are believed that cannot be fetched anew; then its tokens get 503."
+    )
+    floor_s: float = Field(
+        30.0, ge=1, description="Least seconds between two fetches of one issuer's keys, however many unknown keys are asked for."
+    )
+    total_s: float = Field(8.0, gt=0, le=60, description="Seconds for one document with all its redirects.")
+    max_bytes: int = Field(262_144, ge=1_024, description="Bytes of one document.")
+
+
 class MailSettings(_Section):
     """How letters leave."""
 
@@ -652,6 +747,7 @@ class Settings(BaseSettings):
     trash: Trash = Trash()
     auth: Auth = Auth()
     audit: AuditSettings = AuditSettings()
+    issuers: IssuersSettings = IssuersSettings()
     mail: MailSettings = MailSettings()
     log: Log = Log()
 

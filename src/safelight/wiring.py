@@ -14,7 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,8 @@ from safelight.adapters.cache.memory import MemoryCache
 from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
 from safelight.domain.accounts import Actor, ApiKey
 from safelight.domain.addresses import Reach, network
-from safelight.domain.ids import ImageId
+from safelight.domain.ids import ImageId, IssuerId
+from safelight.domain.issuers import TrustedIssuer, require_sound
 from safelight.domain.people import Patience
 from safelight.domain.uploads import DropFolder
 from safelight.errors import BadField, DataDirInUse, WrongState
@@ -60,10 +61,13 @@ from safelight.services.factors import Factors
 from safelight.services.history import History
 from safelight.services.imports import ImportRules, Imports
 from safelight.services.ingest import Ingest
+from safelight.services.issuers import TrustedIssuers
+from safelight.services.key_sets import KeySetRules, KeySets
 from safelight.services.library import Library
 from safelight.services.limiter import Limiter
 from safelight.services.lockout import Lockout
 from safelight.services.moving import Holdings
+from safelight.services.outside import Outside
 from safelight.services.passkeys import Passkeys
 from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
@@ -82,7 +86,7 @@ from safelight.services.trail import Trail
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import UploadLimits, Uploads
-from safelight.settings import Settings, listed
+from safelight.settings import Settings, listed, settled_issuers
 
 if TYPE_CHECKING:
     from safelight.adapters.catalog.secretbox import SecretBox
@@ -128,6 +132,7 @@ class Safelight:
     sandbox: Sandbox
     accounts: Accounts
     api_keys: ApiKeys
+    issuers: TrustedIssuers
     signup: SignUp
     signin: SignIn
     tokens: Tokens
@@ -336,7 +341,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         drop_folder=DropFolder(settings.events.drop_folder),
     )
     uploads = Uploads(catalog, incoming, ingest, clock, instruments, upload_limits)
-    imports = Imports(uploads, overrides.get("outbound") or _outbound(), relay, _import_rules(settings))
+    outbound = overrides.get("outbound") or _outbound()
+    imports = Imports(uploads, outbound, relay, _import_rules(settings))
     store_events = StoreEvents(incoming, uploads, instruments)
     inbox = overrides.get("inbox") or _inbox(settings)
     if inbox is not None:
@@ -353,7 +359,22 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         forget=believed.clear,
     )
     keys_believed: Expiring[str, tuple[Actor, ApiKey]] = Expiring(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
-    bearers = Bearers({tokens.name: tokens}, clock, believed)
+    settled = _settled(settings)
+    key_sets = KeySets(outbound, _key_set_rules(settings), now=time.monotonic)
+    outside = Outside(
+        catalog,
+        key_sets,
+        clock,
+        settled={one.issuer: tuple(each for each in settled if each.issuer == one.issuer) for one in settled},
+        known=Expiring(ttl_s=BELIEVED_S, size=1_000, now=time.monotonic),
+        tenants=Expiring(ttl_s=BELIEVED_S, size=1_000, now=time.monotonic),
+    )
+
+    def forget_issuers() -> None:
+        outside.forget()
+        believed.clear()
+
+    bearers = Bearers({tokens.name: tokens}, clock, believed, outside.issuer)
     passwords = _passwords(settings, secrets_of("password pepper"))
     patience = timedelta(seconds=settings.auth.longest_wait_s)
     lockout = Lockout(
@@ -405,6 +426,16 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         sandbox=sandbox,
         accounts=Accounts(catalog, clock, keys_believed, bearers, settings.trash.days),
         api_keys=ApiKeys(catalog, clock, keys_believed.clear, step_up),
+        issuers=TrustedIssuers(
+            catalog,
+            key_sets,
+            step_up,
+            clock,
+            tokens.name,
+            settled,
+            settings.issuers.is_http_allowed,
+            forget_issuers,
+        ),
         signup=signup,
         signin=signin,
         tokens=tokens,
@@ -502,6 +533,34 @@ def _outbound() -> Outbound:
     from safelight.adapters.outbound.httpx import HttpxOutbound
 
     return HttpxOutbound()
+
+
+def _key_set_rules(settings: Settings) -> KeySetRules:
+    issuers = settings.issuers
+    return KeySetRules(
+        reach=Reach(networks=tuple(map(network, listed(issuers.networks))), ports=frozenset(map(int, listed(issuers.ports)))),
+        limits=FetchLimits(max_bytes=issuers.max_bytes, connect_s=5.0, idle_s=5.0, total_s=issuers.total_s),
+        fresh_s=issuers.fresh_s,
+        stale_s=issuers.stale_s,
+        floor_s=issuers.floor_s,
+        is_http_allowed=issuers.is_http_allowed,
+    )
+
+
+def _settled(settings: Settings) -> tuple[TrustedIssuer, ...]:
+    """Raises BadField for terms that cannot be kept."""
+    made: list[TrustedIssuer] = []
+    for number, one in enumerate(settled_issuers(settings.issuers.trusted), 1):
+        terms = one.terms()
+        if not terms.tenant_name and not terms.tenant_claim:
+            terms = replace(terms, tenant_name="default")
+        id = IssuerId(f"settings-{number}")
+        issuer = TrustedIssuer(id=id, tenant=None, issuer=one.issuer, created_at=datetime.fromtimestamp(0, UTC), terms=terms)
+        require_sound(issuer, is_http_allowed=settings.issuers.is_http_allowed)
+        if issuer.issuer == settings.issuer:
+            raise BadField("SAFELIGHT_ISSUERS__TRUSTED names this installation itself.", field="issuer")
+        made.append(issuer)
+    return tuple(made)
 
 
 def _import_rules(settings: Settings) -> ImportRules:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict
 
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from safelight import jose
 from safelight.domain.accounts import MAX_NETWORKS, ApiKey, Grammar, Role, Scope, SigningKey, User
 from safelight.domain.addresses import MAX_URL
 from safelight.domain.albums import Album
@@ -16,6 +18,7 @@ from safelight.domain.audit import Sealed
 from safelight.domain.factors import Passkey
 from safelight.domain.ids import UserId
 from safelight.domain.images import MAX_CUSTOM_BYTES, MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
+from safelight.domain.issuers import TrustedIssuer
 from safelight.domain.journal import Entry
 from safelight.domain.people import Algorithm, Session, TokenKey
 from safelight.domain.queries import SearchResult
@@ -25,8 +28,10 @@ from safelight.ports.workflows import Run, StepRun
 from safelight.services.api_keys import KeyWish
 from safelight.services.delivery import Signer
 from safelight.services.history import PastRun
+from safelight.services.issuers import Check
 from safelight.services.signin import Grant
 from safelight.services.tokens import AccessToken
+from safelight.settings import IssuerTerms
 
 
 def small_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -832,6 +837,87 @@ class UserOut(Out):
 def user_out(user: User) -> UserOut:
     """The user as an admin gets it."""
     return UserOut(id=user.id, name=user.name, role=user.role, created_at=user.created_at, disabled_at=user.disabled_at)
+
+
+class IssuerIn(IssuerTerms):
+    """An outside issuer whose tokens are to be believed."""
+
+
+class IssuerOut(Out):
+    """An outside issuer. Those of the settings have an `id` that begins with `settings-`."""
+
+    id: str
+    issuer: str
+    created_at: datetime
+    audiences: list[str]
+    jwks_url: str
+    algorithms: list[str]
+    authorized_parties: list[str]
+    token_use: list[str]
+    skew_s: int
+    name_claims: list[str]
+    role_claim: str
+    roles: dict[str, Role]
+    default_role: Role | None
+    scope_claim: str
+    scopes: dict[str, Scope]
+    tenant_name: str
+    tenant_claim: str
+
+
+def issuer_out(issuer: TrustedIssuer) -> IssuerOut:
+    """The issuer as an admin gets it."""
+    return IssuerOut(id=issuer.id, issuer=issuer.issuer, created_at=issuer.created_at, **asdict(issuer.terms))
+
+
+class IssuerCheckIn(In):
+    """What to read while trying an issuer."""
+
+    token: str = Field("", max_length=jose.LONGEST, description="A token of it, to see what it would be taken for.")
+
+
+class IssuerKeyOut(Out):
+    """A key that an issuer publishes, for one of the algorithms that it may verify."""
+
+    kid: str
+    algorithm: str
+
+
+class ReadingOut(Out):
+    """What a token would be taken for; nobody is added by that."""
+
+    is_taken: bool
+    refusal: str = Field(description="Why it opens nothing. The door itself never says.")
+    subject: str
+    name: str
+    role: Role | None
+    scopes: list[Scope]
+
+
+class IssuerCheckOut(Out):
+    """What an issuer publishes now."""
+
+    jwks_url: str
+    keys: list[IssuerKeyOut]
+    token: ReadingOut | None
+
+
+def issuer_check_out(check: Check) -> IssuerCheckOut:
+    """What was found."""
+    reading = check.reading
+    return IssuerCheckOut(
+        jwks_url=check.jwks_url,
+        keys=[IssuerKeyOut(kid=key.kid, algorithm=key.algorithm) for key in check.keys],
+        token=reading
+        and ReadingOut(
+            is_taken=not reading.refusal,
+            refusal=reading.refusal,
+            subject=reading.subject,
+            name=reading.name,
+            role=reading.role,
+            scopes=list(reading.scopes),
+        ),
+    )
 
 
 class ApiKeyIn(In):

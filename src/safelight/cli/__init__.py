@@ -44,6 +44,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Buckets on S3: set versioning, encryption, policy and lifecycle, and find drift.",
         ),
         "failures": ("safelight.cli.admin:failures", "Work that was given up: look, try again, forget."),
+        "issuer": (
+            "safelight.cli.issuers:issuer",
+            "Outside issuers whose tokens are believed: Cognito, Auth0, Keycloak, any OpenID provider.",
+        ),
         "keys": ("safelight.cli.admin:keys", "Keys that sign delivery URLs, and those that sign access tokens."),
         "mail": (
             "safelight.cli.mail:mail",

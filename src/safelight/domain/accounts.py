@@ -34,6 +34,12 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+def scopes_of(role: Role) -> frozenset[Scope]:
+    """What somebody of this role may be allowed at most."""
+    usual = frozenset({Scope.READ, Scope.WRITE})
+    return usual if role is Role.USER else usual | {Scope.ADMIN}
+
+
 class Grammar(StrEnum):
     """How a delivery URL is written and signed: our own way, or as another server's clients do."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from safelight import jose
 from safelight.domain import addresses
-from safelight.domain.accounts import Role, Scope, User
+from safelight.domain.accounts import Role, Scope
 from safelight.domain.ids import IssuerId, TenantId, UserId
 from safelight.errors import BadField
 from safelight.jose import BadToken
@@ -35,14 +35,9 @@ _UNPROVEN: Final = ("cnf", "events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedIssuer:
-    """Somebody else's issuer and the terms on which its tokens count. `tenant` None: the installation's own settings name it."""
+class Terms:
+    """On what terms somebody's tokens count, and whom they stand for."""
 
-    id: IssuerId
-    tenant: TenantId | None
-    issuer: str
-    """The `iss` of its tokens, exactly."""
-    created_at: datetime
     audiences: tuple[str, ...]
     """One of them is in `aud`; a Cognito access token, which has no `aud`, names one in `client_id`."""
     jwks_url: str = ""
@@ -67,14 +62,26 @@ class TrustedIssuer:
     tenant_claim: str = ""
     """From the settings alone: whose users they are, by name, or by a claim that has the name."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedIssuer:
+    """Somebody else's issuer whose tokens are believed. `tenant` None: the installation's own settings name it."""
+
+    id: IssuerId
+    tenant: TenantId | None
+    issuer: str
+    """The `iss` of its tokens, exactly."""
+    created_at: datetime
+    terms: Terms
+
     @property
     def source(self) -> tuple[str, str]:
         """What decides which keys are its own: two who trust one issuer share them only if they look in the same place."""
-        return self.issuer, self.jwks_url
+        return self.issuer, self.terms.jwks_url
 
     def wants(self, audiences: tuple[str, ...]) -> bool:
         """Whether a token for these is meant for us."""
-        return not set(self.audiences).isdisjoint(audiences)
+        return not set(self.terms.audiences).isdisjoint(audiences)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +110,8 @@ class Person:
     scopes: frozenset[Scope] | None
     """None: those of the role."""
     issued_at: datetime
+    proven_at: datetime | None
+    """When they last showed who they are, if the issuer tells."""
 
 
 def require_sound(issuer: TrustedIssuer, *, is_http_allowed: bool) -> None:
@@ -112,39 +121,39 @@ def require_sound(issuer: TrustedIssuer, *, is_http_allowed: bool) -> None:
         raise BadField("An issuer has no query and no fragment.", field="issuer")
     if len(issuer.issuer) > _LONGEST_URL:
         raise BadField(f"An issuer has at most {_LONGEST_URL} characters.", field="issuer")
-    if issuer.jwks_url:
-        _url("jwks_url", issuer.jwks_url, is_http_allowed=is_http_allowed)
+    if issuer.terms.jwks_url:
+        _url("jwks_url", issuer.terms.jwks_url, is_http_allowed=is_http_allowed)
     for name in ("audiences", "authorized_parties", "token_use", "name_claims", "algorithms"):
-        words = getattr(issuer, name)
+        words = getattr(issuer.terms, name)
         if len(words) > _MOST or not all(map(_is_word, words)):
             raise BadField(f"{name}: at most {_MOST} words of 1 to {_LONGEST} printable characters.", field=name)
-    if not issuer.audiences:
+    if not issuer.terms.audiences:
         raise BadField("Without an audience, tokens that were made for others would open the door.", field="audiences")
-    if not issuer.algorithms or not set(issuer.algorithms) <= set(jose.ACCEPTED):
+    if not issuer.terms.algorithms or not set(issuer.terms.algorithms) <= set(jose.ACCEPTED):
         raise BadField(f"algorithms: some of {', '.join(jose.ACCEPTED)}.", field="algorithms")
-    if not 0 <= issuer.skew_s <= MAX_SKEW_S:
+    if not 0 <= issuer.terms.skew_s <= MAX_SKEW_S:
         raise BadField(f"skew_s is 0 to {MAX_SKEW_S}.", field="skew_s")
     for name in ("role_claim", "scope_claim", "tenant_name", "tenant_claim"):
-        if getattr(issuer, name) and not _is_word(getattr(issuer, name)):
+        if getattr(issuer.terms, name) and not _is_word(getattr(issuer.terms, name)):
             raise BadField(f"{name} has 1 to {_LONGEST} printable characters.", field=name)
     for name in ("roles", "scopes"):
-        pairs = getattr(issuer, name)
+        pairs = getattr(issuer.terms, name)
         if len(pairs) > _MOST or not all(map(_is_word, pairs)):
             raise BadField(f"{name}: at most {_MOST} pairs.", field=name)
-    if issuer.roles and not issuer.role_claim:
+    if issuer.terms.roles and not issuer.terms.role_claim:
         raise BadField("roles needs a role_claim to find them in.", field="role_claim")
-    if issuer.default_role is None and not issuer.roles:
+    if issuer.terms.default_role is None and not issuer.terms.roles:
         raise BadField("Nobody could come in: there is neither a default role nor a group that has one.", field="default_role")
     if issuer.tenant is not None:
-        if Role.OPERATOR in issuer.roles.values() or issuer.default_role is Role.OPERATOR:
+        if Role.OPERATOR in issuer.terms.roles.values() or issuer.terms.default_role is Role.OPERATOR:
             raise BadField("Only the installation's settings let an issuer name operators.", field="roles")
-        if issuer.tenant_name or issuer.tenant_claim:
+        if issuer.terms.tenant_name or issuer.terms.tenant_claim:
             raise BadField("An issuer of a tenant brings users to that tenant alone.", field="tenant_claim")
 
 
 def peeked(issuer: TrustedIssuer, peek: jose.Peek) -> None:
     """Return when the token's header is one that this issuer's may have. Raises BadToken."""
-    if peek.algorithm not in issuer.algorithms:
+    if peek.algorithm not in issuer.terms.algorithms:
         raise BadToken("not an algorithm of this issuer")
     if peek.type not in _TYPES:
         raise BadToken("not a type of token that opens anything")
@@ -156,35 +165,29 @@ def person(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Person:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST or not subject.isprintable():
         raise BadToken("no subject")
-    tenant_name = issuer.tenant_name
-    if issuer.tenant_claim:
-        named = _claim(claims, issuer.tenant_claim)
+    tenant_name = issuer.terms.tenant_name
+    if issuer.terms.tenant_claim:
+        named = _claim(claims, issuer.terms.tenant_claim)
         if not isinstance(named, str) or not named:
             raise BadToken("names no tenant")
         tenant_name = named
-    role = _role(issuer, claims) if issuer.role_claim else None
-    if not issuer.role_claim and issuer.default_role is None:
+    role = _role(issuer, claims) if issuer.terms.role_claim else None
+    if not issuer.terms.role_claim and issuer.terms.default_role is None:
         raise BadToken("nobody's role")
     scopes: frozenset[Scope] | None = None
-    if issuer.scopes:
-        told = _words(_claim(claims, issuer.scope_claim))
-        scopes = frozenset(ours for theirs, ours in issuer.scopes.items() if theirs in told)
+    if issuer.terms.scopes:
+        told = _words(_claim(claims, issuer.terms.scope_claim))
+        scopes = frozenset(ours for theirs, ours in issuer.terms.scopes.items() if theirs in told)
     return Person(
         subject=subject,
         name=_name(issuer, claims) or subject[:200],
         tenant_name=tenant_name,
         role=role,
-        first_role=role or issuer.default_role or Role.USER,
+        first_role=role or issuer.terms.default_role or Role.USER,
         scopes=scopes,
-        issued_at=datetime.fromtimestamp(max(0, int(claims["iat"])), UTC),
+        issued_at=_moment(claims["iat"]),
+        proven_at=_proven_at(issuer, claims),
     )
-
-
-def scopes_of(user: User, allowed: frozenset[Scope] | None) -> frozenset[Scope]:
-    """What the user's role allows, as far as a token may."""
-    usual = frozenset({Scope.READ, Scope.WRITE})
-    whole = usual if user.role is Role.USER else usual | {Scope.ADMIN}
-    return whole if allowed is None else whole & allowed
 
 
 def _require_meant(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> None:
@@ -192,23 +195,35 @@ def _require_meant(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> None:
         raise BadToken("for another audience")
     if any(name in claims for name in _UNPROVEN):
         raise BadToken("no bearer token")
-    if issuer.token_use and claims.get("token_use") not in issuer.token_use:
+    if issuer.terms.token_use and claims.get("token_use") not in issuer.terms.token_use:
         raise BadToken("another token_use")
-    if issuer.authorized_parties and claims.get("azp", claims.get("client_id")) not in issuer.authorized_parties:
+    if issuer.terms.authorized_parties and claims.get("azp", claims.get("client_id")) not in issuer.terms.authorized_parties:
         raise BadToken("for another authorized party")
 
 
 def _role(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> Role:
-    told = _words(_claim(claims, issuer.role_claim))
-    found = [role for group, role in issuer.roles.items() if group in told]
-    role = max(found, key=_RANK.__getitem__, default=issuer.default_role)
+    told = _words(_claim(claims, issuer.terms.role_claim))
+    found = [role for group, role in issuer.terms.roles.items() if group in told]
+    role = max(found, key=_RANK.__getitem__, default=issuer.terms.default_role)
     if role is None:
         raise BadToken("in no group that may come in")
     return role
 
 
+def _proven_at(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> datetime | None:
+    """One that lies behind the token itself proves nothing, and would for ever be recent."""
+    at = claims.get("auth_time")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= claims["iat"] + issuer.terms.skew_s:
+        return None
+    return _moment(at)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(max(0, int(seconds)), UTC)
+
+
 def _name(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> str:
-    for name in issuer.name_claims:
+    for name in issuer.terms.name_claims:
         told = _claim(claims, name)
         if isinstance(told, str) and told.strip() and told.isprintable():
             return told.strip()[:200]

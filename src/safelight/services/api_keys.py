@@ -15,9 +15,8 @@ from datetime import datetime
 from typing import Final
 
 from safelight.domain import access
-from safelight.domain.accounts import Actor, ApiKey, Role, Scope, User, allow_list
+from safelight.domain.accounts import Actor, ApiKey, Role, Scope, User, allow_list, scopes_of
 from safelight.domain.ids import KeyId, UserId, new_id
-from safelight.domain.issuers import scopes_of
 from safelight.errors import BadField, Forbidden, Missing, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.services.stepup import StepUp
@@ -92,7 +91,7 @@ class ApiKeys:
             user = next((user for user in await records.accounts.users() if user.id == actor.user), None)
             if user is None:
                 raise Missing
-            if not wish.scopes <= actor.scopes & scopes_of(user, None):
+            if not wish.scopes <= actor.scopes & scopes_of(user.role):
                 raise Forbidden("A key of yours may do what you may do, and no more.")
             now = self.clock()
             if sum(key.is_live(now) for key in await records.accounts.api_keys.all(actor.user)) >= LIVE_KEYS:

@@ -8,7 +8,7 @@ Cookies, API keys and who may do what are not here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -18,7 +18,7 @@ import structlog
 from safelight import jose
 from safelight.concurrency import Expiring
 from safelight.domain import access
-from safelight.domain.accounts import Actor, Role, Scope, User
+from safelight.domain.accounts import Actor, User, scopes_of
 from safelight.domain.ids import SessionId, is_id, new_id
 from safelight.domain.people import Algorithm, Session, TokenKey, signs
 from safelight.errors import Missing, Unauthenticated, WrongState
@@ -50,8 +50,13 @@ class Issuer(Protocol):
         """The `iss` of its tokens, exactly."""
         ...
 
+    @property
+    def leeway_s(self) -> float:
+        """How long behind its `exp` a token is still taken, since clocks differ."""
+        ...
+
     async def verified(self, token: str, peek: jose.Peek) -> Mapping[str, Any]:
-        """The token's claims. Raises BadToken."""
+        """The token's claims. Raises BadToken, Unavailable while nobody can tell."""
         ...
 
     async def actor(self, claims: Mapping[str, Any]) -> Actor:
@@ -66,20 +71,24 @@ class Bearers:
     issuers: Mapping[str, Issuer]
     clock: Callable[[], datetime]
     believed: Expiring[bytes, tuple[Actor, float]]
-    """By the token's hash: whom it stands for, and its `exp`. Cleared when sessions end or keys are retired."""
+    """By the token's hash: whom it stands for, and its end. Cleared when sessions end or keys are retired."""
+    outside: Callable[[jose.Peek], Awaitable[Issuer | None]] | None = None
+    """Finds whose it is when it is none of `issuers`."""
 
     async def authenticate(self, token: str) -> Actor:
-        """Whose token it is. Raises Unauthenticated, and never says why."""
+        """Whose token it is. Raises Unauthenticated, and never says why; Unavailable while an issuer's keys cannot be had."""
         fingerprint = hashlib.sha256(token.encode(errors="replace")).digest()
         found = self.believed.get(fingerprint)
         try:
             if found is None:
                 peek = jose.peek(token)
                 issuer = self.issuers.get(peek.issuer)
+                if issuer is None and self.outside is not None:
+                    issuer = await self.outside(peek)
                 if issuer is None:
                     raise BadToken("nobody's issuer")
                 claims = await issuer.verified(token, peek)
-                found = await issuer.actor(claims), float(claims["exp"])
+                found = await issuer.actor(claims), float(claims["exp"]) + issuer.leeway_s
                 self.believed.put(fingerprint, found)
             actor, expires_at = found
             if self.clock().timestamp() >= expires_at:
@@ -103,6 +112,11 @@ class Tokens:
     rings: Expiring[str, list[TokenKey]]
     forget: Callable[[], None]
 
+    @property
+    def leeway_s(self) -> float:
+        """The clock is our own."""
+        return 0.0
+
     async def issue(self, user: User, session: Session) -> AccessToken:
         """A token for the user, within the session."""
         now = self.clock()
@@ -117,7 +131,7 @@ class Tokens:
             "jti": new_id(now.timestamp()),
             "sid": session.id,
             "tenant": user.tenant,
-            "scope": " ".join(sorted(_scopes(user))),
+            "scope": " ".join(sorted(scopes_of(user.role))),
             "amr": list(session.methods),
             "auth_time": int(session.proven_at.timestamp()),
         }
@@ -152,7 +166,7 @@ class Tokens:
             raise BadToken("session ended")
         if (user.id, user.tenant) != (claims["sub"], claims["tenant"]):
             raise BadToken("another user's session")
-        scopes = frozenset(scope for scope in _scopes(user) if scope in claims["scope"].split())
+        scopes = frozenset(scope for scope in scopes_of(user.role) if scope in claims["scope"].split())
         # The token's own, not the session's: who copied an older token gains nothing by its user's stepping up.
         proven_at = datetime.fromtimestamp(claims["auth_time"], UTC)
         return Actor(tenant=user.tenant, user=user.id, role=user.role, scopes=scopes, session=session.id, proven_at=proven_at)
@@ -216,9 +230,3 @@ class Tokens:
                 ring = await directory.people.trust.token_keys()
             self.rings.put("ring", ring)
         return ring
-
-
-def _scopes(user: User) -> frozenset[Scope]:
-    """What a session may be used for: everything that the role allows."""
-    usual = frozenset({Scope.READ, Scope.WRITE})
-    return usual | {Scope.ADMIN} if user.role in (Role.ADMIN, Role.OPERATOR) else usual

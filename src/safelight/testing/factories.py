@@ -29,7 +29,7 @@ from safelight.domain.ids import (
     new_id,
 )
 from safelight.domain.images import Image, Rendition, Status
-from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.issuers import Identity, Terms, TrustedIssuer
 from safelight.domain.journal import Entry
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.queries import Document
@@ -150,7 +150,7 @@ def make_issuer(tenant: TenantId, **fields: Any) -> TrustedIssuer:
     created_at = fields.get("created_at", NOON)
     id = fields.get("id") or IssuerId(new_id(created_at.timestamp()))
     issuer = TrustedIssuer(
-        id=id, tenant=tenant, issuer=f"https://{new_id()}.example.org", created_at=created_at, audiences=("app",)
+        id=id, tenant=tenant, issuer=f"https://{new_id()}.example.org", created_at=created_at, terms=Terms(audiences=("app",))
     )
     return replace(issuer, **fields)
 

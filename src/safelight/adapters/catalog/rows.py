@@ -20,7 +20,7 @@ from safelight.domain.audit import Entry, Origin, Sealed
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import TenantId, UserId
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
-from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.issuers import Identity, Terms, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.tenants import Quotas, Stored
@@ -648,40 +648,44 @@ def delivery_of(row: Mapping[str, Any]) -> Delivery:
     )
 
 
-_RULES: Final = tuple(one.name for one in fields(TrustedIssuer) if one.name not in ("id", "tenant", "issuer", "created_at"))
-"""The terms of an issuer are read and written as one: nobody asks for a part of them."""
+_TERMS: Final = tuple(one.name for one in fields(Terms))
 
 
 def issuer_columns(issuer: TrustedIssuer) -> Columns:
-    """The row of `trusted_issuers`."""
-    rules = {name: getattr(issuer, name) for name in _RULES}
-    for name, value in rules.items():
+    """The row of `trusted_issuers`; the terms are read and written as one, since nobody asks for a part of them."""
+    terms = {name: getattr(issuer.terms, name) for name in _TERMS}
+    for name, value in terms.items():
         match value:
             case tuple():
-                rules[name] = list(value)
+                terms[name] = list(value)
             case Mapping():
-                rules[name] = {word: ours.value for word, ours in value.items()}
+                terms[name] = {word: ours.value for word, ours in value.items()}
             case Role():
-                rules[name] = value.value
-    checked_text(issuer.issuer, orjson.dumps(rules).decode())
+                terms[name] = value.value
+    checked_text(issuer.issuer, orjson.dumps(terms).decode())
     return {
         "id": issuer.id,
         "tenant": issuer.tenant,
         "issuer": issuer.issuer,
         "created_at": micros(issuer.created_at),
-        "rules": rules,
+        "terms": terms,
     }
 
 
 def issuer_of(row: Mapping[str, Any]) -> TrustedIssuer:
-    """The issuer from its columns; a term that this release does not know any more is left out."""
-    rules: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in row["rules"].items() if name in _RULES
-    }
-    rules["roles"] = {group: Role(role) for group, role in rules["roles"].items()}
-    rules["scopes"] = {theirs: Scope(ours) for theirs, ours in rules["scopes"].items()}
-    rules["default_role"] = None if rules["default_role"] is None else Role(rules["default_role"])
-    return TrustedIssuer(id=row["id"], tenant=row["tenant"], issuer=row["issuer"], created_at=moment(row["created_at"]), **rules)
+    """The issuer from its columns."""
+    terms: dict[str, Any] = dict(row["terms"])
+    terms |= {name: tuple(value) for name, value in terms.items() if isinstance(value, list)}
+    terms["roles"] = {group: Role(role) for group, role in row["terms"]["roles"].items()}
+    terms["scopes"] = {theirs: Scope(ours) for theirs, ours in row["terms"]["scopes"].items()}
+    terms["default_role"] = None if terms["default_role"] is None else Role(terms["default_role"])
+    return TrustedIssuer(
+        id=row["id"],
+        tenant=row["tenant"],
+        issuer=row["issuer"],
+        created_at=moment(row["created_at"]),
+        terms=Terms(**terms),
+    )
 
 
 def identity_columns(identity: Identity) -> Columns:

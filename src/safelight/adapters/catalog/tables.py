@@ -211,7 +211,7 @@ trusted_issuers: Final = Table(
     Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
     Column("issuer", Word, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    Column("rules", Json, nullable=False),
+    Column("terms", Json, nullable=False),
     UniqueConstraint("tenant", "issuer"),
     Index("ix_trusted_issuers_issuer", "issuer", "created_at", "id"),
 )

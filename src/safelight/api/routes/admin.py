@@ -16,6 +16,10 @@ from safelight.api.schemas import (
     FailureOut,
     FailurePage,
     InviteIn,
+    IssuerCheckIn,
+    IssuerCheckOut,
+    IssuerIn,
+    IssuerOut,
     RetireIn,
     SigningKeyIn,
     SigningKeyOut,
@@ -27,6 +31,8 @@ from safelight.api.schemas import (
     UserOut,
     api_key_out,
     failure_out,
+    issuer_check_out,
+    issuer_out,
     key_wish,
     signing_key_fields,
     signing_key_out,
@@ -34,7 +40,7 @@ from safelight.api.schemas import (
     user_out,
 )
 from safelight.domain import access
-from safelight.domain.ids import KeyId, UserId, is_id
+from safelight.domain.ids import IssuerId, KeyId, UserId, is_id
 from safelight.errors import Missing
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -156,6 +162,33 @@ async def retire_token_key(hall: Hall, actor: Asking, kid: str, body: TokenRetir
     after = timedelta(seconds=body.after_s) if body and body.after_s is not None else None
     await hall.tokens.retire_key(actor, kid, after=after)
     return token_key_out(next(key for key in await hall.tokens.keys(actor) if key.kid == kid))
+
+
+@router.get("/issuers", response_model=list[IssuerOut])
+async def trusted_issuers(hall: Hall, actor: Asking) -> list[IssuerOut]:
+    """Outside issuers whose tokens the tenant believes, oldest first; operators see those of the settings before them."""
+    return [issuer_out(issuer) for issuer in await hall.issuers.all(actor)]
+
+
+@router.post("/issuers", status_code=201, response_model=IssuerOut)
+async def add_issuer(hall: Hall, actor: Asking, body: IssuerIn) -> IssuerOut:
+    """Believe an outside issuer's tokens: its users become the tenant's when they are first seen."""
+    return issuer_out(await hall.issuers.add(actor, body.issuer, body.terms()))
+
+
+@router.delete("/issuers/{id}", status_code=204)
+async def remove_issuer(hall: Hall, actor: Asking, id: str) -> Response:
+    """Believe an issuer's tokens no more. Its users stay, and come back with it."""
+    if not is_id(id):
+        raise Missing
+    await hall.issuers.remove(actor, IssuerId(id))
+    return Response(status_code=204)
+
+
+@router.post("/issuers/{id}/check", response_model=IssuerCheckOut)
+async def check_issuer(hall: Hall, actor: Asking, id: str, body: IssuerCheckIn | None = None) -> IssuerCheckOut:
+    """Ask an issuer for its keys now, and tell what a token of it would be taken for, or why it would not."""
+    return issuer_check_out(await hall.issuers.check(actor, id, body.token if body else ""))
 
 
 @router.get("/failures", response_model=FailurePage)

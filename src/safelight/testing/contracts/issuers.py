@@ -9,6 +9,7 @@ import pytest
 
 from safelight.domain.accounts import Role, Scope, Tenant
 from safelight.domain.ids import IssuerId, new_id
+from safelight.domain.issuers import Terms
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.testing.factories import NOON, make_identity, make_issuer, make_tenant, make_user
@@ -23,18 +24,20 @@ class IssuersContract:
         plain = make_issuer(tenant.id, created_at=NOON + HOUR)
         whole = make_issuer(
             tenant.id,
-            audiences=("a", "b"),
-            jwks_url="https://keys.example.org/jwks",
-            algorithms=("ES256", "EdDSA"),
-            authorized_parties=("app",),
-            token_use=("access",),
-            skew_s=7,
-            name_claims=("nickname",),
-            role_claim="cognito:groups",
-            roles={"boss": Role.ADMIN, "staff": Role.USER},
-            default_role=None,
-            scope_claim="scp",
-            scopes={"pictures.read": Scope.READ},
+            terms=Terms(
+                audiences=("a", "b"),
+                jwks_url="https://keys.example.org/jwks",
+                algorithms=("ES256", "EdDSA"),
+                authorized_parties=("app",),
+                token_use=("access",),
+                skew_s=7,
+                name_claims=("nickname",),
+                role_claim="cognito:groups",
+                roles={"boss": Role.ADMIN, "staff": Role.USER},
+                default_role=None,
+                scope_claim="scp",
+                scopes={"pictures.read": Scope.READ},
+            ),
         )
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.issuers.add(plain)

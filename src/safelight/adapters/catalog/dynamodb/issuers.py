@@ -34,7 +34,7 @@ class DynamoIssuers:
         """The issuer, and an entry in the list of those who trust its `iss`."""
         self._begin(issuer.tenant)
         columns = rows.issuer_columns(issuer)
-        item = _at(items.issuer_key(self.tenant, issuer.id), columns | {"rules": orjson.dumps(columns["rules"]).decode()})
+        item = _at(items.issuer_key(self.tenant, issuer.id), columns | {"terms": orjson.dumps(columns["terms"]).decode()})
         entry = _at(items.issuer_entry(issuer.issuer, self.tenant), {"issuer_id": issuer.id})
         if await self.transaction.items([key_of(item), key_of(entry)]):
             raise AlreadyExists
@@ -145,7 +145,7 @@ class DynamoTrust:
 
 
 def _issuer_of(item: Item) -> TrustedIssuer:
-    return rows.issuer_of(item | {"rules": orjson.loads(item["rules"])})
+    return rows.issuer_of(item | {"terms": orjson.loads(item["terms"])})
 
 
 def _identity_item(identity: Identity) -> Item:
