@@ -347,6 +347,14 @@ def small_master(width, height, mode):
     return encoded(Image.fromarray(noise).convert(mode), "JPEG")
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("mode", ("RGB", "L"))
+def test_a_single_pixel_has_a_quality_too(format, mode):
+    file = transform(small_master(1, 1, mode), parse(f"q=auto.{format.extension}"), source_width=1, source_height=1)
+
+    assert (file.width, file.height) == (1, 1)
+
+
 @settings(max_examples=250, deadline=None)
 @given(
     specs(side=90, pad=9, source=200, formats=FORMATS),

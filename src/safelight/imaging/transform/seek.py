@@ -36,9 +36,10 @@ Make = Callable[[Pixels, int], bytes]
 
 def good_enough(image: Pixels, format: Format, make: Make) -> int:
     """The least quality that reaches the TARGET, by at most six tries. `image` is in memory; alpha is seen on white."""
-    sample = _sample(encode.on_white(image))
+    # Of a single grey pixel libvips makes a number, not an array: ask the picture first.
+    sample = _sample(encode.on_white(image)) if min(image.width, image.height) >= LEAST_SIDE else None
     low, high = SOUGHT[format]
-    if min(sample.shape[:2]) < LEAST_SIDE:
+    if sample is None or min(sample.shape[:2]) < LEAST_SIDE:
         return RENDER_QUALITY[format]  # too small to be judged, and to be worth it
     picture = _picture(sample)
     reference = Reference(sample)
