@@ -427,6 +427,12 @@ class Develop(_Section):
         description="Presets up to this many pixels are reduced in linear light: finer, for a tenth of the work. 0: none.",
     )
     master_quality: int = Field(90, ge=1, le=100, description="Quality of the 2048 px master that later transforms read.")
+    tiled_pixels: int = Field(
+        50_000_000,
+        ge=0,
+        description="Width times height from which on a picture is cut into tiles for viewers as soon as it is ready; smaller ones"
+        " when somebody first zooms in.",
+    )
 
 
 class DeliverySettings(_Section):

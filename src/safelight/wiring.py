@@ -72,6 +72,7 @@ from safelight.services.passkeys import Passkeys
 from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
 from safelight.services.progress import Progress, StreamLimits
+from safelight.services.pyramids import Pyramids
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
 from safelight.services.resumable import Resumable
@@ -279,7 +280,18 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     # One more than is decoded at a time: its bytes are fetched while the others are busy, and nobody else's wait in memory.
     fetching = asyncio.Semaphore(settings.develop.slots + 1)
     at_hand: AtHand[str] = AtHand()
-    development = Development(catalog, buckets, search, sandbox, recipe, clock, bell, instruments, fetching, at_hand)
+    gate = Gate(
+        capacity=settings.delivery.render_memory_bytes,
+        most=settings.delivery.max_renders,
+        queue=settings.delivery.max_waiting,
+    )
+    turns = Turns(shared)
+    headers: ByteLru[str] = ByteLru(1024**2, largest_bytes=64 * 1024)
+    pyramids = Pyramids(buckets.originals, buckets.renditions, sandbox, gate, turns, instruments, headers)
+    tiled_pixels = settings.develop.tiled_pixels
+    development = Development(
+        catalog, buckets, search, sandbox, recipe, clock, bell, instruments, fetching, at_hand, pyramids, tiled_pixels
+    )
 
     async def erase(payload: Mapping[str, Any]) -> None:
         await development.erase(payload)
@@ -468,12 +480,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
                 render_s=settings.delivery.render_s,
                 max_animation_pixels=settings.delivery.max_animation_pixels,
             ),
-            gate=Gate(
-                capacity=settings.delivery.render_memory_bytes,
-                most=settings.delivery.max_renders,
-                queue=settings.delivery.max_waiting,
-            ),
-            turns=Turns(shared),
+            gate=gate,
+            turns=turns,
+            pyramids=pyramids,
             shelf=shelf,
             memory=ByteLru(settings.delivery.memory_bytes, largest_bytes=max(1, settings.delivery.memory_bytes // 16)),
             known=known,  # type: ignore[arg-type]

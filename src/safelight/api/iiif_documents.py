@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from safelight.domain.images import Image
-from safelight.imaging.transform.iiif import FORMATS, QUALITIES, TILE, Api, Most, scale_factors, sizes
+from safelight.imaging.transform.iiif import FORMATS, QUALITIES, Api, Most, scale_factors, sizes
 from safelight.imaging.transform.plan import Size
+from safelight.imaging.transform.pyramid import TILE
 
 PROTOCOL: Final = "http://iiif.io/api/image"
 CONTEXT: Final = {Api.V2: "http://iiif.io/api/image/2/context.json", Api.V3: "http://iiif.io/api/image/3/context.json"}

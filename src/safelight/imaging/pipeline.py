@@ -45,7 +45,7 @@ def develop(
         else:
             sides = {recipe.master_side, *(preset.side for preset in recipe.presets)}
             large = [geometry.fit_inside(header.width, header.height, side) for side in sides if side > recipe.linear_side]
-            pictures = Stills(_still(data, header, recipe), large)
+            pictures = Stills(still(data, header, recipe.side), large)
         files = tuple(_files(pictures, header, recipe))
         small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
         rgba = _rgba(small)
@@ -99,17 +99,17 @@ def _facts(data: bytes, header: Header) -> Facts:
     return read_facts(block)
 
 
-def _still(data: bytes, header: Header, recipe: Recipe) -> Pixels:
-    """The picture upright in memory, uint8 sRGB, no larger than anything asked for; alpha only if some of it shows."""
+def still(data: bytes, header: Header, side: int) -> Pixels:
+    """The picture upright in memory, uint8 sRGB, no longer than `side`; alpha only if some of it shows."""
     # As stored: on its side if the orientation says so. Fitting into a square is the same either way.
     stored = geometry.upright(header.width, header.height, header.orientation)
-    target = geometry.fit_inside(*stored, recipe.side)
+    target = geometry.fit_inside(*stored, side)
     if header.format is Format.SVG:
         natural = libvips.open_header(data, Format.SVG)
         scale = max(stored) / max(natural.width, natural.height)
         image = libvips.open_pixels(data, Format.SVG, scale=scale)
     else:
-        shrink = geometry.shrink_on_load(max(stored), recipe.side) if header.format is Format.JPEG else 1
+        shrink = geometry.shrink_on_load(max(stored), side) if header.format is Format.JPEG else 1
         image = libvips.open_pixels(data, header.format, shrink=shrink)
     image = to_srgb(light.reduced(image, *target)) if is_reducible(image) else light.reduced(to_srgb(image), *target)
     image = image.copy_memory()

@@ -13,9 +13,8 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -30,7 +29,7 @@ from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, Missing, SourceNotAllowed, WrongState
-from safelight.imaging import PRESETS, Format, Sandbox
+from safelight.imaging import PRESETS, File, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
     MARK_SIDE,
@@ -56,9 +55,10 @@ from safelight.imaging.transform import (
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.shelf import Shelf
-from safelight.ports.storage import Storage
 from safelight.services.cloudfront import CloudFront
 from safelight.services.development import Buckets
+from safelight.services.originals import delivered_version, descriptor, original_of
+from safelight.services.pyramids import Pyramids
 from safelight.services.remembered import Remembered
 from safelight.services.turns import Turns
 from safelight.signing import imgproxy as imgproxy_signing
@@ -170,6 +170,7 @@ class Delivery:
     turns: Turns
     memory: ByteLru[str]
     shelf: Shelf | None
+    pyramids: Pyramids
     known: Expiring[ImageId, _Known]
     rings: Expiring[TenantId, tuple[SigningKey, ...]]
     presets: Mapping[str, str] = field(default_factory=dict)
@@ -225,9 +226,9 @@ class Delivery:
         signature.check(known.ring, now)
         if image.is_trashed or not image.renditions:
             raise Missing
-        version = next(version for version in image.versions if version.number == image.developed_version)
+        version = delivered_version(image)
         most = self.limits.max_animation_pixels
-        request = order.request(_original(image, version), accept, max_animation_pixels=most)
+        request = order.request(original_of(image, version), accept, max_animation_pixels=most)
         mark = await self._mark(image.tenant, request.spec.watermark)
         max_age = None
         if order.version == image.address(mark=mark.tag if mark else ""):
@@ -244,8 +245,8 @@ class Delivery:
         is_open = image.visibility is not Visibility.PRIVATE or (actor is not None and access.may(actor, "image.read", image))
         if not is_open or image.is_trashed or not image.renditions:
             raise Missing
-        version = next(version for version in image.versions if version.number == image.developed_version)
-        return Seen(image, _original(image, version))
+        version = delivered_version(image)
+        return Seen(image, original_of(image, version))
 
     async def deliver_seen(self, seen: Seen, order: Order, *, is_kept: bool) -> Delivered:
         """The order's picture, for who may see it. What is not to be kept stays in this machine's own caches. Raises as `deliver`."""
@@ -294,8 +295,8 @@ class Delivery:
         max_age_s: int | None,
         is_kept: bool = True,
     ) -> Delivered:
-        version = next(version for version in image.versions if version.number == image.developed_version)
-        original = _original(image, version)
+        version = delivered_version(image)
+        original = original_of(image, version)
         settled = settle(request, original, accept, max_animation_pixels=self.limits.max_animation_pixels)
         format = settled.spec.format
         assert format is not None  # settled
@@ -307,6 +308,8 @@ class Delivery:
         async def prepare() -> None:
             if mark is not None:
                 ink.append(await self._ink(mark))
+            if settled.window is not None:
+                await self.pyramids.ensure(image, version)
 
         async def make() -> bytes:
             return await self._made(image, version, settled, b"".join(ink))
@@ -354,10 +357,19 @@ class Delivery:
         return made.body
 
     async def _made(self, image: Image, version: Version, settled: Settled, mark: bytes) -> bytes:
+        from safelight.imaging.transform import apply
+
         xmp = packet(_credits(image, settled.spec.metadata))
+        if settled.window is not None:
+            with contextlib.suppress(Missing, DamagedObject):  # lost since: the original has the pixels, too
+                tiles = await self.pyramids.tiles(image, version, settled.window)
+                self.instruments.renders.labels("tiles").inc()
+                return await self._in_a_thread(
+                    partial(apply.transform_tiles, tiles, settled.window), version, settled.spec, xmp, mark
+                )
         if settled.needs_original:
             self.instruments.renders.labels("original").inc()
-            async with _descriptor(self.buckets.originals, image.key_of_version(version.number)) as fd:
+            async with descriptor(self.buckets.originals, image.key_of_version(version.number)) as fd:
                 try:
                     async with asyncio.timeout(self.limits.render_s):
                         return (await self.sandbox.transform(fd, settled.spec, xmp=xmp, mark=mark)).data
@@ -365,13 +377,15 @@ class Delivery:
                     raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
         master = await self.buckets.originals.get(image.delivered_master_key)
         self.instruments.renders.labels("master").inc()
+        return await self._in_a_thread(partial(apply.transform, master), version, settled.spec, xmp, mark)
 
+    async def _in_a_thread(self, work: Callable[..., File], version: Version, spec: Spec, xmp: bytes, mark: bytes) -> bytes:
+        """The file that a function of `transform.apply` makes of our own bytes, within the time for it."""
         from safelight.imaging.libvips import Stop
-        from safelight.imaging.transform.apply import transform
 
         stop = Stop(self.limits.render_s)
-        made = partial(transform, source_width=version.width, source_height=version.height, xmp=xmp, mark=mark, stop=stop)
-        making = asyncio.ensure_future(asyncio.to_thread(made, master, settled.spec))
+        made = partial(work, source_width=version.width, source_height=version.height, xmp=xmp, mark=mark, stop=stop)
+        making = asyncio.ensure_future(asyncio.to_thread(made, spec))
         try:
             return (await asyncio.shield(making)).data
         except asyncio.CancelledError:
@@ -562,18 +576,6 @@ def _no_watermark(watermark: Watermark) -> BadOption:
     return BadOption(f"There is no watermark '{watermark.image}' here.", option="watermark")
 
 
-def _original(image: Image, version: Version) -> Original:
-    return Original(
-        format=Format("svg" if version.media_type == Format.SVG.media_type else version.media_type.removeprefix("image/")),
-        width=version.width,
-        height=version.height,
-        frames=version.frames,
-        has_alpha=image.has_alpha,
-        profile=str(image.metadata.get("public", {}).get("icc_profile", "")),
-        focal_point=image.focal_point,
-    )
-
-
 def _credits(image: Image, wanted: Metadata) -> Credits:
     """From what the file said when it was developed, not from what its owner says now: renditions are not made again for words."""
     if wanted is Metadata.NONE:
@@ -593,19 +595,6 @@ def _credits(image: Image, wanted: Metadata) -> Credits:
         lens=str(public.get("lens", "")),
         taken_at=image.taken_at.isoformat() if image.taken_at else "",
     )
-
-
-@contextlib.asynccontextmanager
-async def _descriptor(storage: Storage, key: str) -> AsyncIterator[int]:
-    """The object in memory, as a file that a child can map; gone with the block. Raises Missing."""
-    opened = await storage.open(key)
-    fd = os.memfd_create("original", os.MFD_CLOEXEC)
-    try:
-        async for chunk in opened.chunks:
-            os.write(fd, chunk)
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _changed_at(image: Image) -> datetime:

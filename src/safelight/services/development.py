@@ -28,6 +28,8 @@ from safelight.observability import Instruments
 from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
 from safelight.ports.search import Search
+from safelight.services.originals import delivered_version
+from safelight.services.pyramids import Pyramids
 
 log = structlog.get_logger()
 
@@ -58,6 +60,9 @@ class Development:
     """Who may hold an original in memory: without it every waiting image would."""
     at_hand: AtHand[str]
     """Originals whose upload is still here, by key."""
+    pyramids: Pyramids
+    tiled_pixels: int
+    """From which size on a picture is tiled at once, and not when somebody first looks closely."""
 
     async def develop(self, payload: Mapping[str, Any]) -> None:
         """Make and store every rendition, then publish them in one transaction; a file at fault is rejected, once and for all."""
@@ -88,6 +93,15 @@ class Development:
         if ready.is_trashed:
             await self.mark(payload)
         self.instruments.developed.labels("ready").observe(time.perf_counter() - started)
+        if ready.width * ready.height >= self.tiled_pixels:
+            await self._tile(ready)
+
+    async def _tile(self, image: Image) -> None:
+        """Ahead of whoever zooms in. Not worth a try of its own: what is not made here is made when it is asked for."""
+        try:
+            await self.pyramids.ensure(image, delivered_version(image))
+        except SafelightError as error:
+            log.warning("image.not_tiled", image_id=image.id, code=error.code)
 
     async def _developed(self, image: Image) -> Developed:
         fd = self.at_hand.borrow(image.original_key)

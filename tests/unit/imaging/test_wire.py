@@ -158,3 +158,18 @@ def test_an_error_without_extra_crosses():
     frame = b"".join(wire.packed_error(DecodeBudgetExceeded()))
 
     assert isinstance(wire.read_head(frame[wire.LENGTH_BYTES :]).error, DecodeBudgetExceeded)
+
+
+def test_a_pyramid_is_believed_only_as_a_whole_file_of_jpegs():
+    from safelight.imaging.transform import Size
+    from safelight.imaging.transform.pyramid import packed
+
+    size = Size(2100, 300)
+    good = packed(size, [JPEG] * 5)
+
+    assert wire.read_tiled([good], size) == good
+    for blobs in ([], [good, good], [good[:-1]], [packed(size, [JPEG] * 4)], [packed(size, [JPEG] * 4 + [b"GIF89a"])], [b""]):
+        with pytest.raises(wire.Malformed):
+            wire.read_tiled(blobs, size)
+    with pytest.raises(wire.Malformed):
+        wire.read_tiled([good], Size(2100, 301))

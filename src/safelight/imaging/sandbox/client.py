@@ -23,6 +23,7 @@ from safelight.imaging import jpeg_header
 from safelight.imaging.sandbox import wire
 from safelight.imaging.sandbox.process import End, Process
 from safelight.imaging.spec import Developed, File, Header, Limits, Recipe
+from safelight.imaging.transform.plan import Size
 from safelight.imaging.transform.spec import Spec
 
 JOBS: Final[Mapping[str, str]] = MappingProxyType(
@@ -30,6 +31,7 @@ JOBS: Final[Mapping[str, str]] = MappingProxyType(
         "probe": "safelight.imaging.sandbox.jobs:probe_file",
         "develop": "safelight.imaging.sandbox.jobs:develop_file",
         "transform": "safelight.imaging.sandbox.jobs:transform_file",
+        "tile": "safelight.imaging.sandbox.jobs:tile_file",
     }
 )
 PROBE_SLOTS: Final = 4
@@ -53,7 +55,8 @@ class Sandbox:
         self._limits = limits or Limits()
         self._jobs = dict(jobs)
         self._slots = asyncio.Semaphore(slots)
-        self._waits = {"probe": asyncio.Semaphore(PROBE_SLOTS), "transform": asyncio.Semaphore(slots)}
+        asked_for = asyncio.Semaphore(slots)
+        self._waits = {"probe": asyncio.Semaphore(PROBE_SLOTS), "transform": asked_for, "tile": asked_for}
         self._ids = itertools.count(1)
         self._process: Process | None = None
         self._starting = asyncio.Lock()
@@ -115,6 +118,14 @@ class Sandbox:
         if file.format is not spec.format:
             raise CorruptImage(_UNSAFE)
         return file
+
+    async def tile(self, fd: int, size: Size) -> bytes:
+        """The pyramid of an original, which is of that upright size (`transform.pyramid`). Never waits behind developments.
+
+        Raises what `imaging.tiles.tiled` does, and SandboxLost.
+        """
+        reply = await self.run("tile", fd)
+        return _believed(lambda: wire.read_tiled(reply.blobs, size))
 
     async def run(self, job: str, fd: int, argument: Any = None, *, beside: int | None = None) -> wire.Reply:
         """Any job on any file.

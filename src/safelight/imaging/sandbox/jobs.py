@@ -14,6 +14,7 @@ from typing import Any
 from safelight.imaging import pipeline, probe
 from safelight.imaging.sandbox import wire
 from safelight.imaging.spec import Limits, Preset, Recipe
+from safelight.imaging.tiles import tiled
 from safelight.imaging.transform import parse
 from safelight.imaging.transform.from_original import transform_original
 
@@ -32,6 +33,11 @@ def transform_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> 
     mark = argument.get("beside", b"")
     file = transform_original(data, parse(argument["spec"]), limits, xmp=argument["xmp"].encode(), mark=mark)
     return wire.transformed_reply(file)
+
+
+def tile_file(data: bytes, _argument: Any, limits: Limits) -> wire.Reply:
+    """The original's pyramid, one blob."""
+    return wire.Reply(None, [tiled(data, limits)])
 
 
 def develop_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:

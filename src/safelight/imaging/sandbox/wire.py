@@ -18,6 +18,8 @@ from typing import Any, Final, NoReturn
 from safelight.errors import SafelightError, by_code
 from safelight.imaging.formats import Format, sniff
 from safelight.imaging.spec import Developed, Facts, File, Header, Location
+from safelight.imaging.transform import pyramid
+from safelight.imaging.transform.plan import Size
 
 MAX_HEAD: Final = 4_000_000
 MAX_BLOBS: Final = 128
@@ -190,6 +192,17 @@ def read_transformed(value: Any, blobs: Sequence[bytes]) -> File:
     if len(blobs) != 1:
         raise Malformed("not one file")
     return _file({**_dict(value), "blob": 0, "preset": "transform"}, blobs, formats=_TRANSFORMED)
+
+
+def read_tiled(blobs: Sequence[bytes], size: Size) -> bytes:
+    """The pyramid's file. Raises Malformed."""
+    if len(blobs) != 1:
+        raise Malformed("not one file")
+    try:
+        pyramid.check(blobs[0], size)
+    except ValueError as error:
+        raise Malformed("no pyramid") from error
+    return blobs[0]
 
 
 def _file(fields: dict[str, Any], blobs: Sequence[bytes], formats: frozenset[Format] = _DELIVERED) -> File:

@@ -8,6 +8,7 @@ the paper's own corners would not be seen. Never give it a stranger's bytes: tho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from safelight.imaging.spec import File, Recipe
 from safelight.imaging.transform import adjust, mount, seek
 from safelight.imaging.transform.placing import layer_of
 from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, plan, shrink_for, wanted
+from safelight.imaging.transform.pyramid import TILE, Window, levels
 from safelight.imaging.transform.spec import AUTO_QUALITY, Spec
 from safelight.imaging.transform.stamp import Ink, inked, laid
 from safelight.imaging.transform.values import Flip, Focal, Gravity, Profile
@@ -81,6 +83,34 @@ def transform(
         image, planned = _cut(master, spec, source, stop)
         image = resized(image, planned, stop=stop)
         image = dressed(image, spec, planned, ink_for(spec, planned, mark))
+        data = encoded(image, spec, spec.format, xmp=xmp, stop=stop)
+    return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
+
+
+def transform_tiles(
+    tiles: Sequence[bytes],
+    window: Window,
+    spec: Spec,
+    *,
+    source_width: int,
+    source_height: int,
+    xmp: bytes = b"",
+    mark: bytes = b"",
+    stop: Stop | None = None,
+) -> File:
+    """The same from tiles of the original's own pyramid, those of the window in their order. Raises what `transform` raises."""
+    if spec.format is None:
+        raise BadOption("The format is not decided.", option="format")
+    stop = stop or Stop()
+    original = Size(source_width, source_height)
+    planned = plan(spec, Source(original, levels(original)[window.level].size))
+    with libvips.decoding():
+        pictures = [libvips.open_pixels(tile, Format.JPEG).copy_memory() for tile in tiles]
+        # Those at the right and the lower end may be smaller; they lie at the upper left of their place, so nothing is seen of the rest.
+        image = pyvips.Image.arrayjoin(pictures, across=window.columns) if len(pictures) > 1 else pictures[0]
+        left, top, width, height = planned.crop
+        image = image.crop(left - TILE * window.left, top - TILE * window.top, width, height)
+        image = dressed(resized(image, planned, stop=stop), spec, planned, ink_for(spec, planned, mark))
         data = encoded(image, spec, spec.format, xmp=xmp, stop=stop)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
 

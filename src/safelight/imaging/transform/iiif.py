@@ -19,14 +19,13 @@ from safelight.errors import BadOption
 from safelight.imaging.formats import Format
 from safelight.imaging.transform.foreign import unescaped
 from safelight.imaging.transform.plan import MAX_OUTPUT_PIXELS, Box, Size
+from safelight.imaging.transform.pyramid import TILE
 from safelight.imaging.transform.spec import Spec
 from safelight.imaging.transform.values import Fit, Flip, Region
 
 FORMATS: Final = {"jpg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP}
 """What goes out; the first two are what level 2 asks for."""
 QUALITIES: Final = ("default", "color", "gray", "bitonal")
-TILE: Final = 512
-"""Pixels of a tile's side."""
 LEAST_SIZE: Final = 128
 """Of the longer side, the smallest of the advertised sizes."""
 MIDDLE_GREY: Final = 128

@@ -16,6 +16,7 @@ from safelight.imaging.transform.grammar import Request
 from safelight.imaging.transform.negotiation import best_format
 from safelight.imaging.transform.placing import is_large_enough, layer_of
 from safelight.imaging.transform.plan import MAX_GIF_PIXELS, Size, Source, between, plan
+from safelight.imaging.transform.pyramid import TILE, Window, levels, window
 from safelight.imaging.transform.spec import PLAYING_FORMATS, Spec
 from safelight.imaging.transform.values import WHITE, Animation, Focal, Gravity, Profile
 
@@ -23,6 +24,10 @@ _KEPT: Final = {Format.TIFF: Format.PNG, Format.SVG: Format.PNG, Format.HEIC: Fo
 """What comes nearest to a format that only comes in."""
 _DECODER: Final = {Format.AVIF: 15, Format.HEIC: 9, Format.WEBP: 8, Format.GIF: 8}
 """Bytes that decoding one pixel of an original holds; 4 where nothing is said. A JPEG counts as progressive: the record does not tell."""
+_TILE_BYTES: Final = 6
+"""For each pixel of a tile: itself, and its place in what is cut of it."""
+_TILED_BYTES: Final = 3
+"""For each pixel of a pyramid's picture: the level below, and its files."""
 MAX_PLAYED_GIF_PIXELS: Final = 4 * MAX_GIF_PIXELS
 """Of all frames. Later frames find most of their colours chosen, so that a frame is cheaper than a still of its size."""
 
@@ -48,6 +53,8 @@ class Settled:
     needs_original: bool
     weight: int
     """Bytes of memory that making it takes at the peak."""
+    window: Window | None = None
+    """The tiles of the original's pyramid that have the pixels, where a few of them do."""
     is_cut_short: bool = False
     """An animation that should have gone on playing is over the budget: its first frame is shown."""
 
@@ -84,8 +91,21 @@ def settle(request: Request, original: Original, accept: str, *, max_animation_p
         if not is_large_enough(layer_of(spec, plan(spec, source))):
             spec = replace(spec, watermark=None)
     if not needs_original:
-        return Settled(spec, False, estimate(spec, Source.of(original.width, original.height)), is_cut_short)
-    return Settled(spec, True, _weight(spec, original, plays=plays), is_cut_short)
+        weight = estimate(spec, Source.of(original.width, original.height))
+        return Settled(spec, False, weight, is_cut_short=is_cut_short)
+    size = Size(original.width, original.height)
+    is_plain = original.frames == 1 and (not original.has_alpha or spec.paper == WHITE)
+    tiles = window(spec, size) if is_plain else None
+    if tiles is not None:
+        joined = tiles.columns * tiles.rows * TILE * TILE * _TILE_BYTES
+        weight = joined + estimate(spec, Source(size, levels(size)[tiles.level].size))
+        return Settled(spec, True, weight, tiles)
+    return Settled(spec, True, _weight(spec, original, plays=plays), is_cut_short=is_cut_short)
+
+
+def tiling_weight(original: Original) -> int:
+    """Bytes of memory that cutting an original into its pyramid takes at the peak."""
+    return FIXED + original.width * original.height * (_DECODER.get(original.format, 4) + _TILED_BYTES)
 
 
 def is_playing(spec: Spec, frames: int) -> bool:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from safelight.errors import BadOption
 from safelight.imaging.transform import Size, Source, plan
-from safelight.imaging.transform.iiif import FORMATS, QUALITIES, TILE, Api, Most, parse, scale_factors, sizes
+from safelight.imaging.transform.iiif import FORMATS, QUALITIES, Api, Most, parse, scale_factors, sizes
+from safelight.imaging.transform.pyramid import TILE
 
 MOST = Most(4096)
 SMALL = Size(600, 400)
