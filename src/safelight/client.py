@@ -258,6 +258,36 @@ class TokenKey(TypedDict):
     retired_at: str | None
 
 
+class Amounts(TypedDict, total=False):
+    """Quotas, or what is stored, by name."""
+
+    bytes: int | None
+    images: int | None
+    requests_per_s: int | None
+
+
+class Tenant(TypedDict):
+    """A tenant. `quotas` are its own, `limits` what holds, `stored` what it has."""
+
+    id: str
+    name: str
+    created_at: str
+    suspended_at: str | None
+    trash_days: int
+    duplicates: str
+    quotas: Amounts
+    limits: Amounts
+    stored: Amounts
+    revision: int
+
+
+class TenantMade(Tenant):
+    """A new tenant, with its admin's id and the token of the admin's API key."""
+
+    admin: str
+    token: str
+
+
 class User(TypedDict):
     """A user of the tenant."""
 
@@ -564,6 +594,30 @@ class Client:
     def retire_signing_key(self, kid: str, *, after_s: int = 0) -> None:
         """Stop believing its signatures, now or later. Raises Missing, WrongState for the last live one."""
         self._ask("POST", f"/admin/signing-keys/{_segment(kid)}/retire", json={"after_s": after_s})
+
+    def tenants(self) -> Sequence[Tenant]:
+        """Every tenant, oldest first. Raises Forbidden for who is no operator."""
+        return cast("Sequence[Tenant]", self._ask("GET", "/admin/tenants"))
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """One. Raises Missing."""
+        return cast("Tenant", self._ask("GET", f"/admin/tenants/{_segment(tenant_id)}"))
+
+    def add_tenant(self, name: str, *, admin: str = "admin", **fields: Any) -> TenantMade:
+        """A new one; `fields` as the API takes them. Raises Forbidden, BadField, AlreadyExists."""
+        return cast("TenantMade", self._ask("POST", "/admin/tenants", json={"name": name, "admin": admin, **fields}))
+
+    def change_tenant(self, tenant_id: str, **changes: Any) -> Tenant:
+        """Change what is named. Raises Missing, Forbidden, BadField, AlreadyExists."""
+        return cast("Tenant", self._ask("PATCH", f"/admin/tenants/{_segment(tenant_id)}", json=changes))
+
+    def suspend_tenant(self, tenant_id: str) -> Tenant:
+        """Let nobody of it in and nothing out. Raises Missing, WrongState for the operator's own."""
+        return cast("Tenant", self._ask("POST", f"/admin/tenants/{_segment(tenant_id)}/suspend"))
+
+    def resume_tenant(self, tenant_id: str) -> Tenant:
+        """End a suspension. Raises Missing."""
+        return cast("Tenant", self._ask("POST", f"/admin/tenants/{_segment(tenant_id)}/resume"))
 
     def users(self) -> Sequence[User]:
         """Everybody of the tenant."""

@@ -297,6 +297,14 @@ class RateSettings(_Section):
     )
 
 
+class QuotaSettings(_Section):
+    """What a tenant may have at most, unless its own record says otherwise. 0: any amount."""
+
+    bytes: int = Field(0, ge=0, description="Bytes of originals, every version and the trash among them.")
+    images: int = Field(0, ge=0, description="Images, those in the trash among them.")
+    requests_per_s: int = Field(0, ge=0, description="API requests a second of all its users together.")
+
+
 class Limits(_Section):
     """What is taken in."""
 
@@ -737,6 +745,7 @@ class Settings(BaseSettings):
     workflows: WorkflowsSettings = WorkflowsSettings()
     cache: CacheSettings = CacheSettings()
     rate: RateSettings = RateSettings()
+    quotas: QuotaSettings = QuotaSettings()
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     uploads: UploadSettings = UploadSettings()

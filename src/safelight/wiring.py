@@ -30,6 +30,7 @@ from safelight.domain.addresses import Reach, network
 from safelight.domain.ids import ImageId, IssuerId
 from safelight.domain.issuers import TrustedIssuer, require_sound
 from safelight.domain.people import Patience
+from safelight.domain.tenants import Quotas
 from safelight.domain.uploads import DropFolder
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
@@ -79,8 +80,10 @@ from safelight.services.resumable import Resumable
 from safelight.services.secondleg import SecondLeg
 from safelight.services.signin import SignIn
 from safelight.services.signup import SignUp
+from safelight.services.standing import Standing
 from safelight.services.stepup import StepUp
 from safelight.services.store_events import StoreEvents
+from safelight.services.tenants import Tenants
 from safelight.services.tickets import Challenges, Tickets
 from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
 from safelight.services.trail import Trail
@@ -129,6 +132,8 @@ class Safelight:
     catalog: Catalog
     cache: Cache
     limiter: Limiter
+    standing: Standing
+    tenants: Tenants
     workflows: Workflows
     sandbox: Sandbox
     accounts: Accounts
@@ -345,7 +350,12 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     relay = Relay(catalog, workflows, flows.STARTS, instruments, remembered)
     library = Library(catalog, search, buckets.originals, relay, clock, bell, remembered)
     upkeep = Upkeep(catalog, buckets)
-    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell, at_hand)
+    standing = Standing(
+        catalog,
+        Quotas(**settings.quotas.model_dump()),
+        Expiring(ttl_s=2.0, size=10_000, now=time.monotonic),
+    )
+    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell, standing, at_hand)
     upload_limits = UploadLimits(
         max_bytes=settings.limits.max_bytes,
         ttl=timedelta(seconds=settings.uploads.ttl_s),
@@ -434,9 +444,11 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         catalog=catalog,
         cache=cache,
         limiter=Limiter(cache),
+        standing=standing,
+        tenants=Tenants(catalog, clock, standing, settings.trash.days),
         workflows=workflows,
         sandbox=sandbox,
-        accounts=Accounts(catalog, clock, keys_believed, bearers, settings.trash.days),
+        accounts=Accounts(catalog, clock, keys_believed, bearers, standing, settings.trash.days),
         api_keys=ApiKeys(catalog, clock, keys_believed.clear, step_up),
         issuers=TrustedIssuers(
             catalog,

@@ -582,3 +582,18 @@ class TestTheMailServer:
 
                 assert [message["to"] for message in sink.messages] == ["bob@example.org"]
                 assert (await app.client.get("/admin/failures")).json()["failures"] == []
+
+
+async def test_nobody_of_a_suspended_tenant_signs_in_or_goes_on(start):
+    async with start() as app:
+        await signed_up(app)
+        grant = await signed_in(app)
+        catalog = app.safelight.catalog
+        async with catalog.directory(writes=True) as directory:
+            (tenant,) = await directory.tenants()
+            await directory.save_tenant(replace(tenant, suspended_at=tenant.created_at, revision=tenant.revision + 1))
+
+        assert refusal(await post(app, "/signin", email=ADA, password=GOOD)) == (403, "tenant_suspended")
+        assert refusal(await post(app, "/refresh", refresh_token=grant["refresh_token"])) == (403, "tenant_suspended")
+        assert refusal(await post(app, "/signup", email="b@example.org", password=GOOD)) == (403, "tenant_suspended")
+        assert (await post(app, "/signin", email=ADA, password="a wrong one, at length")).status_code == 401

@@ -29,6 +29,7 @@ from safelight.api.routes import (
     me,
     mfa,
     passkeys,
+    tenants,
     tus,
     uploads,
 )
@@ -81,7 +82,8 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    for router in (images.router, uploads.router, imports.router, albums.router, admin.router, me.router, audit.router):
+    guarded = (images, uploads, imports, albums, admin, tenants, me, audit)
+    for router in (each.router for each in guarded):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)

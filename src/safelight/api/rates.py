@@ -94,15 +94,17 @@ async def _refuse(state: MutableMapping[str, Any], grant: Grant, send: Any) -> N
 
 
 async def count_user(safelight: Safelight, actor: Actor, state: Any) -> None:
-    """One request of this user. Raises TooMany."""
-    rate = per_second(safelight.settings.rate.user_per_s)
-    if rate is None:
-        return
-    policy = Policy("user", rate)
-    grant = await safelight.limiter.ask(policy, f"{actor.tenant}:{actor.user}")
-    state.rate = (policy, grant)
-    if not grant.is_granted:
-        raise too_many(grant)
+    """One request of this user, and of the tenant where it has a quota of them. Raises TooMany."""
+    standing = safelight.standing
+    quotas = standing.quotas(await standing.of(actor.tenant))
+    user, tenant = per_second(safelight.settings.rate.user_per_s), per_second(quotas.requests_per_s or 0)
+    for name, rate, who in (("tenant", tenant, str(actor.tenant)), ("user", user, f"{actor.tenant}:{actor.user}")):
+        if rate is not None:
+            policy = Policy(name, rate)
+            grant = await safelight.limiter.ask(policy, who)
+            state.rate = (policy, grant)
+            if not grant.is_granted:
+                raise too_many(grant)
 
 
 def delivery_policy(rates: RateSettings) -> Policy | None:

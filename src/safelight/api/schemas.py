@@ -11,7 +11,7 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from safelight import jose
-from safelight.domain.accounts import MAX_NETWORKS, ApiKey, Grammar, Role, Scope, SigningKey, User
+from safelight.domain.accounts import MAX_NETWORKS, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.addresses import MAX_URL
 from safelight.domain.albums import Album
 from safelight.domain.audit import Sealed
@@ -22,6 +22,7 @@ from safelight.domain.issuers import TrustedIssuer
 from safelight.domain.journal import Entry
 from safelight.domain.people import Algorithm, Session, TokenKey
 from safelight.domain.queries import SearchResult
+from safelight.domain.tenants import LARGEST, Quotas
 from safelight.domain.uploads import Upload, UploadState
 from safelight.errors import BadField
 from safelight.ports.workflows import Run, StepRun
@@ -822,6 +823,99 @@ class TokenRetireIn(In):
     """When to stop believing the key."""
 
     after_s: int | None = Field(None, ge=0, le=10 * 365 * 86_400, description="Default: when its last token has expired.")
+
+
+_Amount = Annotated[int | None, Field(ge=0, le=LARGEST)]
+
+
+class QuotasIn(In):
+    """At most so much: 0 is any amount, null what the installation says."""
+
+    bytes: _Amount = None
+    images: _Amount = None
+    requests_per_s: _Amount = None
+
+
+class TenantIn(In):
+    """A new tenant and its first admin."""
+
+    name: str = Field(max_length=64)
+    admin: str = Field("admin", min_length=1, max_length=200, description="What to call its first admin.")
+    trash_days: int = Field(30, ge=0, le=36_500, description="Default: the installation's.")
+    duplicates: DuplicatePolicy = DuplicatePolicy.TELL
+    quotas: QuotasIn = QuotasIn()
+
+
+class TenantPatch(In):
+    """What to change; what is not named stays."""
+
+    name: str = Field("", max_length=64)
+    trash_days: int = Field(30, ge=0, le=36_500)
+    duplicates: DuplicatePolicy = DuplicatePolicy.TELL
+    quotas: QuotasIn = QuotasIn()
+
+
+class QuotasOut(Out):
+    """At most so much; 0 is any amount. Of a tenant's own, null is what the installation says."""
+
+    bytes: int | None
+    images: int | None
+    requests_per_s: int | None
+
+
+class StoredOut(Out):
+    """What a tenant has: bytes of originals, and images, with what is in the trash."""
+
+    bytes: int
+    images: int
+
+
+class TenantOut(Out):
+    """A tenant. `quotas` are its own, `limits` what holds."""
+
+    id: str
+    name: str
+    created_at: datetime
+    suspended_at: datetime | None
+    trash_days: int
+    duplicates: DuplicatePolicy
+    quotas: QuotasOut
+    limits: QuotasOut
+    stored: StoredOut
+    revision: int
+
+
+class TenantMadeOut(TenantOut):
+    """A new tenant, with the id of its admin and the token of the admin's API key."""
+
+    admin: str
+    token: str
+
+
+def quotas_of(body: QuotasIn) -> Quotas:
+    """As the domain has them."""
+    return Quotas(**body.model_dump())
+
+
+def tenant_changes(body: TenantPatch) -> dict[str, Any]:
+    """What the body names, and of the quotas those that it names."""
+    return body.model_dump(exclude_unset=True)
+
+
+def tenant_out(tenant: Tenant, limits: Quotas) -> TenantOut:
+    """The tenant as an operator gets it, or its admin."""
+    return TenantOut(
+        id=tenant.id,
+        name=tenant.name,
+        created_at=tenant.created_at,
+        suspended_at=tenant.suspended_at,
+        trash_days=tenant.trash_days,
+        duplicates=tenant.duplicates,
+        quotas=QuotasOut(**asdict(tenant.quotas)),
+        limits=QuotasOut(**asdict(limits)),
+        stored=StoredOut(**asdict(tenant.stored)),
+        revision=tenant.revision,
+    )
 
 
 class UserOut(Out):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,13 +45,14 @@ class Received:
 class _Form:
     """Collects what the push parser calls out; raises the refusal itself, so that it reaches the client as such."""
 
-    def __init__(self, boundary: bytes, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes, max_bytes: int, fits: Callable[[int], None]) -> None:
         self.pending = bytearray()
         self.received_bytes = 0
         self.file_name: str | None = None
         self.fields: list[tuple[str, str]] = []
         self.is_complete = False
         self._max_bytes = max_bytes
+        self._fits = fits
         self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._header_name = b""
@@ -115,6 +116,7 @@ class _Form:
             self.received_bytes += end - start
             if self.received_bytes > self._max_bytes:
                 raise TooManyBytes(f"The file has more than {self._max_bytes} bytes.", limit=self._max_bytes)
+            self._fits(self.received_bytes)
             self.pending += memoryview(data)[start:end]
         else:
             if len(self._value) + end - start > MAX_FIELD_BYTES:
@@ -162,11 +164,13 @@ async def body(request: Request, *, idle_s: float) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def received(request: Request, *, folder: Path, max_bytes: int, idle_s: float) -> AsyncIterator[Received]:
+async def received(
+    request: Request, *, folder: Path, max_bytes: int, idle_s: float, fits: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[Received]:
     """The request's form, its file readable from `fd` until the block ends.
 
     Raises Unsupported for another body, BadRequest for a broken one, BadField for names that are not UTF-8, TooManyBytes as soon
-    as the limit is passed, EmptyFile.
+    as the limit is passed, EmptyFile, and whatever `fits` raises for as many bytes as are announced or have come.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
@@ -175,9 +179,11 @@ async def received(request: Request, *, folder: Path, max_bytes: int, idle_s: fl
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes + ROOM_FOR_FIELDS:
         raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)
+    # The form round the file is not counted: a body may be larger than its file by that much, and no more.
+    fits(max(1, int(declared[:20]) - ROOM_FOR_FIELDS) if declared.isascii() and declared.isdigit() else 1)
     fd = nameless(folder)
     try:
-        form = _Form(boundary, max_bytes)
+        form = _Form(boundary, max_bytes, fits)
         digest = hashlib.sha256()
 
         def keep(data: bytearray) -> None:

@@ -53,6 +53,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.mail:mail",
             "Letters of a server that sends none: with SAFELIGHT_MAIL__HOST unset they are files.",
         ),
+        "tenant": ("safelight.cli.tenants:tenant", "Tenants: make, limit, suspend and resume them."),
         "user": ("safelight.cli.admin:user", "Users and their API keys."),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
     },

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from safelight.domain.accounts import Actor, Role, Scope
+from safelight.domain.accounts import Actor, Role, Scope, Tenant
 from safelight.domain.albums import Album
 from safelight.domain.images import Image, Visibility
 from safelight.domain.uploads import Upload
@@ -22,6 +22,7 @@ Permission = Literal[
     "signing.read", "signing.manage",
     "failures.read", "failures.manage",
     "users.manage",
+    "tenant.manage", "tenant.read", "tenant.configure",
     "key.list", "key.manage",
     "issuer.read", "issuer.manage",
     "session.list", "session.end", "session.step_up", "password.change",
@@ -37,7 +38,7 @@ class Hidden(Missing):
     # To whoever asks it is the Missing of a thing that does not exist; the audit trail knows better.
 
 
-Thing = Image | Album | Upload | None
+Thing = Tenant | Image | Album | Upload | None
 Rule = Callable[[Actor, Thing], bool]
 
 
@@ -46,13 +47,17 @@ def _anyone(actor: Actor, thing: Thing) -> bool:
 
 
 def _sees(actor: Actor, thing: Thing) -> bool:
+    if isinstance(thing, Tenant):
+        return thing.id == actor.tenant or actor.role is Role.OPERATOR
     if _owns(actor, thing):
         return True
     return isinstance(thing, Image) and thing.visibility is not Visibility.PRIVATE and not thing.is_trashed
 
 
 def _owns(actor: Actor, thing: Thing) -> bool:
-    return thing is not None and thing.tenant == actor.tenant and (thing.owner == actor.user or _administers(actor, thing))
+    if thing is None or isinstance(thing, Tenant):
+        return False
+    return thing.tenant == actor.tenant and (thing.owner == actor.user or _administers(actor, thing))
 
 
 def _administers(actor: Actor, thing: Thing) -> bool:
@@ -61,6 +66,12 @@ def _administers(actor: Actor, thing: Thing) -> bool:
 
 def _operates(actor: Actor, thing: Thing) -> bool:
     return actor.role is Role.OPERATOR
+
+
+def _leads(actor: Actor, thing: Thing) -> bool:
+    """An operator any tenant, an admin their own."""
+    is_own = thing is None or (isinstance(thing, Tenant) and thing.id == actor.tenant)
+    return _operates(actor, thing) or (actor.role is Role.ADMIN and is_own)
 
 
 def _signed_in(actor: Actor, thing: Thing) -> bool:
@@ -94,6 +105,9 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "failures.read": (Scope.ADMIN, _operates),
     "failures.manage": (Scope.ADMIN, _operates),
     "users.manage": (Scope.ADMIN, _administers),
+    "tenant.manage": (Scope.ADMIN, _operates),
+    "tenant.read": (Scope.ADMIN, _leads),
+    "tenant.configure": (Scope.ADMIN, _leads),
     "key.list": (Scope.READ, _in_person),
     "key.manage": (Scope.WRITE, _in_person),
     "issuer.read": (Scope.ADMIN, _administers),

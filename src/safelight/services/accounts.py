@@ -22,6 +22,7 @@ from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, Unavailable, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.services.api_keys import TOKEN_PREFIX, new_key
+from safelight.services.standing import Standing
 from safelight.services.tokens import Bearers
 from safelight.signing import KID_LENGTH
 from safelight.signing.imgproxy import FULL_BYTES, MIN_BYTES
@@ -43,6 +44,7 @@ class Accounts:
     clock: Callable[[], datetime]
     believed: Expiring[str, tuple[Actor, ApiKey]]
     bearers: Bearers
+    standing: Standing
     trash_days: int
 
     async def bootstrap(self, keep: Callable[[str], None]) -> str | None:
@@ -73,12 +75,20 @@ class Accounts:
         async with self.catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.add_user(operator)
             await records.accounts.api_keys.add(key)
-            await records.accounts.add_signing_key(_new_signing_key(tenant.id, now))
+            await records.accounts.add_signing_key(new_signing_key(tenant.id, now))
         log.info("installation.created", tenant=tenant.id)
         return token
 
     async def authenticate(self, token: str, address: str = "") -> Actor:
-        """Whose API key or access token it is that came from this client address. Raises Unauthenticated, and never says why."""
+        """Whose API key or access token it is that came from this client address. Raises Unauthenticated, and never says why; TenantSuspended."""
+        actor = await self._identified(token, address)
+        try:
+            await self.standing.require_active(actor.tenant)
+        except Missing:
+            raise Unauthenticated from None
+        return actor
+
+    async def _identified(self, token: str, address: str) -> Actor:
         if not token.startswith(f"{TOKEN_PREFIX}_"):
             return await self.bearers.authenticate(token)
         fingerprint = hashlib.sha256(token.encode(errors="replace")).hexdigest()
@@ -162,7 +172,7 @@ class Accounts:
         Raises BadField.
         """
         access.require(actor, "signing.manage")
-        key = _new_signing_key(actor.tenant, self.clock())
+        key = new_signing_key(actor.tenant, self.clock())
         if grammar is Grammar.NATIVE and (secret or salt or size_bytes != FULL_BYTES):
             raise BadField("Native keys are made here.", field="secret")
         if grammar is not Grammar.IMGPROXY and (salt or size_bytes != FULL_BYTES):
@@ -195,5 +205,6 @@ class Accounts:
             await records.accounts.retire_signing_key(kid, now + after)
 
 
-def _new_signing_key(tenant: TenantId, now: datetime) -> SigningKey:
+def new_signing_key(tenant: TenantId, now: datetime) -> SigningKey:
+    """A native key that signs at once."""
     return SigningKey(kid=new_id()[-KID_LENGTH:], tenant=tenant, secret=secrets.token_bytes(32), created_at=now)

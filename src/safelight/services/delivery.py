@@ -24,7 +24,7 @@ from urllib.parse import quote
 from safelight import signing
 from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
 from safelight.domain import access
-from safelight.domain.accounts import Actor, Grammar, SigningKey
+from safelight.domain.accounts import Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
@@ -113,6 +113,7 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class _Known:
     image: Image
+    tenant: Tenant
     ring: tuple[SigningKey, ...]
 
 
@@ -172,7 +173,7 @@ class Delivery:
     shelf: Shelf | None
     pyramids: Pyramids
     known: Expiring[ImageId, _Known]
-    rings: Expiring[TenantId, tuple[SigningKey, ...]]
+    rings: Expiring[TenantId, tuple[Tenant, tuple[SigningKey, ...]]]
     presets: Mapping[str, str] = field(default_factory=dict)
     """imgproxy's, by name."""
     watermarks: Named = field(default_factory=dict)
@@ -181,7 +182,7 @@ class Delivery:
     _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=lambda: SingleFlight(ends_with_callers=True))
 
     async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
-        """The rendition. Raises Missing, BadOption, TooManyPixels, BadSignature, ExpiredSignature, Busy.
+        """The rendition. Raises Missing, BadOption, TooManyPixels, BadSignature, ExpiredSignature, TenantSuspended, Busy.
 
         A wrong signature is refused before anything is told that would show whether the image exists.
         """
@@ -203,6 +204,7 @@ class Delivery:
             raise Missing
         elif request is not None:
             raise BadSignature("Only presets are delivered without a signature.")
+        known.tenant.require_active()
         if image.is_trashed or not image.renditions:
             raise Missing
         is_public = image.visibility is Visibility.PUBLIC
@@ -224,6 +226,7 @@ class Delivery:
         known = await self._look_up(ImageId(order.origin.name), is_signed=True)
         image, now = known.image, self.clock()
         signature.check(known.ring, now)
+        known.tenant.require_active()
         if image.is_trashed or not image.renditions:
             raise Missing
         version = delivered_version(image)
@@ -241,10 +244,12 @@ class Delivery:
         """What may be delivered without a signature: what is not private, and what the actor may read. Raises Missing."""
         if not is_id(image_id):
             raise Missing
-        image = (await self._look_up(ImageId(image_id), is_signed=False)).image
+        known = await self._look_up(ImageId(image_id), is_signed=False)
+        image = known.image
         is_open = image.visibility is not Visibility.PRIVATE or (actor is not None and access.may(actor, "image.read", image))
         if not is_open or image.is_trashed or not image.renditions:
             raise Missing
+        known.tenant.require_active()
         version = delivered_version(image)
         return Seen(image, original_of(image, version))
 
@@ -260,11 +265,11 @@ class Delivery:
             try:
                 tenant = await self.remembered.tenant_of(image_id)
                 image = await self.remembered.image(tenant, image_id)
-                ring = await self._ring(tenant)
+                house, ring = await self._ring(tenant)
             except Missing:
                 # With a signature that nobody can have made, the answer is the same as for an image that exists.
                 raise (BadSignature if is_signed else Missing) from None
-            known = _Known(image, ring)
+            known = _Known(image, house, ring)
             self.known.put(image_id, known)
         return known
 
@@ -452,22 +457,22 @@ class Delivery:
         self.known.drop(image_id)
 
     def forget_rings(self) -> None:
-        """A signing key has been added or retired."""
+        """A signing key has been added or retired, or the tenant's record has changed."""
         self.rings.clear()
         self.known.clear()
 
-    async def _ring(self, tenant: TenantId) -> tuple[SigningKey, ...]:
-        """The tenant's signing keys: secrets, which never go into the cache."""
-        ring = self.rings.get(tenant)
-        if ring is None:
+    async def _ring(self, tenant: TenantId) -> tuple[Tenant, tuple[SigningKey, ...]]:
+        """The tenant with its signing keys: secrets, which never go into the cache."""
+        found = self.rings.get(tenant)
+        if found is None:
             async with self.catalog.tenant(tenant) as records:
-                ring = tuple(await records.accounts.signing_keys())
-            self.rings.put(tenant, ring)
-        return ring
+                found = records.tenant, tuple(await records.accounts.signing_keys())
+            self.rings.put(tenant, found)
+        return found
 
     async def signer(self, tenant: TenantId) -> Signer:
         """Makes the URLs of one answer with the tenant's newest live key."""
-        ring = await self._ring(tenant)
+        _, ring = await self._ring(tenant)
         key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
         exp = signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s)
         return Signer(key, exp, ring, self.presets, self.watermarks, self.cloudfront)

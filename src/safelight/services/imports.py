@@ -113,9 +113,10 @@ class Imports:
     async def _fetched(self, upload: Upload) -> None:
         rules, limits = self.rules, self.rules.limits
         try:
+            room = await self.uploads.ingest.standing.room(upload.tenant, 1)
             async with (
                 self.outbound.fetch(parse(upload.source), reach=rules.reach, limits=limits) as chunks,
-                spooled(chunks, self.uploads.limits.spool_path, max_bytes=limits.max_bytes) as spool,
+                spooled(chunks, self.uploads.limits.spool_path, max_bytes=limits.max_bytes, fits=room.require) as spool,
             ):
                 await self.uploads.admit(upload, spool)
         except Stale:

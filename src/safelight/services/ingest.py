@@ -21,6 +21,7 @@ from safelight.imaging import Header, Sandbox
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.storage import Storage
 from safelight.services.relay import Relay
+from safelight.services.standing import Standing
 
 log = structlog.get_logger()
 CHUNK: Final = 512 * 1024
@@ -71,6 +72,7 @@ class Ingest:
     relay: Relay
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
+    standing: Standing
     at_hand: AtHand[str]
     """Uploads by the key of their original, for as long as their clients wait."""
 
@@ -78,7 +80,7 @@ class Ingest:
         """Record the image and have it developed. Nothing stays behind when it is refused.
 
         Raises Unsupported, TooLarge, Unprocessable for the file, BadField for the words, Duplicate by the tenant's policy,
-        Missing for the album.
+        QuotaExceeded, TenantSuspended, Missing for the album.
         """
         access.require(actor, "image.create")
         if arrival.album is not None:
@@ -103,8 +105,10 @@ class Ingest:
         words = checked({"title": arrival.title, "description": arrival.description, "tags": arrival.tags})
         header = await self.sandbox.probe(arrival.fd)
         async with self.catalog.tenant(tenant) as records:
+            records.tenant.require_active()
             twin = await records.images.by_sha256(arrival.sha256, owner)
-            policy = records.tenant.duplicates
+            house = records.tenant
+        policy, quotas = house.duplicates, self.standing.quotas(house)
         if twin is not None and policy is DuplicatePolicy.REFUSE:
             raise Duplicate(duplicate_of=twin.id)
         if twin is not None and policy is DuplicatePolicy.REUSE:
@@ -114,6 +118,8 @@ class Ingest:
                     await beside(records, reused)
             return reused
 
+        # Asked again with the row; asked here so that bytes which cannot stay are not stored at all.
+        self.standing.room_of(house, arrival.size_bytes)
         image = self._recorded(tenant, owner, arrival, header, words)
         accepted = Accepted(image, twin.id if twin else None)
         if keep is not None:
@@ -122,7 +128,8 @@ class Ingest:
             await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
         try:
             async with self.catalog.tenant(tenant, writes=True) as records:
-                await records.images.add(image)
+                records.tenant.require_active()
+                await records.images.add(image, within=quotas)
                 if arrival.album is not None:
                     await records.albums.insert(arrival.album, [image.id])
                 await records.emit(ImageAccepted.of(image))
@@ -163,7 +170,7 @@ class Ingest:
         Raises what `accept` raises for the file, and Missing, Forbidden, Stale, WrongState.
         """
         header = await self.sandbox.probe(arrival.fd)
-        image = await self._replaceable(actor, image_id, if_revision)
+        image = await self._replaceable(actor, image_id, if_revision, arrival.size_bytes)
         version = Version(
             number=image.highest_version + 1,
             sha256=arrival.sha256,
@@ -178,8 +185,8 @@ class Ingest:
         return await self._next(image, version, arrival.chunks())
 
     async def restore_version(self, actor: Actor, image_id: ImageId, number: int) -> Image:
-        """Make an earlier version's bytes the next version. Raises Missing, Forbidden, WrongState."""
-        image = await self._replaceable(actor, image_id, None)
+        """Make an earlier version's bytes the next version. Raises Missing, Forbidden, WrongState, QuotaExceeded."""
+        image = await self._replaceable(actor, image_id, None, 0)
         earlier = next((version for version in image.earlier if version.number == number), None)
         if earlier is None:
             raise Missing
@@ -187,14 +194,15 @@ class Ingest:
         opened = await self.originals.open(image.key_of_version(number))
         return await self._next(image, version, opened.chunks)
 
-    async def _replaceable(self, actor: Actor, image_id: ImageId, if_revision: int | None) -> Image:
+    async def _replaceable(self, actor: Actor, image_id: ImageId, if_revision: int | None, size_bytes: int) -> Image:
         async with self.catalog.tenant(actor.tenant) as records:
-            image = await records.images.get(image_id)
+            image, house = await records.images.get(image_id), records.tenant
         access.require(actor, "image.edit", image)
         if if_revision is not None and image.revision != if_revision:
             raise Stale
         # Asked again under the lock; asked here so that bytes which cannot stay are not stored at all.
         image.replaced(replace(image.present, number=image.highest_version + 1), at=self.clock())
+        self.standing.room_of(house, size_bytes, images=0)
         return image
 
     async def _next(self, image: Image, version: Version, chunks: AsyncIterator[bytes]) -> Image:
@@ -207,7 +215,7 @@ class Ingest:
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 current = await records.images.get(image.id)
                 replaced = current.replaced(version, at=self.clock())
-                await records.images.save(replaced)
+                await records.images.save(replaced, within=self.standing.quotas(records.tenant))
                 await records.emit(ImageReplaced.of(replaced))
         except BaseException:
             await asyncio.shield(self.originals.purge(key.removesuffix("original")))

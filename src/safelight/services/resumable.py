@@ -8,7 +8,7 @@ never count. Bytes lie in the store before the row tells of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -74,12 +74,13 @@ class Resumable:
         body: AsyncIterable[bytes],
         *,
         offset_bytes: int,
+        coming_bytes: int = 0,
         size_bytes: int | None = None,
         checksum: Checksum | None = None,
     ) -> Upload:
         """More of its bytes: the upload as it is then. What has come of a body that breaks off is kept, unless it has a checksum.
 
-        `size_bytes` is of the whole file, for an upload that was created without; it may be said again. Raises WrongOffset, BadField for another size, TooManyBytes, ChunkMismatch, TakenOver, Gone, Missing, Forbidden for one
+        `coming_bytes` is what the body says it has; `size_bytes` is of the whole file, for an upload that was created without; it may be said again. Raises WrongOffset, BadField for another size, TooManyBytes, QuotaExceeded, ChunkMismatch, TakenOver, Gone, Missing, Forbidden for one
         that was joined of others, and what the body raises.
         """
         upload = await self.get(actor, upload_id)
@@ -95,8 +96,9 @@ class Resumable:
                     raise TooManyBytes("The upload has all its bytes.", limit=upload.offset_bytes)
             return upload
         room = (self.uploads.limits.max_bytes if size is None else size) - upload.offset_bytes
+        left = await self.uploads.ingest.standing.room(upload.tenant, upload.offset_bytes + coming_bytes)
         upload = await self._save(upload, upload.claimed(at=self._now(), expires_at=self._now() + self._ttl, size_bytes=size))
-        source = _Source(body, room, checksum)
+        source = _Source(body, room, checksum, lambda taken: left.require(upload.offset_bytes + taken))
         upload = await (self._checked(upload, source) if checksum else self._streamed(upload, source))
         if upload.state is UploadState.ARRIVED:
             self._take_in(upload)
@@ -235,7 +237,9 @@ class Resumable:
 class _Source:
     """A body, cut into portions. One that breaks off ends there; `error` says why, for whoever has stored what came before."""
 
-    def __init__(self, body: AsyncIterable[bytes], room: int, checksum: Checksum | None) -> None:
+    def __init__(self, body: AsyncIterable[bytes], room: int, checksum: Checksum | None, fits: Callable[[int], None]) -> None:
+        self._fits = fits
+        self._taken = 0
         self.error: SafelightError | None = None
         self._chunks = aiter(body)
         self._room = room
@@ -273,6 +277,8 @@ class _Source:
             self.error, self._next = error, None
         if self._next:
             self._room -= len(self._next)
+            self._taken += len(self._next)
+            self._fits(self._taken)
             if self._room < 0:
                 raise TooManyBytes("The body has more bytes than the upload has left.", limit=self._room + len(self._next))
             if self._hash is not None:

@@ -97,7 +97,8 @@ class SignIn:
     async def begin(
         self, records: Records, user: User, now: datetime, methods: tuple[str, ...], *, address: str, agent: str
     ) -> tuple[str, Session]:
-        """A new session in this transaction, and its refresh token; the longest unused one makes room."""
+        """A new session in this transaction, and its refresh token; the longest unused one makes room. Raises TenantSuspended."""
+        records.tenant.require_active()
         refresh_token, session = _new_session(user, now, now + self.refresh_life, address=address, agent=agent)
         session = replace(session, methods=methods)
         for oldest in (await records.people.sessions(user.id))[SESSIONS - 1 :]:
@@ -121,6 +122,7 @@ class SignIn:
             raise Unauthenticated
         secret = _secret()
         async with self.catalog.tenant(known.tenant, writes=True) as records:
+            records.tenant.require_active()
             session = await records.people.session(session_id)
             now = self.clock()
             if not session.is_live(now):

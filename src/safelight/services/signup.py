@@ -243,6 +243,7 @@ class SignUp:
         place = await self._place(name)
         if place is None or not self.open_at & {name, "*"}:
             raise Forbidden("Sign-up is closed here; ask an administrator for an invitation.")
+        place.require_active()
         return place
 
 

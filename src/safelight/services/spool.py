@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +41,13 @@ def write_all(fd: int, data: bytes | bytearray) -> None:
 
 
 @asynccontextmanager
-async def spooled(chunks: AsyncIterable[bytes], folder: Path, *, max_bytes: int) -> AsyncIterator[Spooled]:
-    """The bytes in a file for as long as the block lasts. Raises TooManyBytes as soon as they are more than allowed."""
+async def spooled(
+    chunks: AsyncIterable[bytes], folder: Path, *, max_bytes: int, fits: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[Spooled]:
+    """The bytes in a file for as long as the block lasts.
+
+    Raises TooManyBytes as soon as they are more than allowed, and whatever `fits` raises for as many as have come.
+    """
     fd = nameless(folder)
     try:
         digest, size = hashlib.sha256(), 0
@@ -55,6 +60,7 @@ async def spooled(chunks: AsyncIterable[bytes], folder: Path, *, max_bytes: int)
             size += len(chunk)
             if size > max_bytes:
                 raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)
+            fits(size)
             await asyncio.to_thread(keep, chunk)
         yield Spooled(fd, size, digest.hexdigest())
     finally:

@@ -31,6 +31,7 @@ from safelight.errors import (
     Kind,
     Missing,
     NotArrived,
+    QuotaExceeded,
     SafelightError,
     Stale,
     TooManyBytes,
@@ -98,9 +99,11 @@ class Uploads:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def expect(self, actor: Actor, announced: Announced) -> tuple[Upload, Offer]:
-        """A row for the file, and the right to send it. Raises Forbidden, BadField, Unsupported, TooManyBytes, Missing (album)."""
+        """A row for the file, and the right to send it. Raises as `described` and `add`."""
         upload = self.described(actor, announced)
-        offer = await self.incoming.offer(upload, max_bytes=self.limits.max_bytes)
+        room = await self.ingest.standing.room(actor.tenant, upload.size_bytes or 1)
+        most = self.limits.max_bytes if room.bytes_left is None else min(self.limits.max_bytes, room.bytes_left)
+        offer = await self.incoming.offer(upload, max_bytes=most)
         await self.add(actor, upload)
         return upload, offer
 
@@ -129,8 +132,10 @@ class Uploads:
         )
 
     async def add(self, actor: Actor, upload: Upload, *events: Event) -> None:
-        """Expect it from now on, and tell these events in the same transaction. Raises Forbidden, Missing (album)."""
+        """Expect it from now on, and tell these events in the same transaction. Raises Forbidden, Missing (album), QuotaExceeded."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            if not upload.is_partial:
+                self.ingest.standing.room_of(records.tenant, upload.size_bytes or 1)
             if upload.album is not None:
                 access.require(actor, "album.edit", await records.albums.get(upload.album))
             await records.uploads.add(upload)
@@ -344,7 +349,7 @@ class Uploads:
         except Stale:
             raise
         except SafelightError as error:
-            if error.kind not in AT_FAULT:
+            if error.kind not in AT_FAULT and not isinstance(error, QuotaExceeded):
                 raise
             return await self.refuse(upload, error)
 
@@ -362,6 +367,7 @@ class Uploads:
             raise EmptyFile
         if stored.size_bytes > most:
             raise TooManyBytes(f"The file has more than {most} bytes.", limit=most)
+        await self.ingest.standing.room(upload.tenant, stored.size_bytes)
         async with spooled(opened.chunks, self.limits.spool_path, max_bytes=most) as spool:
 
             async def keep(image: Image) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
@@ -106,7 +107,8 @@ PATCH_BODY = {
 )
 async def create(request: Request, hall: Hall, actor: Asking) -> Response:
     """Take in one image; the answer is its record, with URLs, as soon as its renditions are ready."""
-    async with _form(request, hall) as form:
+    room = await hall.standing.room(actor.tenant)
+    async with _form(request, hall, room.require) as form:
         accepted = await hall.ingest.accept(actor, _arrival(form))
         image, status = accepted.image, 201 if accepted.is_new else 200
         if accepted.is_new:
@@ -122,10 +124,10 @@ async def create(request: Request, hall: Hall, actor: Asking) -> Response:
     return answer(record, status, location=f"/images/{image.id}", etag=etag_of(image))
 
 
-def _form(request: Request, hall: Safelight) -> AbstractAsyncContextManager[Received]:
-    """The upload of this request, within the limits of the settings."""
+def _form(request: Request, hall: Safelight, fits: Callable[[int], None]) -> AbstractAsyncContextManager[Received]:
+    """The upload of this request, within the limits of the settings and what is left to the tenant."""
     limits, server = hall.settings.limits, hall.settings.server
-    return received(request, folder=hall.settings.spool_path, max_bytes=limits.max_bytes, idle_s=server.body_idle_s)
+    return received(request, folder=hall.settings.spool_path, max_bytes=limits.max_bytes, idle_s=server.body_idle_s, fits=fits)
 
 
 def patience(request: Request, limit_s: float) -> float:
@@ -434,7 +436,8 @@ async def restore_version(request: Request, hall: Hall, actor: Asking, id: str, 
 async def replace(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
     """Give the image other bytes, under If-Match if you like; the old ones stay as an earlier version."""
     image, revision = image_id(id), if_match(request)
-    async with _form(request, hall) as form:
+    room = await hall.standing.room(actor.tenant, images=0)
+    async with _form(request, hall, partial(room.require, images=0)) as form:
         if form.fields:
             raise BadField("This form has the field file only; change the rest by PATCH.", field=form.fields[0][0][:100])
         replaced = await hall.ingest.replace(actor, image, _arrival(form), if_revision=revision)

@@ -131,13 +131,15 @@ async def _appended(request: Request, hall: Safelight, actor: Actor, upload: Upl
     checksum = request.headers.get("upload-checksum")
     declared = request.headers.get("content-length", "")
     most = hall.settings.limits.max_bytes
-    if declared.isascii() and declared.isdigit() and offset + int(declared[:20]) > most:
+    coming = int(declared[:20]) if declared.isascii() and declared.isdigit() else 0
+    if coming and offset + coming > most:
         raise TooManyBytes(f"The file has more than {most} bytes.", limit=most)
     return await hall.resumable.append(
         actor,
         upload,
         body(request, idle_s=hall.settings.server.body_idle_s),
         offset_bytes=offset,
+        coming_bytes=coming,
         size_bytes=_size(request),
         checksum=tus.read_checksum(checksum) if checksum is not None else None,
     )

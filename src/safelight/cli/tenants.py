@@ -1,0 +1,213 @@
+"""`tenant`: what an operator does with the tenants of a running server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from safelight.cli import WrongUsage, output
+from safelight.cli.connection import HERE, Json, Server
+from safelight.errors import Missing
+
+if TYPE_CHECKING:
+    from safelight.client import Amounts, Client, Tenant
+
+tenant = App(name="tenant", help="Tenants: make, limit, suspend and resume them.")
+
+Amount = Annotated[int | None, Parameter(validator=Number(gte=0))]
+Days = Annotated[int | None, Parameter(validator=Number(gte=0, lte=36_500))]
+Duplicates = Literal["tell", "refuse", "reuse"]
+
+
+@tenant.command(name="list")
+def list_tenants(*, server: Server = HERE, json: Json = False) -> int:
+    """List tenants, oldest first, with what they have and may have."""
+    with server.connect() as client:
+        found = client.tenants()
+    if json:
+        output.say_json({"tenants": found})
+        return 0
+    rows = output.table("name", "images", "stored", "since", "state", "id", right=("images", "stored"))
+    for each in found:
+        images, stored = (_of(each, name) for name in ("images", "bytes"))
+        state = "suspended" if each["suspended_at"] else "active"
+        rows.add_row(output.text(each["name"]), images, stored, output.date(each["created_at"]), state, output.text(each["id"]))
+    output.listing(found, rows, "There is no tenant.")
+    return 0
+
+
+@tenant.command(name="show")
+def show_tenant(tenant: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Show one.
+
+    Parameters
+    ----------
+    tenant
+        Name or id.
+
+    """
+    with server.connect() as client:
+        _say(_tenant(client, tenant), as_json=json)
+    return 0
+
+
+@tenant.command(name="add")
+def add_tenant(
+    name: str,
+    /,
+    *,
+    admin: str = "admin",
+    max_bytes: Amount = None,
+    max_images: Amount = None,
+    max_requests_per_s: Amount = None,
+    trash_days: Days = None,
+    duplicates: Duplicates | None = None,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Make a tenant with an admin. The token of the admin's API key is shown only now.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, dots, dashes and underscores.
+    admin
+        What to call its first admin.
+    max_bytes
+        Of originals, 0 for any number. Default: the installation's.
+    max_images
+        Likewise.
+    max_requests_per_s
+        Of all its users together, likewise.
+    trash_days
+        Days until its trash is purged. Default: the installation's.
+    duplicates
+        What an upload of known bytes leads to.
+
+    """
+    fields = _fields(max_bytes, max_images, max_requests_per_s, trash_days, duplicates)
+    with server.connect() as client:
+        made = client.add_tenant(name, admin=admin, **fields)
+    if json:
+        output.say_json(made)
+        return 0
+    console = output.out()
+    console.print(output.text(f"Tenant {made['name']} is {made['id']}. Its admin's token, shown only now:"))
+    console.print(output.text(made["token"]))
+    return 0
+
+
+@tenant.command(name="set")
+def set_tenant(
+    tenant: str,
+    /,
+    *,
+    name: str = "",
+    max_bytes: Amount = None,
+    max_images: Amount = None,
+    max_requests_per_s: Amount = None,
+    inherit: tuple[Literal["max-bytes", "max-images", "max-requests-per-s"], ...] = (),
+    trash_days: Days = None,
+    duplicates: Duplicates | None = None,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Change what is named.
+
+    Parameters
+    ----------
+    tenant
+        Name or id.
+    name
+        Another name.
+    max_bytes
+        Of originals; 0 for any number.
+    max_images
+        Images; 0 for any number.
+    max_requests_per_s
+        Requests a second of all its users together; 0 for any number.
+    inherit
+        A limit that is the installation's from now on. May be repeated.
+    trash_days
+        Days until its trash is purged.
+    duplicates
+        What an upload of known bytes leads to.
+
+    """
+    changes = _fields(max_bytes, max_images, max_requests_per_s, trash_days, duplicates)
+    quotas = changes.pop("quotas", {}) | {each.removeprefix("max-").replace("-", "_"): None for each in inherit}
+    changes |= ({"quotas": quotas} if quotas else {}) | ({"name": name} if name else {})
+    if not changes:
+        raise WrongUsage("Say what to change.")
+    with server.connect() as client:
+        _say(client.change_tenant(_tenant(client, tenant)["id"], **changes), as_json=json)
+    return 0
+
+
+@tenant.command(name="suspend")
+def suspend_tenant(tenant: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Let nobody of it in and nothing of it out. What it has is kept.
+
+    Parameters
+    ----------
+    tenant
+        Name or id.
+
+    """
+    with server.connect() as client:
+        _say(client.suspend_tenant(_tenant(client, tenant)["id"]), as_json=json)
+    return 0
+
+
+@tenant.command(name="resume")
+def resume_tenant(tenant: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """End a suspension.
+
+    Parameters
+    ----------
+    tenant
+        Name or id.
+
+    """
+    with server.connect() as client:
+        _say(client.resume_tenant(_tenant(client, tenant)["id"]), as_json=json)
+    return 0
+
+
+def _fields(
+    max_bytes: int | None, max_images: int | None, max_requests_per_s: int | None, trash_days: int | None, duplicates: str | None
+) -> dict[str, Any]:
+    quotas = {"bytes": max_bytes, "images": max_images, "requests_per_s": max_requests_per_s}
+    said = {name: value for name, value in quotas.items() if value is not None}
+    rest = {"trash_days": trash_days, "duplicates": duplicates}
+    return ({"quotas": said} if said else {}) | {name: value for name, value in rest.items() if value is not None}
+
+
+def _say(found: Tenant, *, as_json: bool) -> None:
+    if as_json:
+        output.say_json(found)
+        return
+    console = output.out()
+    state = f"suspended since {output.minute(found['suspended_at'])} UTC" if found["suspended_at"] else "active"
+    console.print(output.text(f"{found['name']} {found['id']}: {state}"))
+    console.print(f"  images: {_of(found, 'images')}")
+    console.print(f"  bytes of originals: {_of(found, 'bytes')}")
+    requests = found["limits"].get("requests_per_s")
+    console.print(f"  requests a second: {requests or 'any number'}")
+    console.print(f"  trash: {output.many(found['trash_days'], 'day', 'days')}, duplicates: {found['duplicates']}")
+
+
+def _of(found: Tenant, name: Literal["bytes", "images"]) -> str:
+    amounts: tuple[Amounts, Amounts] = (found["stored"], found["limits"])
+    has, most = (amount.get(name) or 0 for amount in amounts)
+    shown = output.size if name == "bytes" else str
+    return f"{shown(has)} of {shown(most)}" if most else shown(has)
+
+
+def _tenant(client: Client, name: str) -> Tenant:
+    found = next((each for each in client.tenants() if name in (each["id"], each["name"])), None)
+    if found is None:
+        raise Missing(f"There is no tenant called {name!r}.")
+    return found

@@ -1,0 +1,58 @@
+"""Standing: whether a tenant may do anything now, and how much more it may take in. Every door asks.
+
+A tenant's record is believed for a few seconds, so that a request costs no read of its own; in the process that changes it, not
+at all. What is left of a quota is read anew, and only where there is a quota.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safelight.concurrency import Expiring
+from safelight.domain.accounts import Tenant
+from safelight.domain.ids import TenantId
+from safelight.domain.tenants import Quotas, Room
+from safelight.ports.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One per process. `defaults` are the quotas of tenants that have none of their own."""
+
+    catalog: Catalog
+    defaults: Quotas
+    known: Expiring[TenantId, Tenant]
+
+    async def of(self, tenant_id: TenantId) -> Tenant:
+        """The tenant as it was a moment ago. Raises Missing."""
+        tenant = self.known.get(tenant_id)
+        if tenant is None:
+            tenant = await self._read(tenant_id)
+            self.known.put(tenant_id, tenant)
+        return tenant
+
+    async def require_active(self, tenant_id: TenantId) -> None:
+        """Raises TenantSuspended, Missing."""
+        (await self.of(tenant_id)).require_active()
+
+    def quotas(self, tenant: Tenant) -> Quotas:
+        """What holds for this tenant."""
+        return tenant.quotas.over(self.defaults)
+
+    async def room(self, tenant_id: TenantId, size_bytes: int = 0, *, images: int = 1) -> Room:
+        """What is left, for whoever is about to read a body. Raises QuotaExceeded if so much does not fit, TenantSuspended."""
+        tenant = await self.of(tenant_id)
+        if self.quotas(tenant).limits_storage:
+            tenant = await self._read(tenant_id)
+        return self.room_of(tenant, size_bytes, images=images)
+
+    def room_of(self, tenant: Tenant, size_bytes: int = 0, *, images: int = 1) -> Room:
+        """The same for a record that has just been read."""
+        tenant.require_active()
+        room = Room(self.quotas(tenant), tenant.stored)
+        room.require(size_bytes, images=images)
+        return room
+
+    async def _read(self, tenant_id: TenantId) -> Tenant:
+        async with self.catalog.tenant(tenant_id) as records:
+            return records.tenant
