@@ -77,6 +77,83 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
+def webhooks() -> str:
+    import json
+    from datetime import UTC, datetime
+
+    from safelight.domain.ids import TenantId, UploadId, UserId
+    from safelight.domain.images import Problem
+    from safelight.domain.webhooks import FAMILIES, TYPES, WAITS, DisabledFor, album_data, endpoint_data, image_data, message, upload_data
+    from safelight.domain.uploads import UploadState
+    from safelight.testing.factories import make_album, make_endpoint, make_image, make_upload
+
+    at = datetime(2026, 6, 21, 12, 0, tzinfo=UTC)
+    tenant, owner = TenantId("01kvmrp3g0aaaaaaaaaaaaaaaa"), UserId("01kvmrp3g0bbbbbbbbbbbbbbbb")
+    image = make_image(tenant, owner, id="01kvmrp3g0cccccccccccccccc", tags=("coast",), custom={"article": 7})
+    upload = make_upload(tenant, owner, id=UploadId("01kvmrp3g0dddddddddddddddd"), state=UploadState.REJECTED,
+                         problem=Problem(code="unsupported_format", detail="The file is not an image in a format that Safelight takes."))
+    endpoint = make_endpoint(tenant, id="01kvmrp3g0eeeeeeeeeeeeeeee", disabled_at=at, disabled_for=DisabledFor.GONE, description="old CMS", failing_since=at)
+    shown = [
+        ("An image", "image.ready", image_data(image)),
+        ("An album", "album.edited", album_data(make_album(tenant, owner, id="01kvmrp3g0ffffffffffffffff"))),
+        ("An upload", "upload.rejected", upload_data(upload)),
+        ("An endpoint", "endpoint.disabled", endpoint_data(endpoint)),
+        ("A test", "ping", {"endpoint": endpoint.id}),
+    ]
+
+    def rest(seconds: float) -> str:
+        for unit, size in (("h", 3600), ("min", 60)):
+            if seconds >= size:
+                return f"{seconds / size:g} {unit}"
+        return f"{seconds:g} s"
+
+    lines = ["# Webhooks", "", "What is sent, and when. How to receive it: [how-to](../howto/receive-webhooks.md).", "", "## Events", ""]
+    lines += ["| type | what has happened |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in TYPES.values()]
+    lines += ["| `ping` | Somebody tests the endpoint; it comes whatever the filter says. |", ""]
+    lines += [f"A filter names types or families: {', '.join(f'`{family}`' for family in FAMILIES)}. Without one, everything is told.", ""]
+    lines += [
+        "## Messages",
+        "",
+        "A `POST` of JSON with `type`, `timestamp` (when it happened, RFC 3339) and `data`, and the headers of",
+        "[Standard Webhooks](https://www.standardwebhooks.com) 1.0:",
+        "",
+        "| header | meaning |",
+        "|---|---|",
+        "| `webhook-id` | Of the message: the same in every attempt, in a replay, and at every endpoint. Keep it to know what you have had. |",
+        "| `webhook-timestamp` | When this attempt was made, in seconds since 1970. |",
+        "| `webhook-signature` | `v1,` and the base 64 of HMAC-SHA256 over id, timestamp and body, joined by dots; two of them, parted by a blank, while a secret is rotated. |",
+        "",
+        "`data` is the record as it was when the message was written, at the event or a moment later; `revision` counts its changes, so",
+        "the higher one is the newer. It holds no URL that opens anything, and nothing of where a picture was taken: ask the API for more.",
+        "",
+    ]
+    for title, name, data in shown:
+        lines += [f"{title}:", "", "```json", json.dumps(message(name, at, data), indent=2, ensure_ascii=False), "```", ""]
+    lines += [
+        "## Attempts",
+        "",
+        "An answer of 2xx within `SAFELIGHT_WEBHOOKS__TIMEOUT_S` takes the message; its body does not matter. Anything else is a failed",
+        "attempt, a redirect too: it is not followed. The rests between attempts, each up to a fifth longer by chance:",
+        "",
+        ", ".join(rest(wait.total_seconds()) for wait in WAITS) + f"; {len(WAITS) + 1} attempts within about a day.",
+        "",
+        "`Retry-After` makes a rest longer, up to a day. `410 Gone` ends it and switches the endpoint off. So does a delivery that is given up",
+        "when everything has failed for `SAFELIGHT_WEBHOOKS__FAILING_DAYS`: the tenant's administrators get a letter, the other endpoints",
+        "`endpoint.disabled`. What happens while an endpoint is off is not written down for it.",
+        "",
+        "A message comes at least once, and **in no particular order**. What was written down is sent even if every process dies. An endpoint",
+        "gets `SAFELIGHT_WEBHOOKS__PER_ENDPOINT` attempts of a process at once, one while it fails, so that it holds up nobody else.",
+        "",
+        "The log has every delivery for `SAFELIGHT_WEBHOOKS__KEEP_DAYS`, with the last 20 attempts: time, duration, status, and the first 500",
+        "characters of the answer.",
+        "",
+        "In `/metrics`: `safelight_webhook_deliveries_total{outcome}` (`delivered`, `failed`) and",
+        "`safelight_webhook_attempt_seconds{outcome}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def transforms() -> str:
     from safelight.imaging.transform.reference import page
 
@@ -89,7 +166,7 @@ def grammars() -> str:
     return page()
 
 
-PAGES = {"grammars.md": grammars, "settings.md": settings, "endpoints.md": endpoints, "errors.md": errors, "transforms.md": transforms}
+PAGES = {"webhooks.md": webhooks, "grammars.md": grammars, "settings.md": settings, "endpoints.md": endpoints, "errors.md": errors, "transforms.md": transforms}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

@@ -361,6 +361,48 @@ class IssuerCheck(TypedDict):
     token: Reading | None
 
 
+class Webhook(TypedDict):
+    """A webhook endpoint; `secret` only in the answers that make one."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str
+    created_at: str
+    updated_at: str
+    is_enabled: bool
+    disabled_at: str | None
+    disabled_for: str | None
+    failing_since: str | None
+    previous_secret_until: str | None
+    etag: str
+    secret: str | None
+
+
+class WebhookAttempt(TypedDict):
+    """One try to deliver; without an answer `status` is None and `error` says why."""
+
+    at: str
+    duration_ms: int
+    status: int | None
+    error: str | None
+    excerpt: str
+
+
+class WebhookDelivery(TypedDict):
+    """One message for one endpoint, and what became of it."""
+
+    id: str
+    message_id: str
+    type: str
+    state: str
+    created_at: str
+    next_attempt_at: str | None
+    tries: int
+    attempts: list[WebhookAttempt]
+    body: str
+
+
 class Ready(TypedDict):
     """Which part answers."""
 
@@ -689,6 +731,53 @@ class Client:
     def check_issuer(self, issuer_id: str, *, token: str = "") -> IssuerCheck:
         """Ask it for its keys now, and read a token of it. Raises Missing, and why the keys cannot be had."""
         return cast("IssuerCheck", self._ask("POST", f"/admin/issuers/{_segment(issuer_id)}/check", json={"token": token}))
+
+    def webhooks(self) -> Sequence[Webhook]:
+        """Every webhook endpoint of the tenant, newest first, without secrets."""
+        return cast("Sequence[Webhook]", self._ask("GET", "/admin/webhooks"))
+
+    def add_webhook(self, url: str, *, events: Sequence[str] = (), description: str = "") -> Webhook:
+        """A new one, with its secret; no events: every one. Raises BadField, SourceNotAllowed, SourceUnreachable, WrongState."""
+        body = {"url": url, "events": [*events], "description": description}
+        return cast("Webhook", self._ask("POST", "/admin/webhooks", json=body))
+
+    def edit_webhook(self, webhook_id: str, **changes: Any) -> Webhook:
+        """Another `url`, `events` or `description`, or `is_enabled`. Raises Missing and what adding raises."""
+        return cast("Webhook", self._ask("PATCH", f"/admin/webhooks/{_segment(webhook_id)}", json=changes))
+
+    def rotate_webhook(self, webhook_id: str, *, grace_s: int = 86_400) -> Webhook:
+        """A new secret, told here; the one before signs beside it for so many seconds. Raises Missing."""
+        return cast("Webhook", self._ask("POST", f"/admin/webhooks/{_segment(webhook_id)}/rotate", json={"grace_s": grace_s}))
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """The endpoint gone, with its log. Raises Missing."""
+        self._ask("DELETE", f"/admin/webhooks/{_segment(webhook_id)}")
+
+    def test_webhook(self, webhook_id: str) -> WebhookDelivery:
+        """Send it a `ping`. Raises Missing, WrongState while it is off."""
+        return cast("WebhookDelivery", self._ask("POST", f"/admin/webhooks/{_segment(webhook_id)}/test"))
+
+    def webhook_deliveries(self, webhook_id: str, *, state: str | None = None, limit: int = 50) -> Sequence[WebhookDelivery]:
+        """What it was told, newest first. Raises Missing."""
+        page = self._ask(
+            "GET", f"/admin/webhooks/{_segment(webhook_id)}/deliveries", params=_params({"state": state, "limit": limit})
+        )
+        return cast("Sequence[WebhookDelivery]", page["deliveries"])
+
+    def webhook_delivery(self, webhook_id: str, delivery_id: str) -> WebhookDelivery:
+        """One of it. Raises Missing."""
+        path = f"/admin/webhooks/{_segment(webhook_id)}/deliveries/{_segment(delivery_id)}"
+        return cast("WebhookDelivery", self._ask("GET", path))
+
+    def replay_webhook(self, webhook_id: str, delivery_id: str) -> WebhookDelivery:
+        """Send it again, under its id. Raises Missing, WrongState."""
+        path = f"/admin/webhooks/{_segment(webhook_id)}/deliveries/{_segment(delivery_id)}/replay"
+        return cast("WebhookDelivery", self._ask("POST", path))
+
+    def replay_webhooks(self, webhook_id: str, *, since: str, state: str | None = None) -> int:
+        """Send everything again that happened since that RFC 3339 time; how many. Raises Missing, WrongState, BadField."""
+        asked = {"since": since, "state": state}
+        return int(self._ask("POST", f"/admin/webhooks/{_segment(webhook_id)}/replay", json=asked)["deliveries"])
 
     def urls(self, image_id: str, transforms: Sequence[str], *, grammar: str = "native") -> Urls:
         """Signed delivery URLs of these transforms, in their order. Raises BadOption, WrongState without a key of that grammar."""

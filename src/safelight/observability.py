@@ -117,4 +117,17 @@ class Instruments:
         self.mails = Counter(
             "safelight_mails", "Letters that were due, by what became of them.", ("outcome",), registry=self.registry
         )
+        self.webhooks = Counter(
+            "safelight_webhook_deliveries",
+            "Webhook deliveries that ended: delivered, or failed after the last attempt.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.webhook_attempts = Histogram(
+            "safelight_webhook_attempt_seconds",
+            "Time of one attempt to deliver a webhook, by whether it was taken (delivered, failed).",
+            ("outcome",),
+            buckets=seconds,
+            registry=self.registry,
+        )
         self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

@@ -366,7 +366,8 @@ class OutboundSettings(_Section):
 
     networks: Annotated[str, AfterValidator(_networks)] = Field(
         "",
-        description="Addresses or networks (`10.20.0.0/16, 192.168.7.5`) that are open all the same, to every user who may import."
+        description="Addresses or networks (`10.20.0.0/16, 192.168.7.5`) that are open all the same, to every user who may import"
+        " and every administrator who sets up webhooks."
         " Empty: none.",
     )
     ports: Annotated[str, AfterValidator(_ports)] = Field("80, 443", min_length=1, description="Ports that are asked.")
@@ -382,6 +383,21 @@ class ImportSettings(_Section):
     hosts: Annotated[str, AfterValidator(_hosts)] = Field(
         "",
         description="Hosts from which they come (`cdn.example.com, *.example.org`, the latter for what is below it). Empty: any.",
+    )
+
+
+class WebhookSettings(_Section):
+    """Telling tenants' own endpoints what has happened. Which addresses and ports are open is what SAFELIGHT_OUTBOUND says."""
+
+    is_plain_http: bool = Field(default=False, description="Whether endpoints may be `http://` too, without TLS.")
+    hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "", description="Hosts to which webhooks may go (`hooks.example.com, *.example.org`). Empty: any."
+    )
+    timeout_s: float = Field(15.0, gt=0, le=60, description="Seconds for one attempt: name, connection, and the answer's head.")
+    per_endpoint: int = Field(4, ge=1, le=32, description="Attempts of a process to one endpoint at once; one while it fails.")
+    keep_days: int = Field(7, ge=2, le=365, description="Days for which the log of deliveries is kept.")
+    failing_days: int = Field(
+        5, ge=1, le=365, description="Days of nothing but failures after which an endpoint is switched off."
     )
 
 
@@ -752,6 +768,7 @@ class Settings(BaseSettings):
     progress: ProgressSettings = ProgressSettings()
     outbound: OutboundSettings = OutboundSettings()
     imports: ImportSettings = ImportSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     events: Events = Events()
     develop: Develop = Develop()
     delivery: DeliverySettings = DeliverySettings()

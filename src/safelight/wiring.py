@@ -32,6 +32,7 @@ from safelight.domain.issuers import TrustedIssuer, require_sound
 from safelight.domain.people import Patience
 from safelight.domain.tenants import Quotas
 from safelight.domain.uploads import DropFolder
+from safelight.domain.webhooks import MAX_EXCERPT
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
 from safelight.imaging.transform import Fonts
@@ -53,9 +54,11 @@ from safelight.ports.storage import Storage
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
+from safelight.services.announcing import Announcing
 from safelight.services.api_keys import ApiKeys
 from safelight.services.audited import Audited
 from safelight.services.cloudfront import CloudFront
+from safelight.services.courier import Courier, CourierRules
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
 from safelight.services.factors import Factors
@@ -90,6 +93,7 @@ from safelight.services.trail import Trail
 from safelight.services.turns import Turns
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import UploadLimits, Uploads
+from safelight.services.webhooks import WebhookRules, Webhooks
 from safelight.settings import Settings, listed, settled_issuers
 
 if TYPE_CHECKING:
@@ -159,6 +163,8 @@ class Safelight:
     imports: Imports
     progress: Progress
     history: History
+    webhooks: Webhooks
+    courier: Courier
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents
@@ -334,6 +340,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ("purge", "forget"): development.forget,
         ("purge", "erase"): erase,
     }
+
+    def nudge_relay() -> None:
+        relay.nudge()
+
     bound = flows.Bound(
         flows.FLOWS,
         {
@@ -347,7 +357,15 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     workflows = make_workflows(bound)
     parts.append(Part("workflows", workflows.open, workflows.close, workflows.ping))
 
-    relay = Relay(catalog, workflows, flows.STARTS, instruments, remembered)
+    outbound = overrides.get("outbound") or _outbound()
+    courier = Courier(catalog, outbound, nudge_relay, clock, instruments, _courier_rules(settings))
+    webhook_rules = WebhookRules(
+        reach=courier.rules.reach,
+        is_plain_http=settings.webhooks.is_plain_http,
+        kept=timedelta(days=settings.webhooks.keep_days),
+    )
+    announcing = Announcing(catalog, clock, webhook_rules.kept, courier.nudge)
+    relay = Relay(catalog, workflows, flows.STARTS, instruments, remembered, announcing.announce)
     library = Library(catalog, search, buckets.originals, relay, clock, bell, remembered)
     upkeep = Upkeep(catalog, buckets)
     standing = Standing(
@@ -363,7 +381,6 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         drop_folder=DropFolder(settings.events.drop_folder),
     )
     uploads = Uploads(catalog, incoming, ingest, clock, instruments, upload_limits)
-    outbound = overrides.get("outbound") or _outbound()
     imports = Imports(uploads, outbound, relay, _import_rules(settings))
     store_events = StoreEvents(incoming, uploads, instruments)
     inbox = overrides.get("inbox") or _inbox(settings)
@@ -413,6 +430,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     step_up = StepUp(catalog, clock, relay, passwords, lockout, tokens, timedelta(seconds=settings.auth.step_up_s), recovery_keys)
     tickets = Tickets(secrets_of("sign-in tickets"))
     refresh_life = timedelta(seconds=settings.auth.refresh_s)
+    webhooks = Webhooks(catalog, clock, webhook_rules, step_up, courier.nudge)
     signin = SignIn(catalog, clock, relay, passwords, lockout, tokens, refresh_life, step_up, tickets)
     chores: dict[str, Opening] = {
         "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
@@ -420,6 +438,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_journal": progress.sweep,
         "seal_trail": trail.seal,
         "prune_trail": trail.prune,
+        "sweep_webhooks": webhooks.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
         "sweep_incoming": uploads.sweep_objects,
@@ -478,7 +497,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         trail=trail,
         ingest=ingest,
         library=library,
-        albums=Albums(catalog, clock),
+        albums=Albums(catalog, clock, relay),
         development=development,
         delivery=Delivery(
             catalog,
@@ -511,9 +530,14 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         imports=imports,
         progress=progress,
         history=History(catalog, workflows, {event.name: flow.name for event, flow in flows.STARTS.items()}),
+        webhooks=webhooks,
+        courier=courier,
         reception=reception,
         store_events=store_events,
-        listening=() if inbox is None else (("store_events", lambda: store_events.listen(inbox)),),
+        listening=(
+            ("webhooks", courier.run),
+            *(() if inbox is None else (("store_events", lambda: store_events.listen(inbox)),)),
+        ),
         parts=tuple(parts),
         chores=tuple((name, intervals[name], chore) for name, chore in chores.items()),
     )
@@ -599,6 +623,25 @@ def _import_rules(settings: Settings) -> ImportRules:
             idle_s=outbound.idle_s,
             total_s=outbound.total_s,
         ),
+    )
+
+
+def _courier_rules(settings: Settings) -> CourierRules:
+    outbound, webhooks = settings.outbound, settings.webhooks
+    return CourierRules(
+        reach=Reach(
+            networks=tuple(map(network, listed(outbound.networks))),
+            ports=frozenset(map(int, listed(outbound.ports))),
+            hosts=listed(webhooks.hosts),
+        ),
+        limits=FetchLimits(
+            max_bytes=4 * MAX_EXCERPT,
+            connect_s=min(outbound.connect_s, webhooks.timeout_s),
+            idle_s=webhooks.timeout_s,
+            total_s=webhooks.timeout_s,
+        ),
+        per_endpoint=webhooks.per_endpoint,
+        patience=timedelta(days=webhooks.failing_days),
     )
 
 

@@ -128,6 +128,9 @@ def problem(status: int, code: str, **extra: Any) -> Said:
         ("CloudFrontCookies", schemas.CloudFrontCookies),
         ("User", schemas.UserOut),
         ("ApiKey", schemas.ApiKeyOut),
+        ("Webhook", schemas.WebhookOut),
+        ("WebhookAttempt", schemas.AttemptOut),
+        ("WebhookDelivery", schemas.WebhookDeliveryOut),
         ("Ready", schemas.ReadyOut),
     ),
 )

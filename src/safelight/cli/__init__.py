@@ -55,6 +55,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "tenant": ("safelight.cli.tenants:tenant", "Tenants: make, limit, suspend and resume them."),
         "user": ("safelight.cli.admin:user", "Users and their API keys."),
+        "webhook": (
+            "safelight.cli.webhooks:webhook",
+            "Whom to tell of what happens: webhook endpoints, and the log of what they were told.",
+        ),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
     },
 }

@@ -29,6 +29,7 @@ Permission = Literal[
     "factors.read", "factors.change",
     "tokens.read", "tokens.manage",
     "audit.read", "audit.installation",
+    "webhooks.read", "webhooks.manage",
 ]  # fmt: skip
 
 
@@ -122,6 +123,9 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "tokens.manage": (Scope.ADMIN, _operates),
     "audit.read": (Scope.ADMIN, _administers),
     "audit.installation": (Scope.ADMIN, _operates),
+    # Whoever is told of every image of the tenant may as well see every image of the tenant.
+    "webhooks.read": (Scope.ADMIN, _administers),
+    "webhooks.manage": (Scope.ADMIN, _administers),
 }
 
 

@@ -57,6 +57,7 @@ class Letter(StrEnum):
     RECOVERY_USED = "recovery_used"
     PASSKEY_ADDED = "passkey_added"
     PASSKEY_REMOVED = "passkey_removed"
+    WEBHOOK = "webhook"
 
 
 CODE_LIFE: Final[dict[Letter, timedelta]] = {

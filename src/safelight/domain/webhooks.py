@@ -22,8 +22,11 @@ from safelight.errors import BadField, WrongState
 TYPES: Final[dict[str, tuple[str, str]]] = {
     "image.accepted": ("image.accepted", "An image is in: its bytes are safe, its renditions are not made yet."),
     "image.ready": ("image.ready", "Every rendition is stored; after a replacement, those of the new bytes."),
-    "image.rejected": ("image.rejected", "The bytes cannot be developed and never will; `problem` says why."),
-    "image.failed": ("image.failed", "Developing was given up for now; an operator may retry it."),
+    "image.rejected": (
+        "image.rejected",
+        "The bytes cannot be developed and never will. `problem` says why, unless the image is gone by then.",
+    ),
+    "image.failed": ("image.failed", "Developing was given up for now; `problem` says why, and an operator may retry."),
     "image.replaced": ("image.replaced", "Other bytes are in and become the next version; the old ones are still delivered."),
     "image.edited": ("image.edited", "Words, tags, visibility, focal point or custom values changed."),
     "image.trashed": ("image.deleted", "It went to the trash, from where it may come back."),

@@ -1,13 +1,13 @@
-"""Outbound: reading a URL that a stranger gave. Kept by adapters.outbound; checked by testing.contracts.outbound.
+"""Outbound: reading a URL that a stranger gave, and telling something to one. Kept by adapters.outbound; checked by testing.contracts.outbound.
 
 What is asked is the address that was judged: a name is resolved once for each request, every address that it has must be within
 reach, and the connection goes to one of those, so that a name which means something else a moment later changes nothing.
-Redirects are judged like the first URL. Nothing of ours goes along: no cookie, no credentials, no proxy of the environment.
+Redirects of a fetch are judged like the first URL, those of a post are answers like any other. Nothing of ours goes along: no cookie, no credentials, no proxy of the environment.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -27,6 +27,15 @@ class FetchLimits:
     total_s: float = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: the status, how long it asked us to stay away (as it says it), and how the body began."""
+
+    status: int
+    retry_after: str = ""
+    beginning: bytes = b""
+
+
 class Outbound(Protocol):
     """Goes out, and only as far as it may."""
 
@@ -36,5 +45,13 @@ class Outbound(Protocol):
         Entering and reading raise SourceNotAllowed; SourceUnreachable for an address or name that is not there or is out of reach, alike; SourceRefused for
         an answer other than 200, an encoding, or too many redirects; TooManyBytes as soon as there are more than allowed;
         SourceUnavailable for what may go better another time: no answer, a broken or late one, a 429 or 5xx.
+        """
+        ...
+
+    async def post(self, target: Target, body: bytes, headers: Mapping[str, str], *, reach: Reach, limits: FetchLimits) -> Answer:
+        """Send a body, once, and take whatever is answered, of its own body `limits.max_bytes` at most.
+
+        What comes after the answer's head decides nothing: a body that does not end, or breaks off, is left where it is.
+        Raises SourceNotAllowed, SourceUnreachable, SourceUnavailable as `fetch` does; also after it may have arrived there.
         """
         ...

@@ -10,9 +10,11 @@ from typing import Any
 from safelight.domain import access
 from safelight.domain.accounts import Actor, Role
 from safelight.domain.albums import MAX_ALBUM_IMAGES, Album
+from safelight.domain.events import AlbumCreated, AlbumDeleted, AlbumEdited, AlbumEvent
 from safelight.domain.ids import AlbumId, ImageId, new_id
 from safelight.errors import BadField, Missing, Stale
 from safelight.ports.catalog import Catalog, Records
+from safelight.services.relay import Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Albums:
 
     catalog: Catalog
     clock: Callable[[], datetime]
+    relay: Relay
 
     async def create(self, actor: Actor, *, title: str, description: str = "") -> Album:
         """A new, empty album. Raises BadField."""
@@ -38,6 +41,8 @@ class Albums:
         album = blank.edited(at=now, title=title, description=description)
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             await records.albums.add(album)
+            await self._tell(records, AlbumCreated, album.id)
+        self.relay.nudge()
         return album
 
     async def get(self, actor: Actor, album_id: AlbumId) -> Album:
@@ -63,13 +68,17 @@ class Albums:
                 raise BadField("The cover has to be an image of the album.", field="cover")
             edited = album.edited(at=self.clock(), **changes)
             await records.albums.save(edited)
-            return edited
+            await self._tell(records, AlbumEdited, album_id)
+        self.relay.nudge()
+        return edited
 
     async def delete(self, actor: Actor, album_id: AlbumId) -> None:
         """Remove the album; its images stay. Raises Missing."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             await self._mine(records, actor, "album.delete", album_id)
             await records.albums.remove(album_id)
+            await self._tell(records, AlbumDeleted, album_id)
+        self.relay.nudge()
 
     async def add(self, actor: Actor, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None) -> Album:
         """Add images, or move those that are in it, before that one or to the end. Raises Missing, BadField when it is full."""
@@ -81,16 +90,25 @@ class Albums:
             if album.image_count + len(images) > MAX_ALBUM_IMAGES:
                 raise BadField(f"An album has at most {MAX_ALBUM_IMAGES} images.", field="images")
             await records.albums.insert(album_id, image_ids, before=before)
-            return await records.albums.get(album_id)
+            await self._tell(records, AlbumEdited, album_id)
+            album = await records.albums.get(album_id)
+        self.relay.nudge()
+        return album
 
     async def remove(self, actor: Actor, album_id: AlbumId, image_ids: Sequence[ImageId]) -> Album:
         """Take images out; they stay in the library. Raises Missing for the album only."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             await self._mine(records, actor, "album.edit", album_id)
-            await records.albums.drop(album_id, image_ids)
-            return await records.albums.get(album_id)
+            if await records.albums.drop(album_id, image_ids):
+                await self._tell(records, AlbumEdited, album_id)
+            album = await records.albums.get(album_id)
+        self.relay.nudge()
+        return album
 
     async def _mine(self, records: Records, actor: Actor, permission: access.Permission, album_id: AlbumId) -> Album:
         album = await records.albums.get(album_id)
         access.require(actor, permission, album)
         return album
+
+    async def _tell(self, records: Records, event: type[AlbumEvent], album_id: AlbumId) -> None:
+        await records.emit(event(records.tenant.id, album_id, new_id(self.clock().timestamp())))

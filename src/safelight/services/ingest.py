@@ -13,7 +13,7 @@ import structlog
 from safelight.concurrency import AtHand, Bell
 from safelight.domain import access
 from safelight.domain.accounts import Actor, DuplicatePolicy
-from safelight.domain.events import ImageAccepted, ImagePurged, ImageReplaced
+from safelight.domain.events import AlbumEdited, ImageAccepted, ImagePurged, ImageReplaced
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Status, Version, Visibility, checked, normal_file_name
 from safelight.errors import AlreadyExists, Duplicate, Missing, SafelightError, Stale, Unavailable, WrongState, by_code
@@ -132,6 +132,7 @@ class Ingest:
                 await records.images.add(image, within=quotas)
                 if arrival.album is not None:
                     await records.albums.insert(arrival.album, [image.id])
+                    await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
                 await records.emit(ImageAccepted.of(image))
                 if beside is not None:
                     await beside(records, accepted)

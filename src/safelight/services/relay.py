@@ -1,4 +1,4 @@
-"""From the outbox to the workflow engine: what a transaction told is started at least once, under an id that makes it once.
+"""From the outbox to the workflow engine and to webhooks: what a transaction told is started at least once, under an id that makes it once.
 
 A crash between commit and start leaves the event in the outbox, a crash between start and marking starts it again under the same
 id: neither loses nor doubles anything.
@@ -7,7 +7,7 @@ id: neither loses nor doubles anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ import structlog
 from safelight.domain.events import Event, ImageAccepted, ImageReplaced
 from safelight.flows import Flow
 from safelight.observability import Instruments
-from safelight.ports.catalog import Catalog
+from safelight.ports.catalog import Catalog, Told
 from safelight.ports.workflows import Workflows
 from safelight.services.remembered import Remembered
 
@@ -34,6 +34,8 @@ class Relay:
     starts: Mapping[type[Event], Flow]
     instruments: Instruments
     remembered: Remembered
+    announce: Callable[[Sequence[Told]], Awaitable[None]]
+    """Writes down whom of the tenants' endpoints to tell of it; may be called again with the same."""
     _nudged: asyncio.Event = field(default_factory=asyncio.Event)
 
     def nudge(self) -> None:
@@ -54,6 +56,7 @@ class Relay:
                 await self.workflows.start(flow.name, run_id, told.event.to_json(), is_urgent=is_urgent)
         # Told to the cache by whoever committed, unless that process died in between.
         await self.remembered.forget([told.event for told in untold])
+        await self.announce(untold)
         async with self.catalog.directory(writes=True) as directory:
             await directory.outbox.mark_told([told.number for told in untold])
         self.instruments.relayed.inc(len(untold))

@@ -19,7 +19,7 @@ import structlog
 from safelight.concurrency import SingleFlight
 from safelight.domain import access
 from safelight.domain.accounts import Actor
-from safelight.domain.events import Event
+from safelight.domain.events import Event, UploadRejected
 from safelight.domain.ids import AlbumId, TenantId, UploadId, UserId, derived_id, is_id, new_id
 from safelight.domain.images import Image, Problem, Visibility, checked, normal_file_name
 from safelight.domain.uploads import KEPT, UNKNOWN_TYPE, DropFolder, Method, Upload, UploadState, checked_media_type, checked_size
@@ -236,6 +236,8 @@ class Uploads:
             if current.state is UploadState.ACCEPTED:
                 problem = Problem(code=error.code, detail=error.detail)
                 await records.uploads.save(current.rejected(problem, at=self.clock()))
+                await records.emit(UploadRejected(upload.tenant, upload.id))
+        self.ingest.relay.nudge()
 
     async def sweep(self) -> int:
         """Take up what nobody has told of, end what came too late, forget what has ended long ago; how many."""
@@ -295,7 +297,9 @@ class Uploads:
         async with self.catalog.tenant(upload.tenant, writes=True) as records:
             current = await records.uploads.get(upload.id)
             if current.is_open and current.due_at <= self.clock():  # else it has been sent more of meanwhile
-                await records.uploads.save(change(current))
+                await records.uploads.save(ended := change(current))
+                if ended.state is UploadState.REJECTED:
+                    await records.emit(UploadRejected(upload.tenant, upload.id))
                 return True
         return False
 
@@ -358,6 +362,8 @@ class Uploads:
         rejected = upload.rejected(_problem(error), at=self.clock())
         async with self.catalog.tenant(upload.tenant, writes=True) as records:
             await records.uploads.save(rejected)
+            await records.emit(UploadRejected(upload.tenant, upload.id))
+        self.ingest.relay.nudge()
         log.info("upload.rejected", upload_id=upload.id, code=error.code)
         return rejected
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
 
@@ -18,7 +20,7 @@ import httpx
 
 from safelight.domain.addresses import Address, Reach, Target
 from safelight.errors import BadField, SourceRefused, SourceUnavailable, SourceUnreachable, TooManyBytes
-from safelight.ports.outbound import MAX_REDIRECTS, FetchLimits
+from safelight.ports.outbound import MAX_REDIRECTS, Answer, FetchLimits
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 
@@ -75,9 +77,7 @@ class HttpxOutbound:
     async def fetch(self, target: Target, *, reach: Reach, limits: FetchLimits) -> AsyncIterator[AsyncIterator[bytes]]:
         """See Outbound.fetch."""
         deadline = asyncio.get_running_loop().time() + limits.total_s
-        async with httpx.AsyncHTTPTransport(
-            verify=self._trusted(), trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
-        ) as transport:
+        async with self._transport() as transport:
             try:
                 async with asyncio.timeout_at(deadline):
                     response = await self._answer(transport, target, reach, limits)
@@ -88,6 +88,32 @@ class HttpxOutbound:
                     yield chunks
             finally:
                 await response.aclose()
+
+    async def post(self, target: Target, body: bytes, headers: Mapping[str, str], *, reach: Reach, limits: FetchLimits) -> Answer:
+        """See Outbound.post."""
+        deadline = asyncio.get_running_loop().time() + limits.total_s
+        async with self._transport() as transport:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    addresses = await self._judged(target, reach, limits)
+                    response = await _asked(transport, target, addresses, limits, headers=headers, body=body)
+            except TimeoutError:
+                raise SourceUnavailable from None
+            beginning = b""
+            try:
+                with suppress(SourceUnavailable):
+                    async with aclosing(_body(response, replace(limits, max_bytes=sys.maxsize), deadline)) as chunks:
+                        async for chunk in chunks:
+                            beginning += chunk
+                            if len(beginning) >= limits.max_bytes:
+                                break
+            finally:
+                await response.aclose()
+        retry_after: str = response.headers.get("retry-after", "")
+        return Answer(status=response.status_code, retry_after=retry_after, beginning=beginning[: limits.max_bytes])
+
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(verify=self._trusted(), trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def _trusted(self) -> ssl.SSLContext:
         if self._tls is None:  # once: reading the authorities takes longer than many a request
@@ -133,7 +159,13 @@ class HttpxOutbound:
 
 
 async def _asked(
-    transport: httpx.AsyncHTTPTransport, target: Target, addresses: Sequence[Address], limits: FetchLimits
+    transport: httpx.AsyncHTTPTransport,
+    target: Target,
+    addresses: Sequence[Address],
+    limits: FetchLimits,
+    *,
+    headers: Mapping[str, str] = _HEADERS,
+    body: bytes | None = None,
 ) -> httpx.Response:
     """The head of the answer of the first address that takes a connection."""
     timeout = {"connect": limits.connect_s, "read": limits.idle_s, "write": limits.idle_s, "pool": limits.connect_s}
@@ -141,7 +173,13 @@ async def _asked(
         url = httpx.URL(scheme=target.scheme, host=str(address), port=target.port, raw_path=target.path.encode("ascii"))
         # The connection goes to the address; TLS asks for the name, and the certificate has to be the name's.
         extensions = {"timeout": timeout, "sni_hostname": target.host}
-        request = httpx.Request("GET", url, headers={"Host": target.authority, **_HEADERS}, extensions=extensions)
+        request = httpx.Request(
+            "GET" if body is None else "POST",
+            url,
+            headers={"Host": target.authority, **_HEADERS, **headers},
+            content=body,
+            extensions=extensions,
+        )
         try:
             response = await transport.handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):

@@ -6,6 +6,7 @@ Inherit and give `make`: from a resolver, and whom TLS trusts, to an Outbound.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ import pytest
 
 from safelight.domain.addresses import Address, Reach, network, parse
 from safelight.errors import SafelightError, SourceNotAllowed, SourceRefused, SourceUnavailable, SourceUnreachable, TooManyBytes
-from safelight.ports.outbound import FetchLimits, Outbound
+from safelight.ports.outbound import Answer, FetchLimits, Outbound
 
 Make = Callable[[Callable[[str], Awaitable[Sequence[Address]]], ssl.SSLContext | None], Outbound]
 Send = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -35,11 +36,14 @@ class Source:
     port: int = 0
     says: dict[str, bytes | Send] = field(default_factory=dict)
     heads: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             self.heads.append(head)
+            length = re.search(r"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+            self.bodies.append(await reader.readexactly(int(length[1])) if length else b"")
             said = self.says.get(head.split(" ")[1], b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
             if isinstance(said, bytes):
                 writer.write(said)
@@ -338,3 +342,129 @@ class OutboundContract:
                 await self.read(make(names, None), source, "https://pictures.example:PORT/")
             with pytest.raises(SourceNotAllowed):
                 await self.read(make(names, client), source, "https://pictures.example:PORT/down")
+
+    async def send(
+        self, outbound: Outbound, source: Source, url: str, limits: FetchLimits | None = None, *, body: bytes = b"{}"
+    ) -> Answer:
+        target = parse(url.replace("PORT", str(source.port)))
+        headers = {"Content-Type": "application/json", "X-Mine": "1"}
+        return await outbound.post(target, body, headers, reach=self.reach(source), limits=limits or self.limits)
+
+    async def test_a_post_arrives_whole_with_its_headers_and_nothing_else_of_ours(
+        self, outbound: Outbound, source: Source, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9/")
+        source.says["/hook?a=b"] = whole(b"thanks", "Retry-After: 7", "Set-Cookie: a=b")
+
+        answer = await self.send(outbound, source, "http://pictures.example:PORT/hook?a=b", body=PICTURE)
+
+        assert answer == Answer(status=200, retry_after="7", beginning=b"thanks")
+        assert source.bodies == [PICTURE]
+        (head,) = source.heads
+        assert head.startswith("POST /hook?a=b HTTP/1.1\r\n")
+        lines = {line.lower() for line in head.split("\r\n")}
+        assert {f"host: pictures.example:{source.port}", "content-type: application/json", "x-mine: 1"} <= lines
+        assert not any(line.startswith(("cookie", "authorization", "referer", "proxy")) for line in lines)
+
+    @pytest.mark.parametrize("status", [204, 301, 302, 307, 308, 400, 410, 429, 500, 503])
+    async def test_a_post_takes_any_status_and_follows_nothing(self, outbound: Outbound, source: Source, status: int) -> None:
+        source.says["/"] = leading("http://169.254.169.254/latest/meta-data/", status)
+        source.says["/2"] = leading("/", status)
+
+        assert (await self.send(outbound, source, "http://pictures.example:PORT/2")).status == status
+        assert len(source.heads) == 1
+
+    @pytest.mark.parametrize("framing", ["", "Transfer-Encoding: chunked\r\n", "Content-Length: 999999999\r\n"])
+    async def test_of_an_answer_without_an_end_only_the_beginning_is_read(
+        self, outbound: Outbound, source: Source, framing: str
+    ) -> None:
+        sent = 0
+
+        async def endless(writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            writer.write(OK + framing.encode() + b"\r\n")
+            while sent < 200_000_000:
+                writer.write(b"10000\r\n" + bytes(65536) + b"\r\n" if "chunked" in framing else bytes(65536))
+                sent += 65536
+                await writer.drain()
+
+        source.says["/"] = endless
+        limits = FetchLimits(max_bytes=1000, connect_s=30, idle_s=30, total_s=60)
+
+        answer = await self.send(outbound, source, "http://pictures.example:PORT/", limits)
+        assert (answer.status, answer.beginning) == (200, bytes(1000))
+        assert sent < 200_000_000
+
+    @pytest.mark.parametrize("after", [b"Content-Length: 9\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzzz\r\n"])
+    async def test_an_answer_that_breaks_off_or_stalls_is_one_all_the_same(
+        self, outbound: Outbound, source: Source, after: bytes
+    ) -> None:
+        done = asyncio.Event()
+
+        async def stalls(writer: asyncio.StreamWriter) -> None:
+            writer.write(OK + after)
+            await writer.drain()
+            await done.wait()
+
+        source.says |= {"/broken": OK + after, "/stalled": stalls}
+
+        for path in ("broken", "stalled"):
+            answer = await self.send(outbound, source, f"http://pictures.example:PORT/{path}", self.hasty)
+            assert (answer.status, answer.beginning) == (200, b"abc")
+        done.set()
+
+    @pytest.mark.parametrize(
+        "said",
+        [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 300_000, OK + b"Content-Length: -1\r\n\r\n"],
+        ids=["nothing", "no http", "a huge header", "a mad length"],
+    )
+    async def test_a_post_without_an_answer_may_go_better_another_time(
+        self, outbound: Outbound, source: Source, said: bytes
+    ) -> None:
+        source.says["/"] = said
+
+        with pytest.raises(SourceUnavailable):
+            await self.send(outbound, source, "http://pictures.example:PORT/")
+
+    async def test_a_post_that_is_answered_byte_by_byte_does_not_outlast_the_total(
+        self, outbound: Outbound, source: Source
+    ) -> None:
+        done = asyncio.Event()
+
+        async def drips(writer: asyncio.StreamWriter) -> None:
+            writer.write(OK)
+            while not done.is_set():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+        source.says["/"] = drips
+
+        with pytest.raises(SourceUnavailable):
+            limits = FetchLimits(max_bytes=1000, idle_s=30, total_s=0.5)
+            await self.send(outbound, source, "http://pictures.example:PORT/", limits)
+        done.set()
+
+    @pytest.mark.parametrize(
+        "url",
+        ["http://10.0.0.1/", "http://[::ffff:169.254.169.254]/", "http://inside.example:PORT/", "http://nowhere.example/"],
+    )
+    async def test_a_post_goes_nowhere_that_a_fetch_would_not(self, make: Make, source: Source, url: str) -> None:
+        outbound = make(Names({"inside.example": [["127.0.0.1", "10.0.0.1"]]}), None)
+
+        with pytest.raises(SourceUnreachable):
+            await self.send(outbound, source, url)
+        with pytest.raises(SourceNotAllowed):
+            await self.send(outbound, source, "http://127.0.0.1:22/")
+        assert source.heads == []
+
+    async def test_a_post_goes_to_the_address_that_was_judged(self, make: Make, source: Source) -> None:
+        names = Names({"rebinding.example": [["127.0.0.1"], ["169.254.169.254"]]})
+        source.says["/"] = whole(b"")
+        outbound = make(names, None)
+
+        assert (await self.send(outbound, source, "http://rebinding.example:PORT/")).status == 200
+        assert names.asked == ["rebinding.example"]
+        with pytest.raises(SourceUnreachable):
+            await self.send(outbound, source, "http://rebinding.example:PORT/")
+        assert len(source.heads) == 1

@@ -1,0 +1,111 @@
+"""Webhooks from outside: a real receiver, and a server that dies by kill -9 between an attempt and its answer, and before any."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from standardwebhooks import Webhook
+
+from tests.pictures import jpeg
+
+
+class Receiver(ThreadingHTTPServer):
+    """Notes what comes, and answers when it may."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.heard = []
+        self.may_answer = threading.Event()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def of(self, type):
+        """(headers, body) of each message of this type, in the order of coming."""
+        return [(headers, body) for headers, body in list(self.heard) if json.loads(body)["type"] == type]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.server.may_answer.wait(120)
+        try:
+            self.send_response(204)
+            self.end_headers()
+        except OSError:
+            self.close_connection = True  # whoever sent it is dead
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.may_answer.set()
+    server.shutdown()
+    server.server_close()
+
+
+def until(condition, within_s=90.0):
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+    return found
+
+
+def test_what_was_accepted_is_told_though_the_server_dies_before_and_while_it_is(new_server, receiver):
+    port = receiver.server_address[1]
+    new_server.environment |= {
+        "SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32",
+        "SAFELIGHT_OUTBOUND__PORTS": str(port),
+        "SAFELIGHT_WEBHOOKS__IS_PLAIN_HTTP": "true",
+        "SAFELIGHT_WEBHOOKS__TIMEOUT_S": "1",
+        "SAFELIGHT_WEBHOOKS__PER_ENDPOINT": "2",
+    }
+    new_server.start()
+    with new_server.client() as client:
+        made = client.post(
+            "/admin/webhooks", json={"url": f"http://127.0.0.1:{port}/hook?token=hidden", "events": ["image.accepted", "image.ready"]}
+        )
+        assert made.status_code == 201, made.text
+        endpoint = made.json()
+        images = [
+            client.post("/images", files={"file": jpeg(seed=n)}, headers={"prefer": "respond-async"}).json()["id"] for n in range(6)
+        ]
+        until(lambda: receiver.heard)  # an attempt is under way; others have not begun
+    new_server.kill()
+    before = len(receiver.heard)
+    receiver.may_answer.set()
+
+    new_server.start()
+    with new_server.client() as client:
+        log = f"/admin/webhooks/{endpoint['id']}/deliveries"
+
+        def all_delivered():
+            deliveries = client.get(log).json()["deliveries"]
+            return len(deliveries) == 12 and all(one["state"] == "delivered" for one in deliveries) and deliveries
+
+        deliveries = until(all_delivered)
+    assert before < 12
+    for type in ("image.accepted", "image.ready"):
+        assert {json.loads(body)["data"]["id"] for _, body in receiver.of(type)} == set(images)
+    verifier = Webhook(endpoint["secret"])
+    bodies = {}
+    for headers, body in receiver.heard:
+        assert verifier.verify(body, headers)
+        assert bodies.setdefault(headers["webhook-id"], body) == body
+    assert set(bodies) == {one["message_id"] for one in deliveries}
+    assert max(Counter(headers["webhook-id"] for headers, _ in receiver.heard).values()) >= 2  # the one that the kill cut off
+    assert "token=hidden" not in new_server.log
+    assert endpoint["secret"] not in new_server.log
