@@ -99,6 +99,7 @@ CLOCK: Final[dict[str, float]] = {
     "sweep_incoming": 6 * 3600.0,
     "resend_mail": 30.0,
     "sweep_sessions": 3600.0,
+    "rotate_token_keys": 3600.0,
     "sweep_webhooks": 3600.0,
     "sweep_journal": 3600.0,
     "seal_trail": 1.0,

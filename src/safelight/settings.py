@@ -584,6 +584,13 @@ class Auth(_Section):
     algorithm: Literal["EdDSA", "ES256", "RS256"] = Field(
         "EdDSA", description="Signature of access tokens, for keys made from now on."
     )
+    key_days: int = Field(
+        90,
+        ge=0,
+        le=3650,
+        description="Days after which a key for access tokens gets a successor, which is published for five minutes before it signs;"
+        " the old one is believed until its last token has expired. 0: never by itself.",
+    )
     access_s: int = Field(600, ge=30, le=86_400, description="Seconds for which an access token is good.")
     refresh_s: int = Field(
         30 * 86_400,

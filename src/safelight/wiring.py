@@ -444,6 +444,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_incoming": uploads.sweep_objects,
         "sweep_orphans": lambda: upkeep.sweep_orphans(before=clock() - LONGEST_UPLOAD),
     }
+    if settings.auth.key_days:
+        chores["rotate_token_keys"] = lambda: tokens.rotate(after=timedelta(days=settings.auth.key_days))
     if settings.bucket.noncurrent_days:
         kept_for = timedelta(days=settings.bucket.noncurrent_days)
         chores["expire_noncurrent"] = lambda: upkeep.expire_noncurrent(before=clock() - kept_for)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -109,6 +110,36 @@ class TestRotation:
         await house.client.post(f"/admin/token-keys/{house.header['kid']}/retire", json={"after_s": 0})
 
         assert await asked(house, token) == 401
+
+    async def test_an_old_key_gets_a_successor_on_one_of_several_servers_and_goes_when_that_one_signs(self, start):
+        """The clock is the application's own, so that nobody waits for ninety days."""
+        now = [datetime.now(UTC)]
+
+        async def rotated(*apps):
+            for app in apps:
+                app.safelight.tokens.rings.clear()
+            await asyncio.gather(*(app.safelight.tokens.rotate(after=timedelta(days=90)) for app in apps))
+            return [key["kid"] for key in (await apps[0].client.get("/.well-known/jwks.json")).json()["keys"]]
+
+        async with start(clock=lambda: now[0]) as one, start(clock=lambda: now[0]) as two:
+            await signed_up(one)
+            first = jwt.get_unverified_header((await signed_in(one))["access_token"])["kid"]
+            assert await rotated(one, two) == [first]
+
+            now[0] += timedelta(days=90)
+            successor, still = await rotated(one, two)
+            assert still == first and await rotated(one, two) == [successor, first]
+            grant = await signed_in(two)
+            assert jwt.get_unverified_header(grant["access_token"])["kid"] == first
+
+            now[0] += timedelta(seconds=300)
+            assert await rotated(one, two) == [successor, first]
+            fresh = await signed_in(one)
+            assert jwt.get_unverified_header(fresh["access_token"])["kid"] == successor
+            assert await asked(one, grant["access_token"]) == 200
+
+            now[0] += timedelta(seconds=610)
+            assert await rotated(one, two) == [successor]
 
     async def test_the_last_key_stays(self, house):
         refused = await house.client.post(f"/admin/token-keys/{house.header['kid']}/retire")

@@ -6,6 +6,7 @@ nothing at all, since its letters are made from its id and a key that is not in 
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field, replace
@@ -201,6 +202,32 @@ class TokenKey:
     created_at: datetime
     retired_at: datetime | None = None
     """From here on nothing that it signed is believed. A key with such a time, ahead or not, signs nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What is due on a ring of token keys: a new key of this id, and no longer these."""
+
+    kid: str | None
+    outdated: tuple[TokenKey, ...]
+
+
+def rotation(ring: list[TokenKey], now: datetime, *, after: timedelta, known_after: timedelta) -> Rotation:
+    """A key older than `after` gets a successor, and goes once that one signs.
+
+    The successor's id follows from its predecessor's, so that of several servers that find this due at once, one adds it.
+    """
+    live = sorted((key for key in ring if key.retired_at is None), key=lambda key: (key.created_at, key.kid))
+    if not live:
+        return Rotation(None, ())
+    kid: str | None = None
+    if now - live[-1].created_at >= after:
+        kid, known = live[-1].kid, {key.kid for key in ring}
+        while kid in known:
+            kid = hashlib.sha256(kid.encode()).hexdigest()[:16]
+    signing = signs(ring, now, known_after=known_after)
+    outdated = [key for key in live if signing and key.created_at < signing.created_at and now - key.created_at >= after]
+    return Rotation(kid, tuple(outdated))
 
 
 def signs(ring: list[TokenKey], now: datetime, *, known_after: timedelta) -> TokenKey | None:

@@ -20,8 +20,8 @@ from safelight.concurrency import Expiring
 from safelight.domain import access
 from safelight.domain.accounts import Actor, User, scopes_of
 from safelight.domain.ids import SessionId, is_id, new_id
-from safelight.domain.people import Algorithm, Session, TokenKey, signs
-from safelight.errors import Missing, Unauthenticated, WrongState
+from safelight.domain.people import Algorithm, Session, TokenKey, rotation, signs
+from safelight.errors import AlreadyExists, Missing, Unauthenticated, WrongState
 from safelight.jose import BadToken, PublicKey
 from safelight.ports.catalog import Catalog
 
@@ -32,6 +32,7 @@ BELIEVED_S: Final = 5.0
 PUBLISHED_S: Final = 300
 """How long others may keep our key set; a new key signs nothing before they have had time to fetch it."""
 _RING_S: Final = 5.0
+_KNOWN_AFTER: Final = timedelta(seconds=PUBLISHED_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +208,32 @@ class Tokens:
         self.forget()
         return at
 
+    async def rotate(self, *, after: timedelta) -> None:
+        """Let a younger key take over from one that is older than that; several servers may find this due at once."""
+        now = self.clock()
+        async with self.catalog.directory() as directory:
+            ring = await directory.people.trust.token_keys()
+        due = rotation(ring, now, after=after, known_after=_KNOWN_AFTER)
+        if due.kid is not None:
+            try:
+                await self._add(self.algorithm, kid=due.kid)
+            except AlreadyExists:
+                self.rings.clear()
+            else:
+                log.info("token_key.added_by_age", kid=due.kid)
+        for key in due.outdated:
+            async with self.catalog.directory(writes=True) as directory:
+                await directory.people.trust.retire_token_key(key.kid, now + self.life + timedelta(seconds=_RING_S))
+            self.rings.clear()
+            log.info("token_key.retired_by_age", kid=key.kid)
+
     async def _signing_key(self, now: datetime) -> TokenKey:
-        key = signs(await self._ring(), now, known_after=timedelta(seconds=PUBLISHED_S))
+        key = signs(await self._ring(), now, known_after=_KNOWN_AFTER)
         return key or await self._add(self.algorithm)
 
-    async def _add(self, algorithm: Algorithm) -> TokenKey:
+    async def _add(self, algorithm: Algorithm, *, kid: str = "") -> TokenKey:
         key = TokenKey(
-            kid=new_id(self.clock().timestamp())[-16:],
+            kid=kid or new_id(self.clock().timestamp())[-16:],
             algorithm=algorithm,
             private=jose.new_private(algorithm),
             created_at=self.clock(),
