@@ -173,6 +173,18 @@ async def test_albums_and_refused_uploads_are_told_and_filters_heeded(run, recei
         assert by_id.items() <= {one["id"]: one["message_id"] for one in log}.items()
 
 
+async def test_an_image_that_cannot_be_developed_is_told_of(run, receiver):
+    async with run(near(receiver)) as app:
+        endpoint = await add(app, receiver, events=["image.rejected"])
+        answer = await app.client.post("/images", files={"file": jpeg(400, 300)[:3000]}, headers={"prefer": "respond-async"})
+        assert answer.status_code == 202, answer.text
+
+        [log] = await ended(app, endpoint)
+        data = json.loads(log["body"])["data"]
+        assert (log["type"], data["id"]) == ("image.rejected", answer.json()["id"])
+        assert data["problem"]["code"] == "corrupt_image"
+
+
 async def test_a_failed_attempt_is_made_again_with_the_same_id_and_body_and_another_timestamp(run, receiver):
     clock = Clock()
     async with run(near(receiver), clock=clock) as app:
