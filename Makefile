@@ -62,7 +62,7 @@ lint: $(VENV)/.dev ## Style, formatting, the floors of the house, the guard of t
 	@$(BIN)/ruff check src tests bench
 	@$(BIN)/ruff format --check src
 	@$(BIN)/lint-imports
-	@if grep -nE 'https?://' requirements*.lock $(wildcard package-lock.json */package-lock.json */*/package-lock.json); then \
+	@if grep -nE 'https?://' requirements*.lock $(wildcard package-lock.json */package-lock.json */*/package-lock.json */*/*/package-lock.json); then \
 	  echo 'A lock names an address; make it again with `make locks`.'; exit 1; fi
 
 .PHONY: types
@@ -92,12 +92,21 @@ $(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-browser.lock
 	@touch $@
 
+OIDC := tests/servers/oidc
+
+$(OIDC)/node_modules/.package-lock.json: $(OIDC)/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
+	    echo 'The tests with an OpenID provider need node: as root, run `apt-get install -y nodejs npm`.'; exit 1; fi; \
+	  $$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; fi
+	@cd $(OIDC) && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
+
 .PHONY: test-browser
 .PHONY: test-tus
 test-tus: $(VENV)/.dev ## 100 resumable uploads through servers that are killed (TUS_FILES=n)
 	@TUS_FILES=$${TUS_FILES:-100} $(BIN)/pytest tests/acceptance/test_tus.py -k killed
 
-test-browser: $(VENV)/.browser | $(CHROMIUM) ## The gallery and /docs in a real Chromium, which is installed when it is missing
+test-browser: $(VENV)/.browser $(OIDC)/node_modules/.package-lock.json | $(CHROMIUM) ## What needs more than Python: a real Chromium, an OpenID provider on node; both are installed when they are missing
 	@$(BIN)/pytest -o addopts="--strict-markers --strict-config --import-mode=importlib -ra" tests/browser $(ARGS)
 
 .PHONY: locks
