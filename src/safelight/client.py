@@ -263,6 +263,7 @@ class Amounts(TypedDict, total=False):
 
     bytes: int | None
     images: int | None
+    transformations: int | None
     requests_per_s: int | None
 
 
@@ -286,6 +287,36 @@ class TenantMade(Tenant):
 
     admin: str
     token: str
+
+
+class CostLine(TypedDict):
+    """So many units at that price."""
+
+    what: str
+    units: float
+    price: float
+    cost: float
+
+
+class Usage(TypedDict):
+    """A month of a tenant, and what it costs by the server's price list."""
+
+    tenant: str
+    name: str
+    month: str
+    uploads: int
+    uploaded_bytes: int
+    transformations: int
+    deliveries: int
+    delivered_bytes: int
+    requests: int
+    average_bytes: int
+    average_images: int
+    stored: Amounts
+    limits: Amounts
+    currency: str
+    lines: Sequence[CostLine]
+    cost: float
 
 
 class User(TypedDict):
@@ -660,6 +691,11 @@ class Client:
     def resume_tenant(self, tenant_id: str) -> Tenant:
         """End a suspension. Raises Missing."""
         return cast("Tenant", self._ask("POST", f"/admin/tenants/{_segment(tenant_id)}/resume"))
+
+    def usage(self, *, month: str = "", tenant_id: str = "") -> Sequence[Usage]:
+        """What tenants have used in a month, this one by default: an operator's answer has all, an admin's their own."""
+        asked = {name: value for name, value in (("month", month), ("tenant", tenant_id)) if value}
+        return cast("Sequence[Usage]", self._ask("GET", "/admin/usage", params=asked))
 
     def users(self) -> Sequence[User]:
         """Everybody of the tenant."""

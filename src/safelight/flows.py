@@ -90,6 +90,7 @@ QUIET: Final[frozenset[type[Event]]] = frozenset(
 
 CLOCK: Final[dict[str, float]] = {
     "purge_trash": 3600.0,
+    "sample_usage": 600.0,
     "sweep_objects": 6 * 3600.0,
     "sweep_orphans": 6 * 3600.0,
     "expire_noncurrent": 24 * 3600.0,

@@ -302,7 +302,20 @@ class QuotaSettings(_Section):
 
     bytes: int = Field(0, ge=0, description="Bytes of originals, every version and the trash among them.")
     images: int = Field(0, ge=0, description="Images, those in the trash among them.")
+    transformations: int = Field(0, ge=0, description="Renditions made on request in a calendar month (UTC).")
     requests_per_s: int = Field(0, ge=0, description="API requests a second of all its users together.")
+
+
+class PriceSettings(_Section):
+    """What usage reports estimate the cost with. 0: no line. A gigabyte has 10**9 bytes."""
+
+    currency: str = Field("EUR", min_length=1, max_length=8, description="What the prices are in; only repeated.")
+    stored_gb_month: float = Field(0.0, ge=0, description="A gigabyte of originals, kept for a month.")
+    uploads_1000: float = Field(0.0, ge=0, description="A thousand originals taken in.")
+    transformations_1000: float = Field(0.0, ge=0, description="A thousand renditions made on request.")
+    deliveries_1000: float = Field(0.0, ge=0, description="A thousand deliveries.")
+    delivered_gb: float = Field(0.0, ge=0, description="A gigabyte delivered.")
+    requests_1000: float = Field(0.0, ge=0, description="A thousand API requests.")
 
 
 class Limits(_Section):
@@ -769,6 +782,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     rate: RateSettings = RateSettings()
     quotas: QuotaSettings = QuotaSettings()
+    prices: PriceSettings = PriceSettings()
     limits: Limits = Limits()
     ingest: Ingest = Ingest()
     uploads: UploadSettings = UploadSettings()

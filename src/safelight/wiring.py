@@ -32,6 +32,7 @@ from safelight.domain.issuers import TrustedIssuer, require_sound
 from safelight.domain.people import Patience
 from safelight.domain.tenants import Quotas
 from safelight.domain.uploads import DropFolder
+from safelight.domain.usage import Prices
 from safelight.domain.webhooks import MAX_EXCERPT
 from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.imaging import Limits, Recipe, Sandbox
@@ -70,6 +71,7 @@ from safelight.services.key_sets import KeySetRules, KeySets
 from safelight.services.library import Library
 from safelight.services.limiter import Limiter
 from safelight.services.lockout import Lockout
+from safelight.services.meter import Meter
 from safelight.services.moving import Holdings
 from safelight.services.outside import Outside
 from safelight.services.passkeys import Passkeys
@@ -138,6 +140,7 @@ class Safelight:
     limiter: Limiter
     standing: Standing
     tenants: Tenants
+    meter: Meter
     workflows: Workflows
     sandbox: Sandbox
     accounts: Accounts
@@ -373,7 +376,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         Quotas(**settings.quotas.model_dump()),
         Expiring(ttl_s=2.0, size=10_000, now=time.monotonic),
     )
-    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell, standing, at_hand)
+    prices = Prices(**settings.prices.model_dump(exclude={"currency"}))
+    meter = Meter(catalog, clock, standing, prices)
+    parts.append(Part("meter", meter.open, meter.close, _nothing))
+    ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell, standing, meter, at_hand)
     upload_limits = UploadLimits(
         max_bytes=settings.limits.max_bytes,
         ttl=timedelta(seconds=settings.uploads.ttl_s),
@@ -433,6 +439,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     webhooks = Webhooks(catalog, clock, webhook_rules, step_up, courier.nudge)
     signin = SignIn(catalog, clock, relay, passwords, lockout, tokens, refresh_life, step_up, tickets)
     chores: dict[str, Opening] = {
+        "sample_usage": meter.sample,
         "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
         "sweep_sessions": signin.sweep,
         "sweep_journal": progress.sweep,
@@ -466,6 +473,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         cache=cache,
         limiter=Limiter(cache),
         standing=standing,
+        meter=meter,
         tenants=Tenants(catalog, clock, standing, settings.trash.days),
         workflows=workflows,
         sandbox=sandbox,
@@ -508,6 +516,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             sandbox,
             clock,
             instruments,
+            meter,
             DeliveryLimits(
                 url_ttl_s=settings.delivery.url_ttl_s,
                 render_s=settings.delivery.render_s,

@@ -66,8 +66,8 @@ async def test_an_operator_makes_a_tenant_whose_admin_is_at_home_there_and_nowhe
         seen = (await shop.client.get(f"/admin/tenants/{shop.id}")).json()
 
         assert seen["stored"] == {"bytes": len(PICTURE), "images": 1}
-        assert seen["quotas"] == {"bytes": None, "images": 5, "requests_per_s": None}
-        assert seen["limits"] == {"bytes": 0, "images": 5, "requests_per_s": 0}
+        assert seen["quotas"] == {"bytes": None, "images": 5, "transformations": None, "requests_per_s": None}
+        assert seen["limits"] == {"bytes": 0, "images": 5, "transformations": 0, "requests_per_s": 0}
         assert (await shop.client.get("/admin/users")).json()[0]["name"] == "admin"
         assert len((await shop.client.get("/admin/signing-keys")).json()) == 1
         assert (await shop.client.get(image["renditions"][0]["url"])).status_code == 200  # signed by its own ring

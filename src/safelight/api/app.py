@@ -32,6 +32,7 @@ from safelight.api.routes import (
     tenants,
     tus,
     uploads,
+    usage,
     webhooks,
 )
 from safelight.api.schemas import ProblemOut
@@ -83,7 +84,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    guarded = (images, uploads, imports, albums, admin, tenants, me, audit, webhooks)
+    guarded = (images, uploads, imports, albums, admin, tenants, usage, me, audit, webhooks)
     for router in (each.router for each in guarded):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)

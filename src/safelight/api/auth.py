@@ -53,6 +53,7 @@ async def actor(request: Request) -> Actor:
     if (witness := AT_HAND.get()) is not None:
         witness.actor = actor
     await count_user(services, actor, request.state)
+    services.meter.requested(actor.tenant)
     return actor
 
 

@@ -74,6 +74,7 @@ class DeliveryDoor:
     def __init__(self, safelight: Safelight) -> None:
         self._delivery = safelight.delivery
         self._limiter = safelight.limiter
+        self._meter = safelight.meter
         self._rate = delivery_policy(safelight.settings.rate)
         self._address = client_address(safelight.settings.server)
         self._iiif = Iiif(safelight, self._address)
@@ -131,6 +132,7 @@ class DeliveryDoor:
         if scope["method"] == "HEAD":
             asked.pop("range", None)  # of a GET only (RFC 9110 section 14.2)
         status, answered, body = _response(delivered, asked)
+        self._meter.delivered(delivered.tenant, len(body) if scope["method"] == "GET" else 0)
         took_ms = (time.perf_counter() - started) * 1000
         answered += told
         answered.append((b"server-timing", f"{delivered.source};dur={took_ms:.1f}".encode()))

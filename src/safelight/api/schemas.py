@@ -31,6 +31,7 @@ from safelight.services.api_keys import KeyWish
 from safelight.services.delivery import Signer
 from safelight.services.history import PastRun
 from safelight.services.issuers import Check
+from safelight.services.meter import Report
 from safelight.services.signin import Grant
 from safelight.services.tokens import AccessToken
 from safelight.settings import IssuerTerms
@@ -835,6 +836,7 @@ class QuotasIn(In):
 
     bytes: _Amount = None
     images: _Amount = None
+    transformations: _Amount = None
     requests_per_s: _Amount = None
 
 
@@ -862,6 +864,7 @@ class QuotasOut(Out):
 
     bytes: int | None
     images: int | None
+    transformations: int | None
     requests_per_s: int | None
 
 
@@ -918,6 +921,63 @@ def tenant_out(tenant: Tenant, limits: Quotas) -> TenantOut:
         stored=StoredOut(**asdict(tenant.stored)),
         revision=tenant.revision,
     )
+
+
+class UsageOut(Out):
+    """A month of a tenant (UTC). Averages are of hourly looks; `limits` are its quotas, 0 for any amount."""
+
+    tenant: str
+    name: str
+    month: str
+    uploads: int
+    uploaded_bytes: int
+    transformations: int
+    deliveries: int
+    delivered_bytes: int
+    requests: int
+    average_bytes: int
+    average_images: int
+    stored: StoredOut
+    limits: QuotasOut
+
+
+class CostLine(Out):
+    """So many units at that price."""
+
+    what: str
+    units: float
+    price: float
+    cost: float
+
+
+class BilledUsageOut(UsageOut):
+    """With what it costs by the price list of the settings; an estimate, not rounded."""
+
+    currency: str
+    lines: list[CostLine]
+    cost: float
+
+
+def usage_fields(report: Report, limits: Quotas) -> dict[str, Any]:
+    """What both answers have."""
+    usage = report.usage
+    return {
+        "tenant": report.tenant.id,
+        "name": report.tenant.name,
+        "month": usage.month,
+        **asdict(usage.counts),
+        "average_bytes": usage.average_bytes,
+        "average_images": usage.average_images,
+        "stored": StoredOut(**asdict(report.tenant.stored)),
+        "limits": QuotasOut(**asdict(limits)),
+    }
+
+
+def billed_usage(report: Report, limits: Quotas, currency: str) -> BilledUsageOut:
+    """As an operator or admin gets it."""
+    lines = [CostLine(what=line.what, units=line.units, price=line.price, cost=line.cost) for line in report.lines]
+    cost = sum(line.cost for line in lines)
+    return BilledUsageOut(**usage_fields(report, limits), currency=currency, lines=lines, cost=cost)
 
 
 class UserOut(Out):

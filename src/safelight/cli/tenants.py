@@ -61,6 +61,7 @@ def add_tenant(
     admin: str = "admin",
     max_bytes: Amount = None,
     max_images: Amount = None,
+    max_transformations: Amount = None,
     max_requests_per_s: Amount = None,
     trash_days: Days = None,
     duplicates: Duplicates | None = None,
@@ -79,6 +80,8 @@ def add_tenant(
         Of originals, 0 for any number. Default: the installation's.
     max_images
         Likewise.
+    max_transformations
+        Renditions made on request in a month, likewise.
     max_requests_per_s
         Of all its users together, likewise.
     trash_days
@@ -87,7 +90,7 @@ def add_tenant(
         What an upload of known bytes leads to.
 
     """
-    fields = _fields(max_bytes, max_images, max_requests_per_s, trash_days, duplicates)
+    fields = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
     with server.connect() as client:
         made = client.add_tenant(name, admin=admin, **fields)
     if json:
@@ -107,8 +110,9 @@ def set_tenant(
     name: str = "",
     max_bytes: Amount = None,
     max_images: Amount = None,
+    max_transformations: Amount = None,
     max_requests_per_s: Amount = None,
-    inherit: tuple[Literal["max-bytes", "max-images", "max-requests-per-s"], ...] = (),
+    inherit: tuple[Literal["max-bytes", "max-images", "max-transformations", "max-requests-per-s"], ...] = (),
     trash_days: Days = None,
     duplicates: Duplicates | None = None,
     server: Server = HERE,
@@ -126,6 +130,8 @@ def set_tenant(
         Of originals; 0 for any number.
     max_images
         Images; 0 for any number.
+    max_transformations
+        Renditions made on request in a month; 0 for any number.
     max_requests_per_s
         Requests a second of all its users together; 0 for any number.
     inherit
@@ -136,7 +142,7 @@ def set_tenant(
         What an upload of known bytes leads to.
 
     """
-    changes = _fields(max_bytes, max_images, max_requests_per_s, trash_days, duplicates)
+    changes = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
     quotas = changes.pop("quotas", {}) | {each.removeprefix("max-").replace("-", "_"): None for each in inherit}
     changes |= ({"quotas": quotas} if quotas else {}) | ({"name": name} if name else {})
     if not changes:
@@ -176,10 +182,55 @@ def resume_tenant(tenant: str, /, *, server: Server = HERE, json: Json = False) 
     return 0
 
 
+@tenant.command
+def usage(tenant: str = "", /, *, month: str = "", server: Server = HERE, json: Json = False) -> int:
+    """Show what tenants have used in a month, and what that costs by the server's price list.
+
+    Parameters
+    ----------
+    tenant
+        Name or id. Default: every one that you may see.
+    month
+        As 2026-06. Default: this one.
+
+    """
+    with server.connect() as client:
+        found = client.usage(month=month, tenant_id=_tenant(client, tenant)["id"] if tenant else "")
+    if json:
+        output.say_json({"usage": found})
+        return 0
+    columns = ("name", "month", "average stored", "uploads", "made", "deliveries", "delivered", "requests", "cost")
+    rows = output.table(*columns, right=columns[2:])
+    for each in found:
+        rows.add_row(
+            output.text(each["name"]),
+            each["month"],
+            output.size(each["average_bytes"]),
+            str(each["uploads"]),
+            str(each["transformations"]),
+            str(each["deliveries"]),
+            output.size(each["delivered_bytes"]),
+            str(each["requests"]),
+            f"{each['cost']:.2f} {each['currency']}" if each["lines"] else "",
+        )
+    output.listing(found, rows, "There is no tenant.")
+    return 0
+
+
 def _fields(
-    max_bytes: int | None, max_images: int | None, max_requests_per_s: int | None, trash_days: int | None, duplicates: str | None
+    max_bytes: int | None,
+    max_images: int | None,
+    max_transformations: int | None,
+    max_requests_per_s: int | None,
+    trash_days: int | None,
+    duplicates: str | None,
 ) -> dict[str, Any]:
-    quotas = {"bytes": max_bytes, "images": max_images, "requests_per_s": max_requests_per_s}
+    quotas = {
+        "bytes": max_bytes,
+        "images": max_images,
+        "transformations": max_transformations,
+        "requests_per_s": max_requests_per_s,
+    }
     said = {name: value for name, value in quotas.items() if value is not None}
     rest = {"trash_days": trash_days, "duplicates": duplicates}
     return ({"quotas": said} if said else {}) | {name: value for name, value in rest.items() if value is not None}
@@ -194,7 +245,8 @@ def _say(found: Tenant, *, as_json: bool) -> None:
     console.print(output.text(f"{found['name']} {found['id']}: {state}"))
     console.print(f"  images: {_of(found, 'images')}")
     console.print(f"  bytes of originals: {_of(found, 'bytes')}")
-    requests = found["limits"].get("requests_per_s")
+    transformations, requests = (found["limits"].get(name) for name in ("transformations", "requests_per_s"))
+    console.print(f"  transformations a month: {transformations or 'any number'}")
     console.print(f"  requests a second: {requests or 'any number'}")
     console.print(f"  trash: {output.many(found['trash_days'], 'day', 'days')}, duplicates: {found['duplicates']}")
 

@@ -20,6 +20,8 @@ class Quotas:
     """Of originals: every version of every image, those in the trash among them."""
     images: int | None = None
     """Those in the trash among them."""
+    transformations: int | None = None
+    """Made in a month."""
     requests_per_s: int | None = None
     """Of all users together."""
 

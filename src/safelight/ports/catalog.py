@@ -41,6 +41,7 @@ from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
+from safelight.ports.ledger import Ledger
 from safelight.ports.trail import TrailRecords
 
 
@@ -605,6 +606,10 @@ class Catalog(Protocol):
 
     def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
         """The journal of one tenant, in a transaction of its own. Raises Missing."""
+        ...
+
+    def ledger(self, *, writes: bool = False) -> AbstractAsyncContextManager[Ledger]:
+        """What every tenant has used, in a transaction of its own."""
         ...
 
     def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:

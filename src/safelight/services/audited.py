@@ -19,6 +19,7 @@ from safelight.domain.images import Image, Status
 from safelight.domain.people import OneTimeCode, Session
 from safelight.domain.uploads import Upload
 from safelight.ports.catalog import Catalog, Directory, Journal, Records
+from safelight.ports.ledger import Ledger
 from safelight.ports.trail import TrailRecords
 from safelight.services.witness import AT_HAND
 
@@ -239,6 +240,10 @@ class Audited:
     def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
         """Told for those who watch: what it tells of has its entry in the trail."""
         return self.inner.journal(tenant, writes=writes)
+
+    def ledger(self, *, writes: bool = False) -> AbstractAsyncContextManager[Ledger]:
+        """Sums of what has happened: nobody's act."""
+        return self.inner.ledger(writes=writes)
 
     def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:
         """The same, in the installation's trail."""

@@ -57,6 +57,7 @@ from safelight.ports.catalog import Catalog
 from safelight.ports.shelf import Shelf
 from safelight.services.cloudfront import CloudFront
 from safelight.services.development import Buckets
+from safelight.services.meter import Meter
 from safelight.services.originals import delivered_version, descriptor, original_of
 from safelight.services.pyramids import Pyramids
 from safelight.services.remembered import Remembered
@@ -98,6 +99,8 @@ class Delivered:
     """Name under which a browser should save it."""
     is_cut_short: bool = False
     """The first frame of an animation that is too large to be made."""
+    tenant: TenantId = TenantId("")  # noqa: RUF009 (a name for text)
+    """Whose it is."""
     is_attachment: bool = True
     """Whether it should save rather than show it, where there is a name."""
 
@@ -166,6 +169,7 @@ class Delivery:
     sandbox: Sandbox
     clock: Callable[[], datetime]
     instruments: Instruments
+    meter: Meter
     limits: DeliveryLimits
     gate: Gate
     turns: Turns
@@ -287,7 +291,7 @@ class Delivery:
 
         body, source = await self._found(_Wanted(key, format, _DECODED_MASTER_BYTES, make))
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
-        return Delivered(body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source)
+        return Delivered(body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant)
 
     async def _transformed(
         self,
@@ -317,6 +321,7 @@ class Delivery:
                 await self.pyramids.ensure(image, version)
 
         async def make() -> bytes:
+            await self.meter.transforming(image.tenant)
             return await self._made(image, version, settled, b"".join(ink))
 
         body, source = await self._found(_Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept))
@@ -330,6 +335,7 @@ class Delivery:
             source,
             varies_by=(*request.varies_by, *(("Accept",) if request.spec.format is None and not request.is_original else ())),
             download=request.filename(format) if request.download else "",
+            tenant=image.tenant,
             is_cut_short=settled.is_cut_short,
         )
 

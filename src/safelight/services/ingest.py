@@ -20,6 +20,7 @@ from safelight.errors import AlreadyExists, Duplicate, Missing, SafelightError, 
 from safelight.imaging import Header, Sandbox
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.storage import Storage
+from safelight.services.meter import Meter
 from safelight.services.relay import Relay
 from safelight.services.standing import Standing
 
@@ -73,6 +74,7 @@ class Ingest:
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
     standing: Standing
+    meter: Meter
     at_hand: AtHand[str]
     """Uploads by the key of their original, for as long as their clients wait."""
 
@@ -142,6 +144,7 @@ class Ingest:
                 await asyncio.shield(self.originals.purge(image.prefix))
             raise
         self.relay.nudge()
+        self.meter.uploaded(tenant, image.size_bytes)
         log.info("image.accepted", image_id=image.id, size_bytes=image.size_bytes, media_type=image.media_type)
         return accepted
 
@@ -223,6 +226,7 @@ class Ingest:
             raise
         self.bell.ring(image.id)
         self.relay.nudge()
+        self.meter.uploaded(image.tenant, version.size_bytes)
         log.info("image.replaced", image_id=image.id, version=version.number, size_bytes=version.size_bytes)
         return replaced
 

@@ -36,6 +36,7 @@ from safelight.ports.catalog import (
     UploadRecords,
     WebhookRecords,
 )
+from safelight.ports.ledger import Ledger
 from safelight.ports.trail import TrailRecords
 from safelight.services.wire import dumped, loaded, shape_of
 
@@ -183,6 +184,10 @@ class Forgetting:
     def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
         """Entries are never changed, and nobody remembers them."""
         return self.inner.journal(tenant, writes=writes)
+
+    def ledger(self, *, writes: bool = False) -> AbstractAsyncContextManager[Ledger]:
+        """Nothing of it is remembered."""
+        return self.inner.ledger(writes=writes)
 
     def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:
         """Holds nothing that is remembered."""

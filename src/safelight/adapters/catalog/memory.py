@@ -54,9 +54,11 @@ from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, S
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
+from safelight.domain.usage import Counts, Usage
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
 from safelight.errors import AlreadyExists, BackendUnavailable, BadCursor, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Directory, Journal, Records, Told
+from safelight.ports.ledger import Ledger
 
 _T = TypeVar("_T", User, Credential, OneTimeCode, Session, Totp, Passkey)
 
@@ -88,6 +90,7 @@ class _State:
     unsealed: dict[tuple[str, str], TrailEntry] = field(default_factory=dict)
     sealed: dict[tuple[str, int], Sealed] = field(default_factory=dict)
     heads: dict[str, Head] = field(default_factory=dict)
+    usage: dict[tuple[str, TenantId], tuple[Usage, int]] = field(default_factory=dict)
     last_number: int = 0
 
     def copy(self) -> _State:
@@ -808,6 +811,36 @@ class _Journal:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ledger:
+    transaction: _Transaction
+
+    async def add(self, tenant: TenantId, month: str, counts: Counts) -> None:
+        state = self.transaction.write()
+        usage, last_hour = self._of(tenant, month)
+        state.usage[month, tenant] = replace(usage, counts=usage.counts + counts), last_hour
+
+    async def sample(self, tenant: TenantId, month: str, hour: int, stored: Stored) -> None:
+        state = self.transaction.write()
+        usage, last_hour = self._of(tenant, month)
+        if last_hour >= hour:
+            raise Stale
+        byte_hours, image_hours = usage.byte_hours + stored.bytes, usage.image_hours + stored.images
+        noted = replace(usage, samples=usage.samples + 1, byte_hours=byte_hours, image_hours=image_hours)
+        state.usage[month, tenant] = noted, hour
+
+    async def usage(self, tenant: TenantId, month: str) -> Usage:
+        return self._of(tenant, month)[0]
+
+    async def usages(self, month: str) -> list[Usage]:
+        found = self.transaction.read().usage
+        return [usage for (each, _), (usage, _) in sorted(found.items(), key=lambda one: one[0]) if each == month]
+
+    def _of(self, tenant: TenantId, month: str) -> tuple[Usage, int]:
+        unknown = Usage(tenant=tenant, month=month, counts=Counts()), -1
+        return self.transaction.read().usage.get((month, tenant), unknown)
+
+
+@dataclass(frozen=True, slots=True)
 class _Trail:
     transaction: _Transaction
     chain: str
@@ -1021,6 +1054,12 @@ class MemoryCatalog:
             if tenant not in transaction.state.tenants:
                 raise Missing
             yield _Journal(transaction, tenant)
+
+    @asynccontextmanager
+    async def ledger(self, *, writes: bool = False) -> AsyncIterator[Ledger]:
+        """One transaction over what tenants have used."""
+        async with self._transaction(writes=writes) as transaction:
+            yield _Ledger(transaction)
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:

@@ -27,6 +27,7 @@ from safelight.adapters.catalog.sql_factors import SqlFactors
 from safelight.adapters.catalog.sql_images import SqlImages
 from safelight.adapters.catalog.sql_issuers import SqlIssuers, SqlTrust
 from safelight.adapters.catalog.sql_journal import SqlJournal
+from safelight.adapters.catalog.sql_ledger import SqlLedger
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.sql_uploads import SqlUploads
@@ -40,6 +41,7 @@ from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, WrongState
 from safelight.ports.catalog import Directory, Journal, Records
+from safelight.ports.ledger import Ledger
 
 log = structlog.get_logger()
 
@@ -169,6 +171,14 @@ class SqlCatalog:
         async def begun(transaction: Transaction) -> Journal:
             row = await transaction.run(lambda: read_tenant(transaction, tenant, locks=writes))
             return SqlJournal(transaction, row.id)
+
+        return _Block(self, begun, writes=writes)
+
+    def ledger(self, *, writes: bool = False) -> AbstractAsyncContextManager[Ledger]:
+        """Begins with its first call."""
+
+        async def begun(transaction: Transaction) -> Ledger:
+            return SqlLedger(transaction)
 
         return _Block(self, begun, writes=writes)
 

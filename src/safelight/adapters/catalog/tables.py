@@ -59,10 +59,29 @@ tenants: Final = Table(
     Column("suspended_at", BigInteger),
     Column("quota_bytes", BigInteger),
     Column("quota_images", BigInteger),
+    Column("quota_transformations", BigInteger),
     Column("quota_requests_per_s", BigInteger),
     Column("stored_bytes", BigInteger, nullable=False),
     Column("stored_images", BigInteger, nullable=False),
     UniqueConstraint("name"),
+)
+
+usage: Final = Table(
+    "usage",
+    metadata,
+    Column("tenant", Word, ForeignKey("tenants.id"), primary_key=True),
+    Column("month", Word, primary_key=True),
+    Column("uploads", BigInteger, nullable=False),
+    Column("uploaded_bytes", BigInteger, nullable=False),
+    Column("transformations", BigInteger, nullable=False),
+    Column("deliveries", BigInteger, nullable=False),
+    Column("delivered_bytes", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("last_hour", BigInteger, nullable=False),
+    Column("samples", BigInteger, nullable=False),
+    Column("byte_hours", BigInteger, nullable=False),
+    Column("image_hours", BigInteger, nullable=False),
+    Index("ix_usage_month", "month", "tenant"),
 )
 
 users: Final = Table(

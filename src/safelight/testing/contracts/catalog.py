@@ -39,6 +39,7 @@ from safelight.imaging.transform import Focal
 from safelight.ports.catalog import Catalog
 from safelight.testing.contracts.factors import FactorContract
 from safelight.testing.contracts.issuers import IssuersContract
+from safelight.testing.contracts.ledger import LedgerContract
 from safelight.testing.contracts.people import PeopleContract
 from safelight.testing.contracts.trail import TrailContract
 from safelight.testing.contracts.webhooks import WebhooksContract
@@ -122,7 +123,7 @@ async def journal_of(catalog: Catalog, tenant: Tenant, count: int, *, after: int
         await asyncio.sleep(0.05)
 
 
-class CatalogContract(PeopleContract, FactorContract, WebhooksContract, IssuersContract, TrailContract):
+class CatalogContract(LedgerContract, PeopleContract, FactorContract, WebhooksContract, IssuersContract, TrailContract):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 
     @pytest.fixture

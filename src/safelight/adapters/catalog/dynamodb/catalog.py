@@ -21,6 +21,7 @@ from safelight.adapters.catalog.dynamodb.images import DynamoImages
 from safelight.adapters.catalog.dynamodb.issuers import DynamoIssuers, DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import encoded
 from safelight.adapters.catalog.dynamodb.journal import DynamoJournal
+from safelight.adapters.catalog.dynamodb.ledger import DynamoLedger
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
@@ -34,6 +35,7 @@ from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
 from safelight.errors import BackendUnavailable, Forbidden, SafelightError, WrongState
 from safelight.ports.catalog import Directory, Journal, Records
+from safelight.ports.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +144,12 @@ class DynamoCatalog:
         """One unit of work over one tenant's journal."""
         async with self._transaction(writes=writes) as transaction:
             yield DynamoJournal(transaction, (await read_tenant(transaction, tenant)).id)
+
+    @asynccontextmanager
+    async def ledger(self, *, writes: bool = False) -> AsyncIterator[Ledger]:
+        """One unit of work over what tenants have used."""
+        async with self._transaction(writes=writes) as transaction:
+            yield DynamoLedger(transaction)
 
     @asynccontextmanager
     async def directory(self, *, writes: bool = False) -> AsyncIterator[Directory]:

@@ -342,6 +342,11 @@ def journal_place(number: int) -> str:
 # The rest
 
 
+def usage_key(tenant: str, month: str) -> Key:
+    """What a tenant has used in a month."""
+    return f"USAGE#{month}", tenant
+
+
 def tenant_key(tenant: str) -> Key:
     """The tenant itself."""
     return f"TENANT#{tenant}", META

@@ -54,6 +54,7 @@ def upgrade() -> None:
         sa.Column("suspended_at", sa.BigInteger(), nullable=True),
         sa.Column("quota_bytes", sa.BigInteger(), nullable=True),
         sa.Column("quota_images", sa.BigInteger(), nullable=True),
+        sa.Column("quota_transformations", sa.BigInteger(), nullable=True),
         sa.Column("quota_requests_per_s", sa.BigInteger(), nullable=True),
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stored_images", sa.BigInteger(), nullable=False),
@@ -82,6 +83,29 @@ def upgrade() -> None:
     op.create_index("ix_albums_cover", "albums", ["cover"], unique=False)
     op.create_index("ix_albums_owner", "albums", ["tenant", "owner", "id"], unique=False)
     op.create_index("ix_albums_tenant", "albums", ["tenant", "id"], unique=False)
+    op.create_table(
+        "usage",
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("month", WORD, nullable=False),
+        *(
+            sa.Column(name, sa.BigInteger(), nullable=False)
+            for name in (
+                "uploads",
+                "uploaded_bytes",
+                "transformations",
+                "deliveries",
+                "delivered_bytes",
+                "requests",
+                "last_hour",
+                "samples",
+                "byte_hours",
+                "image_hours",
+            )
+        ),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_usage_tenant")),
+        sa.PrimaryKeyConstraint("tenant", "month", name=op.f("pk_usage")),
+    )
+    op.create_index("ix_usage_month", "usage", ["month", "tenant"], unique=False)
     op.create_table(
         "images",
         sa.Column("id", WORD, nullable=False),
