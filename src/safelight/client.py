@@ -151,6 +151,15 @@ class AuditHead(TypedDict):
     pruned: str
 
 
+class Erasure(TypedDict):
+    """The erasure of a user; `certificate` once it is done."""
+
+    id: str
+    state: str
+    certificate_url: str
+    certificate: dict[str, Any] | None
+
+
 class FoundImage(TypedDict):
     """One search result; highlights are HTML-escaped, with <mark> round what matched."""
 
@@ -848,6 +857,21 @@ class Client:
         query = {"format": format} | {name: value for name, value in filters.items() if value is not None}
         with self._streamed("GET", "/admin/audit/export", params=query) as pieces:
             yield from pieces
+
+    def export_user(self, user_id: str) -> Iterator[bytes]:
+        """Everything that is kept of a user, as a ZIP, piece by piece."""
+        with self._streamed("POST", f"/admin/users/{_segment(user_id)}/export") as pieces:
+            yield from pieces
+
+    def erase_user(self, user_id: str) -> Erasure:
+        """Erase a user with everything of theirs, for good."""
+        started: Erasure = self._ask("DELETE", f"/admin/users/{_segment(user_id)}")
+        return started
+
+    def erasure(self, certificate_url: str) -> Erasure:
+        """How it stands, with its certificate once it is done."""
+        found: Erasure = self._ask("GET", certificate_url)
+        return found
 
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""

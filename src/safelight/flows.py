@@ -15,6 +15,7 @@ from safelight.domain.events import (
     AlbumDeleted,
     AlbumEdited,
     EndpointDisabled,
+    ErasureRequested,
     Event,
     ImageAccepted,
     ImageEdited,
@@ -69,8 +70,20 @@ MAIL: Final = Flow(name="mail", steps=(Step(name="send", retry=Retry(attempts=4,
 # The rests add up to two minutes: a source that is down is said to be unreachable after one (services.imports), so that what
 # becomes a dead letter is a fault of ours.
 IMPORT: Final = Flow(name="import", steps=(Step(name="fetch", retry=Retry(attempts=6, first_wait_s=1.0, backoff=3.0)),))
+# Patience of days: whoever is to be erased is not left half erased since a store was down for an hour.
+_DAYS: Final = Retry(attempts=12, first_wait_s=1.0, backoff=3.0)
+ERASE: Final = Flow(
+    name="erase",
+    steps=(
+        Step(name="note", retry=_DAYS),
+        Step(name="images", retry=_DAYS),
+        Step(name="belongings", retry=_DAYS),
+        Step(name="account", retry=_DAYS),
+        Step(name="certify", retry=_DAYS),
+    ),
+)
 
-FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT)}
+FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE)}
 
 STARTS: Final[dict[type[Event], Flow]] = {
     ImageAccepted: DEVELOP,
@@ -81,6 +94,7 @@ STARTS: Final[dict[type[Event], Flow]] = {
     ImagePurged: PURGE,
     MailDue: MAIL,
     ImportRequested: IMPORT,
+    ErasureRequested: ERASE,
 }
 
 QUIET: Final[frozenset[type[Event]]] = frozenset(

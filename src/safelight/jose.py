@@ -82,10 +82,10 @@ def new_private(algorithm: Algorithm) -> bytes:
     return made
 
 
-def signed(private: bytes, *, algorithm: Algorithm, kid: str, claims: Mapping[str, Any]) -> str:
-    """The compact token, typed `at+jwt`."""
+def signed(private: bytes, *, algorithm: Algorithm, kid: str, claims: Mapping[str, Any], kind: str = "at+jwt") -> str:
+    """The compact token, typed so."""
     key = cast("Any", serialization.load_der_private_key(private, None))
-    return jwt.encode(dict(claims), key, algorithm=algorithm, headers={"kid": kid, "typ": "at+jwt"})
+    return jwt.encode(dict(claims), key, algorithm=algorithm, headers={"kid": kid, "typ": kind})
 
 
 def public_of(private: bytes, *, algorithm: Algorithm, kid: str) -> PublicKey:

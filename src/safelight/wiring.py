@@ -62,6 +62,7 @@ from safelight.services.cloudfront import CloudFront
 from safelight.services.courier import Courier, CourierRules
 from safelight.services.delivery import Delivery, DeliveryLimits
 from safelight.services.development import Buckets, Development
+from safelight.services.erasure import Erasure
 from safelight.services.factors import Factors
 from safelight.services.history import History
 from safelight.services.imports import ImportRules, Imports
@@ -88,6 +89,7 @@ from safelight.services.signup import SignUp
 from safelight.services.standing import Standing
 from safelight.services.stepup import StepUp
 from safelight.services.store_events import StoreEvents
+from safelight.services.takeout import Takeout
 from safelight.services.tenants import Tenants
 from safelight.services.tickets import Challenges, Tickets
 from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
@@ -154,6 +156,8 @@ class Safelight:
     factors: Factors
     passkeys: Passkeys
     trail: Trail
+    takeout: Takeout
+    erasure: Erasure
     ingest: Ingest
     library: Library
     albums: Albums
@@ -312,6 +316,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         if shelf is not None:
             await shelf.drop(f"{payload['tenant']}/{payload['image']}/")
 
+    async def erasing(step: str, payload: Mapping[str, Any]) -> None:
+        await getattr(erasure, step)(payload)
+
     secrets_of = partial(derived, _catalog_keys(settings))
     codes = Codes(secrets_of("one-time codes"), settings.mail.page_url or f"{settings.own_url}/account")
     post = Post(
@@ -340,8 +347,6 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ("index", "index"): development.index,
         ("hide", "index"): development.index,
         ("hide", "mark"): development.mark,
-        ("purge", "forget"): development.forget,
-        ("purge", "erase"): erase,
     }
 
     def nudge_relay() -> None:
@@ -351,6 +356,10 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         flows.FLOWS,
         {
             **{f"{flow}.{step}": progress.told(flow, step, do) for (flow, step), do in of_images.items()},
+            # Not told: whose image it was may be erased, and the journal must not learn of them again.
+            "purge.forget": development.forget,
+            "purge.erase": erase,
+            **{f"erase.{step.name}": partial(erasing, step.name) for step in flows.ERASE.steps},
             "mail.send": post.send,
             "import.fetch": fetch,
         },
@@ -434,6 +443,15 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     )
     recovery_keys = secrets_of("recovery codes")
     step_up = StepUp(catalog, clock, relay, passwords, lockout, tokens, timedelta(seconds=settings.auth.step_up_s), recovery_keys)
+    takeout = Takeout(catalog, buckets.originals, trail, clock)
+
+    def forget_tokens() -> None:
+        believed.clear()
+        keys_believed.clear()
+
+    erasure = Erasure(
+        catalog, buckets.originals, search, incoming, trail, tokens, step_up, relay, clock, shred=erase, forget=forget_tokens
+    )
     tickets = Tickets(secrets_of("sign-in tickets"))
     refresh_life = timedelta(seconds=settings.auth.refresh_s)
     webhooks = Webhooks(catalog, clock, webhook_rules, step_up, courier.nudge)
@@ -505,6 +523,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ),
         factors=Factors(catalog, clock, relay, step_up, recovery_keys, settings.mail.product, believed.clear),
         trail=trail,
+        takeout=takeout,
+        erasure=erasure,
         ingest=ingest,
         library=library,
         albums=Albums(catalog, clock, relay),

@@ -16,6 +16,7 @@ OPEN_TO_ALL = {
     "/health/live",
     "/health/ready",
     "/metrics",
+    "/erasures/{tenant}/{id}",
     "/auth/signup",
     "/auth/verify",
     "/auth/signin",

@@ -29,6 +29,7 @@ from safelight.api.routes import (
     me,
     mfa,
     passkeys,
+    privacy,
     tenants,
     tus,
     uploads,
@@ -87,6 +88,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     guarded = (images, uploads, imports, albums, admin, tenants, usage, me, audit, webhooks)
     for router in (each.router for each in guarded):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
+    api.include_router(privacy.router, generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)
     api.include_router(tus.router)

@@ -1450,3 +1450,36 @@ def audit_entry_out(sealed: Sealed, names: Mapping[str, UserId]) -> AuditEntryOu
         if origin is None
         else OriginOut(address=origin.address, agent=origin.agent, key=origin.key, session=origin.session),
     )
+
+
+class Removed(Out):
+    """How much was erased."""
+
+    images: int
+    versions: int
+    bytes: int = Field(description="Of originals.")
+    albums: int
+    uploads: int
+    api_keys: int
+    passkeys: int
+    accounts: int
+
+
+class CertificateOut(Out):
+    """That everything of a user was erased."""
+
+    erasure: str
+    tenant: str
+    certified_at: datetime
+    removed: Removed
+    list_sha256: str = Field(description="SHA-256 of the list of what was removed, which is gone too.")
+    signature: str = Field(description="The same as a JWT of the type `erasure+jwt`, by a key of `/.well-known/jwks.json`.")
+
+
+class ErasureOut(Out):
+    """An erasure."""
+
+    id: str
+    state: Literal["pending", "done"]
+    certificate_url: str
+    certificate: CertificateOut | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -362,6 +363,72 @@ def add_user(
         output.say_json(made)
     else:
         output.out().print(output.text(f"{made['name']} is {made['role']} {made['id']}."))
+    return 0
+
+
+@user.command(name="export")
+def export_user(user: str, file: Path, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Write everything that is kept of a user to a ZIP: originals, metadata, albums, account, their audit trail.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+    file
+        Where to.
+
+    """
+    with server.connect() as client:
+        whose, size = _user(client, user), 0
+        with output.whole_file(file) as out:
+            for piece in client.export_user(whose["id"]):
+                size += out.write(piece)
+    if json:
+        output.say_json({"user": whose["id"], "file": str(file), "bytes": size})
+    else:
+        output.out().print(output.text(f"{file}: {output.size(size)}."))
+    return 0
+
+
+@user.command(name="erase")
+def erase_user(
+    user: str,
+    /,
+    *,
+    yes: bool = False,
+    wait: Annotated[int, Parameter(validator=Number(gte=0))] = 60,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Erase a user with everything of theirs, for good, and print the certificate.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+    yes
+        Do it. Without it, say whom it would be.
+    wait
+        Seconds to wait for the certificate; the erasure goes on without us.
+
+    """
+    with server.connect() as client:
+        whose = _user(client, user)
+        if not yes:
+            raise WrongUsage(f"This erases {whose['name']} ({whose['id']}) with every image of theirs, for good. Say --yes.")
+        erasure = client.erase_user(whose["id"])
+        deadline = time.monotonic() + wait
+        while erasure["certificate"] is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+            erasure = client.erasure(erasure["certificate_url"])
+    if json:
+        output.say_json(erasure)
+    elif erasure["certificate"] is None:
+        output.out().print(output.text(f"Under way. The certificate will be at {erasure['certificate_url']}."))
+    else:
+        removed = erasure["certificate"]["removed"]
+        images = output.many(removed["images"], "image")
+        output.out().print(output.text(f"Erased, with {images}. The certificate is at {erasure['certificate_url']}."))
     return 0
 
 

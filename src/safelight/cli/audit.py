@@ -110,7 +110,7 @@ def export(
         raise WrongUsage("Name a file: standard output cannot be the export and the result.")
     size = 0
     with server.connect() as client, contextlib.ExitStack() as stack:
-        out = sys.stdout.buffer if file is None else stack.enter_context(_whole_file(file))
+        out = sys.stdout.buffer if file is None else stack.enter_context(output.whole_file(file))
         for piece in client.audit_export(format=format, **{"from": since, "to": until, "chain": chain}):
             size += out.write(piece)
     if json:
@@ -207,15 +207,3 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
     if rest:
         yield rest
-
-
-@contextlib.contextmanager
-def _whole_file(path: Path) -> Iterator[Any]:
-    """The file, in its place only when all of it has been written."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -6,10 +6,12 @@ Text that comes from a server is somebody's: control characters are taken out of
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from html import unescape
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import orjson
 
@@ -146,3 +148,15 @@ def listing(rows: Sequence[Any], filled: Table, nothing: str) -> None:
         console.print(filled)
     else:
         console.print(nothing)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, in its place only when all of it has been written."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ Permission = Literal[
     "tokens.read", "tokens.manage",
     "audit.read", "audit.installation",
     "webhooks.read", "webhooks.manage",
+    "account.export", "account.erase",
 ]  # fmt: skip
 
 
@@ -127,6 +128,8 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     # Whoever is told of every image of the tenant may as well see every image of the tenant.
     "webhooks.read": (Scope.ADMIN, _administers),
     "webhooks.manage": (Scope.ADMIN, _administers),
+    "account.export": (Scope.READ, _in_person),
+    "account.erase": (Scope.WRITE, _in_person),
 }
 
 

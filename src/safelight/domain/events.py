@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-from safelight.domain.ids import AlbumId, CodeId, EndpointId, ImageId, TenantId, UploadId, UserId
+from safelight.domain.ids import AlbumId, CodeId, EndpointId, ErasureId, ImageId, TenantId, UploadId, UserId
 from safelight.domain.images import Image
 
 
@@ -208,6 +208,21 @@ class EndpointDisabled(Event):
         return f"{self.endpoint}:{self.revision}"
 
 
+@dataclass(frozen=True, slots=True)
+class ErasureRequested(Event):
+    """A user is shut out, and everything of theirs is to be removed."""
+
+    user: UserId
+    erasure: ErasureId
+
+    name = "erasure.requested"
+
+    @property
+    def occurrence(self) -> str:
+        """One for each request."""
+        return self.erasure
+
+
 EVENTS: dict[str, type[Event]] = {
     event.name: event
     for event in (
@@ -227,6 +242,7 @@ EVENTS: dict[str, type[Event]] = {
         AlbumEdited,
         AlbumDeleted,
         EndpointDisabled,
+        ErasureRequested,
     )
 }
 

@@ -193,6 +193,10 @@ class AccountRecords(Protocol):
         """Whose tokens it believes."""
         ...
 
+    async def remove_user(self, user_id: UserId) -> None:
+        """The user with their keys, credential, codes, sessions, factors and identities gone. Raises Missing."""
+        ...
+
     async def add_signing_key(self, key: SigningKey) -> None:
         """A new row; the secret is kept encrypted. Raises AlreadyExists for its kid."""
         ...
@@ -574,6 +578,10 @@ class Journal(Protocol):
 
     async def sweep(self, before: datetime, limit: int = 1000) -> int:
         """Forget the oldest, as far as they are from before that time; how many."""
+        ...
+
+    async def forget(self, owner: UserId, limit: int) -> int:
+        """Forget what is told of this owner's images; how many entries, at most `limit`."""
         ...
 
 

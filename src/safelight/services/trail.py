@@ -279,6 +279,18 @@ class Trail:
                 yield sealed
             query = replace(query, after=page[-1].number)
 
+    async def every(self, chain: str, query: TrailQuery) -> AsyncIterator[Sealed]:
+        """The same of a chain, for whoever has asked whether they may."""
+        query = replace(query, is_oldest_first=True, limit=PAGE)
+        while True:
+            async with self._open(chain) as trail:
+                page = await trail.page(query)
+            for sealed in page:
+                yield sealed
+            if len(page) < PAGE:
+                return
+            query = replace(query, after=page[-1].number)
+
     async def names(self, tenant: TenantId) -> dict[str, UserId]:
         """Who is behind the pseudonyms, of users whom the tenant still has."""
         async with self.catalog.tenant(tenant) as records:

@@ -414,6 +414,19 @@ class _Accounts:
         self._name(user)
         state.users[user.id] = user
 
+    async def remove_user(self, user_id: UserId) -> None:
+        state = self.transaction.write()
+        if user_id not in state.users or state.users[user_id].tenant != self.tenant:
+            raise Missing
+        del state.users[user_id]
+        state.credentials.pop(user_id, None)
+        state.totps.pop(user_id, None)
+        state.codes = {key: code for key, code in state.codes.items() if code.user != user_id}
+        state.keys = {key: one for key, one in state.keys.items() if one.user != user_id}
+        state.sessions = {key: one for key, one in state.sessions.items() if one.user != user_id}
+        state.passkeys = {key: one for key, one in state.passkeys.items() if one.user != user_id}
+        state.identities = {key: one for key, one in state.identities.items() if one.user != user_id}
+
     async def add_signing_key(self, key: SigningKey) -> None:
         state = self.transaction.write()
         _own(key.tenant, self.tenant)
@@ -805,6 +818,13 @@ class _Journal:
     async def sweep(self, before: datetime, limit: int = 1000) -> int:
         state = self.transaction.write()
         gone = list(takewhile(lambda one: one.entry.at < before, self._mine()[:limit]))
+        for one in gone:
+            del state.journal[one.number]
+        return len(gone)
+
+    async def forget(self, owner: UserId, limit: int) -> int:
+        state = self.transaction.write()
+        gone = [one for one in self._mine() if one.entry.owner == owner][:limit]
         for one in gone:
             del state.journal[one.number]
         return len(gone)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from safelight.adapters.catalog.rows import (
     key_columns,
@@ -19,7 +19,7 @@ from safelight.adapters.catalog.rows import (
 )
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql_issuers import SqlIssuers
-from safelight.adapters.catalog.tables import api_keys, signing_keys, users
+from safelight.adapters.catalog.tables import api_keys, metadata, signing_keys, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
 from safelight.domain.ids import TenantId, UserId
@@ -129,6 +129,18 @@ class SqlAccounts:
         values = user_columns(user) | {"old_id": user.id, "old_tenant": self.tenant}
         if self.transaction.connection.execute(_SAVE_USER, values).rowcount != 1:
             raise Missing
+
+    @writing
+    def remove_user(self, user_id: UserId) -> None:
+        """Whatever refers to the user goes first, in whichever table: one that is made tomorrow too."""
+        connection = self.transaction.connection
+        if connection.execute(_USER, {"id": user_id, "tenant": self.tenant}).first() is None:
+            raise Missing
+        for table in reversed(metadata.sorted_tables):
+            for column in table.columns:
+                if column.references(users.c.id):
+                    connection.execute(delete(table).where(column == user_id))
+        connection.execute(delete(users).where(users.c.id == user_id))
 
     @claiming
     def add_signing_key(self, key: SigningKey) -> None:

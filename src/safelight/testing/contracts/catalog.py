@@ -1323,6 +1323,18 @@ class CatalogContract(LedgerContract, PeopleContract, FactorContract, WebhooksCo
         numbers = [one.number for one in entries]
         assert numbers == sorted(set(numbers))
 
+    async def test_an_owners_entries_are_forgotten_and_nobody_elses(self, catalog: Catalog, tenant: Tenant) -> None:
+        mine, theirs = make_image(tenant.id), make_image(tenant.id)
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            for image in (mine, theirs, mine, mine):
+                await journal.add(make_entry(image))
+        for count in (2, 1, 0):
+            async with catalog.journal(tenant.id, writes=True) as journal:
+                assert await journal.forget(mine.owner, limit=2) == count
+
+        (left,) = await journal_of(catalog, tenant, 1)
+        assert left.entry.owner == theirs.owner
+
     async def test_the_journal_is_read_on_from_a_number_by_owner_and_by_image(self, catalog: Catalog, tenant: Tenant) -> None:
         mine, second, others = make_image(tenant.id), make_image(tenant.id), make_image(tenant.id, owner=UserId(new_id()))
         second = replace(second, owner=mine.owner)

@@ -17,9 +17,13 @@ from safelight.testing.factories import (
     NOON,
     make_code,
     make_credential,
+    make_identity,
+    make_key,
+    make_passkey,
     make_session,
     make_tenant,
     make_token_key,
+    make_totp,
     make_user,
 )
 
@@ -245,3 +249,58 @@ class PeopleContract:
             ):
                 with pytest.raises(WrongState):
                     await writing_here
+
+    async def test_a_removed_user_takes_along_what_signs_them_in_and_nobody_elses(self, catalog: Catalog, tenant: Tenant) -> None:
+        ada, zoe = await user_in(catalog, tenant), await user_in(catalog, tenant)
+        kept = {}
+        for user in (ada, zoe):
+            kept[user.id] = make_key(user), make_session(user), make_passkey(user), make_identity(user)
+            key, session, passkey, identity = kept[user.id]
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                await records.accounts.api_keys.add(key)
+                await records.accounts.issuers.add_identity(identity)
+                await records.people.add_credential(make_credential(user))
+                await records.people.put_code(make_code(user))
+                await records.people.add_session(session)
+                await records.factors.put_totp(make_totp(user))
+                await records.factors.add_passkey(passkey)
+
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.accounts.remove_user(ada.id)
+
+        async with catalog.tenant(tenant.id) as records:
+            assert [user.id for user in await records.accounts.users() if user.id in kept] == [zoe.id]
+            assert [key.id for key in await records.accounts.api_keys.all()] == [kept[zoe.id][0].id]
+            assert not await records.people.sessions(ada.id)
+            assert not await records.factors.passkeys(ada.id)
+            identity = kept[ada.id][3]
+            for gone in (
+                records.people.credential(ada.id),
+                records.people.code(ada.id, make_code(ada).letter),
+                records.people.session(kept[ada.id][1].id),
+                records.factors.totp(ada.id),
+                records.factors.passkey(kept[ada.id][2].id),
+                records.accounts.issuers.identity(identity.issuer, identity.subject),
+            ):
+                with pytest.raises(Missing):
+                    await gone
+            assert await records.people.credential(zoe.id) == make_credential(zoe)
+            assert (await records.factors.totp(zoe.id)).user == zoe.id
+            assert len(await records.people.sessions(zoe.id)) == len(await records.factors.passkeys(zoe.id)) == 1
+        async with catalog.directory() as directory:
+            with pytest.raises(Missing):
+                await directory.key(kept[ada.id][0].id)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            with pytest.raises(Missing):
+                await records.accounts.remove_user(ada.id)
+            await records.accounts.add_user(replace(ada, id=UserId(new_id())))  # the name is free again
+
+    async def test_another_tenants_user_is_not_removed(self, catalog: Catalog, tenant: Tenant) -> None:
+        other = make_tenant()
+        async with catalog.directory(writes=True) as directory:
+            await directory.add_tenant(other)
+        theirs = await user_in(catalog, other)
+
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            with pytest.raises(Missing):
+                await records.accounts.remove_user(theirs.id)

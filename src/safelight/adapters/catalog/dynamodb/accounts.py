@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
 from safelight.domain.ids import TenantId, UserId
+from safelight.domain.people import Letter
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
 
@@ -121,6 +123,32 @@ class DynamoAccounts:
             await self._claim(user)
             self.transaction.remove(items.user_name(self.tenant, before["name"]), unit=user.id)
         self.transaction.change(before, columns, expected={"name": before["name"]}, unit=user.id)
+
+    async def remove_user(self, user_id: UserId) -> None:
+        """The user's items last: who fails in between finds the user and does it again."""
+        self.transaction.require_writing()
+        user = await self.transaction.item(items.user_key(self.tenant, user_id))
+        if user is None:
+            raise Missing
+        gone: list[Key] = []
+        for key in await self._all("KEY#"):
+            if key["user"] == user_id:
+                gone += [items.key_of(key), items.api_key_holder(key["id"])]
+        credential = await self.transaction.item(items.credential_key(self.tenant, user_id))
+        if credential is not None:
+            gone += [items.key_of(credential), items.address_key(self.tenant, credential["email"])]
+        gone += [items.code_key(self.tenant, user_id, letter) for letter in Letter]
+        gone.append(items.totp_key(self.tenant, user_id))
+        lists: tuple[tuple[str, Callable[[str], Key]], ...] = (
+            (items.session_entry(self.tenant, user_id, "")[0], items.session_key),
+            (items.passkey_entry(self.tenant, user_id, "")[0], items.passkey_key),
+            (items.identity_entry(self.tenant, user_id, "")[0], lambda pk: (pk, items.META)),
+        )
+        for partition, key_of in lists:
+            for entry in await self.transaction.collection(partition):
+                gone += [key_of(entry["SK"]), items.key_of(entry)]
+        for at, gone_key in enumerate([*gone, items.user_name(self.tenant, user["name"]), items.key_of(user)]):
+            self.transaction.remove(gone_key, unit=f"{user_id} {at // 80}")
 
     async def add_signing_key(self, key: SigningKey) -> None:
         """A new item with a sealed secret."""

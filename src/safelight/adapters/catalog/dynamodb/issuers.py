@@ -73,6 +73,7 @@ class DynamoIssuers:
         if await self.transaction.item(key_of(item)) is not None:
             raise AlreadyExists
         self.transaction.add(item, otherwise=AlreadyExists, unit=identity.user)
+        self.transaction.put(_at(items.identity_entry(self.tenant, identity.user, item["PK"]), {}), unit=identity.user)
         self.transaction.check(user, PRESENT, otherwise=Missing, unit=identity.user)
 
     async def save_identity(self, identity: Identity) -> None:

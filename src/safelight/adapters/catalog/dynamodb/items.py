@@ -447,6 +447,11 @@ def identity_key(tenant: str, issuer: str, subject: str) -> Key:
     return f"IDENTITY#{tenant}#{digest(f'{len(issuer)} {issuer}{subject}')}", META
 
 
+def identity_entry(tenant: str, user: str, pk: str) -> Key:
+    """An identity in the list of its user."""
+    return f"IDENTITIES#{tenant}#{user}", pk
+
+
 def failures_key(subject: str) -> Key:
     """Failed attempts."""
     return f"FAILURES#{digest(subject)}", META

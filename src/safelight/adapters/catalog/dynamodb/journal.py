@@ -91,6 +91,21 @@ class DynamoJournal:
             count += 1
         return count
 
+    async def forget(self, owner: UserId, limit: int) -> int:
+        """Picked out of the tenant's partition, what is not settled yet too."""
+        self.transaction.require_writing()
+        count, low = 0, items.journal_place(0)
+        while True:
+            page = await self.transaction.collection(items.journal(self.tenant), low=low, limit=_PAGE)
+            for item in page:
+                if item["owner"] == owner and count < limit:
+                    for key in _keys(self.tenant, item["image"], item["number"]):
+                        self.transaction.remove(key, unit=item["image"])
+                    count += 1
+            if len(page) < _PAGE or count == limit:
+                return count
+            low = page[-1]["SK"] + "\x00"
+
 
 def _settled() -> int:
     return first_at(time.time() - SETTLED_S)

@@ -1,0 +1,61 @@
+"""What the law gives to people: everything that is kept of them (GDPR article 20), and its erasure (article 17) with a certificate."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+
+from safelight.api.auth import Asking, Hall, documented
+from safelight.api.schemas import ErasureOut
+from safelight.domain.ids import ErasureId, TenantId, UserId, is_id
+from safelight.errors import Missing
+
+router = APIRouter(tags=["privacy"])
+_ZIP: Final = {"content-disposition": 'attachment; filename="safelight.zip"', "cache-control": "no-store"}
+
+
+@router.post("/me/export", response_class=StreamingResponse, dependencies=[documented])
+async def export_own(hall: Hall, actor: Asking) -> StreamingResponse:
+    """Everything that is kept of you, as a ZIP: originals, what is known of them, albums, account, and your audit trail."""
+    return StreamingResponse(await hall.takeout.own(actor), media_type="application/zip", headers=_ZIP)
+
+
+@router.post("/admin/users/{id}/export", response_class=StreamingResponse, dependencies=[documented])
+async def export_user(hall: Hall, actor: Asking, id: str) -> StreamingResponse:
+    """The same of a user of the tenant."""
+    return StreamingResponse(await hall.takeout.of(actor, _user_id(id)), media_type="application/zip", headers=_ZIP)
+
+
+@router.delete("/me", status_code=202, response_model=ErasureOut, dependencies=[documented])
+async def erase_own(hall: Hall, actor: Asking, response: Response) -> ErasureOut:
+    """Erase yourself with everything of yours, for good. Asks for a recent proof; keep the address of the certificate."""
+    return _told(response, actor.tenant, await hall.erasure.request_own(actor))
+
+
+@router.delete("/admin/users/{id}", status_code=202, response_model=ErasureOut, dependencies=[documented])
+async def erase_user(hall: Hall, actor: Asking, id: str, response: Response) -> ErasureOut:
+    """Erase a user with everything of theirs, for good."""
+    return _told(response, actor.tenant, await hall.erasure.request(actor, _user_id(id)))
+
+
+@router.get("/erasures/{tenant}/{id}", response_model=ErasureOut)
+async def erasure(hall: Hall, response: Response, tenant: str, id: str) -> ErasureOut:
+    """How an erasure stands, with its certificate once it is done. Whoever knows the address may ask: whose it was, it does not say."""
+    response.headers["cache-control"] = "no-store"
+    found = await hall.erasure.certificate(tenant, id)
+    state = "pending" if found is None else "done"
+    return ErasureOut(id=id, state=state, certificate_url=f"/erasures/{tenant}/{id}", certificate=found)
+
+
+def _told(response: Response, tenant: TenantId, erasure: ErasureId) -> ErasureOut:
+    url = f"/erasures/{tenant}/{erasure}"
+    response.headers["location"] = url
+    return ErasureOut(id=erasure, state="pending", certificate_url=url, certificate=None)
+
+
+def _user_id(text: str) -> UserId:
+    if not is_id(text):
+        raise Missing
+    return UserId(text)
