@@ -120,6 +120,7 @@ CLOCK: Final[dict[str, float]] = {
     "seal_trail": 1.0,
     "prune_trail": 24 * 3600.0,
     "anchor_trail": 3600.0,
+    "reconcile": 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

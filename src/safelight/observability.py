@@ -108,6 +108,23 @@ class Instruments:
             registry=self.registry,
         )
         self.dead = Counter("safelight_dead_runs", "Runs that became dead letters.", ("flow",), registry=self.registry)
+        self.drift = Gauge(
+            "safelight_reconcile_found",
+            "What the last reconciliation of this process found that did not agree, by its kind.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.mended = Counter(
+            "safelight_reconcile_mended",
+            "What reconciliations have mended, by its kind.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.reconciled_at = Gauge(
+            "safelight_reconcile_finished_timestamp_seconds",
+            "When this process last finished a reconciliation, in seconds since 1970.",
+            registry=self.registry,
+        )
         self.store_events = Counter(
             "safelight_store_events",
             "Events of the object store, by what became of them.",

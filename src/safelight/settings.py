@@ -580,6 +580,16 @@ class Trash(_Section):
     purge_every_s: float = Field(3600.0, gt=0, description="How often the clock looks for images to purge.")
 
 
+class CareSettings(_Section):
+    """How often what is kept is looked through, by whichever process comes first."""
+
+    reconcile_days: float = Field(
+        1.0,
+        ge=0,
+        description="Days between two reconciliations by the clock, of records, objects and search. 0: only by `safelight reconcile`.",
+    )
+
+
 class Auth(_Section):
     """How people sign in, and the tokens they get."""
 
@@ -798,6 +808,7 @@ class Settings(BaseSettings):
     imgproxy: ImgproxySettings = ImgproxySettings()
     iiif: IiifSettings = IiifSettings()
     trash: Trash = Trash()
+    care: CareSettings = CareSettings()
     auth: Auth = Auth()
     audit: AuditSettings = AuditSettings()
     issuers: IssuersSettings = IssuersSettings()

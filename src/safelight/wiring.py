@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -80,9 +80,11 @@ from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
 from safelight.services.progress import Progress, StreamLimits
 from safelight.services.pyramids import Pyramids
+from safelight.services.reconciler import SAFE, Reconciler
 from safelight.services.relay import Relay
 from safelight.services.remembered import Forgetting, Remembered
 from safelight.services.resumable import Resumable
+from safelight.services.rounds import Rounds
 from safelight.services.secondleg import SecondLeg
 from safelight.services.signin import SignIn
 from safelight.services.signup import SignUp
@@ -165,6 +167,7 @@ class Safelight:
     delivery: Delivery
     relay: Relay
     upkeep: Upkeep
+    reconciler: Reconciler
     uploads: Uploads
     resumable: Resumable
     imports: Imports
@@ -203,6 +206,16 @@ class Safelight:
         if failures:
             await self.close()
             raise failures[0]
+
+    @contextlib.asynccontextmanager
+    async def beside(self) -> AsyncIterator[Safelight]:
+        """Connected to what is kept and taking no part in the work, for a command beside the servers and workers."""
+        async with contextlib.AsyncExitStack() as opened:
+            for part in self.parts:
+                if part.name in ("catalog", "cache", "storage", "search"):
+                    await part.open()
+                    opened.push_async_callback(part.close)
+            yield self
 
     async def close(self) -> None:
         """Let go of every part, work before what it works on; one that cannot be closed does not keep the others."""
@@ -483,6 +496,17 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         chores["prune_runs"] = prune
     if settings.audit.anchor_s:
         chores["anchor_trail"] = trail.anchor
+    reconciler = Reconciler(development, uploads, upkeep, workflows, instruments)
+    rounds = Rounds(buckets.renditions, clock, clock())
+    if settings.care.reconcile_days:
+        between = timedelta(days=settings.care.reconcile_days)
+
+        async def reconcile() -> None:
+            if await rounds.is_due("reconcile", between):
+                await reconciler.run(mends=SAFE)
+                relay.nudge()
+
+        chores["reconcile"] = reconcile
     intervals = flows.CLOCK | {"purge_trash": settings.trash.purge_every_s, "anchor_trail": float(settings.audit.anchor_s)}
     return Safelight(
         settings=settings,
@@ -556,6 +580,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ),
         relay=relay,
         upkeep=upkeep,
+        reconciler=reconciler,
         uploads=uploads,
         resumable=Resumable(uploads),
         imports=imports,

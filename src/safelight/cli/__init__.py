@@ -28,6 +28,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "worker": ("safelight.cli.server:worker", "Take part in the work of a server: run flows, relay events, keep the clock."),
         "migrate": ("safelight.cli.server:migrate", "Bring the catalog's schema up to date."),
         "move": ("safelight.cli.moving:move", "Copy a whole installation to other backends, and verify every byte."),
+        "reconcile": (
+            "safelight.cli.care:reconcile",
+            "Hold records, objects and search against each other, and mend what differs.",
+        ),
         "doctor": ("safelight.cli.doctor:doctor", "Look whether this machine and a data directory can serve. Changes nothing."),
     },
     "Use a server": {

@@ -228,12 +228,27 @@ class Image:
 
     def rejected(self, problem: Problem, *, at: datetime) -> Image:
         """The bytes cannot be developed and never will: as it was before them, if it was anything, with the problem told."""
+        if self.developed_version == self.version:  # they could be developed before: what refuses them is a limit of today
+            return self._changed(at, status=Status.READY, problem=problem)
         if not self.earlier:
             return self._changed(at, status=Status.REJECTED, problem=problem)
         *earlier, last = self.earlier
         return self._changed(
             at, status=Status.READY, version=last.number, earlier=tuple(earlier), problem=problem, **_bytes_of(last)
         )
+
+    def developed_again(self, *, at: datetime) -> Image:
+        """To be developed once more of the same bytes; what there is of it is delivered meanwhile."""
+        return self._changed(at, status=Status.DEVELOPING)
+
+    def lost(self, problem: Problem, *, at: datetime) -> Image:
+        """Its original is gone. What has been made of it is delivered as before; what was never developed has failed."""
+        status = Status.FAILED if self.status is Status.DEVELOPING else self.status
+        return self._changed(at, status=status, problem=problem)
+
+    def found(self, *, at: datetime) -> Image:
+        """Its original is there again."""
+        return self._changed(at, problem=None)
 
     def failed(self, problem: Problem, *, at: datetime) -> Image:
         """Developing was given up for now; an operator may retry."""

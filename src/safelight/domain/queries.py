@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -148,6 +149,12 @@ class Document:
     place: str = ""
     media_type: str = ""
     dated_at: datetime
+
+    @property
+    def digest(self) -> str:
+        """The same for the same document, whichever search keeps it: 64 bits of SHA-256, in hexadecimal digits."""
+        values = asdict(self) | {"dated_at": micros(self.dated_at)}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,10 @@ class Search(Protocol):
         """
         ...
 
+    async def digests(self, tenant: TenantId, *, after: str = "", limit: int = 1000) -> dict[ImageId, str]:
+        """What the index in use holds, by image id from behind `after`, each with its `Document.digest`."""
+        ...
+
     async def begin(self) -> int:
         """Start a new, empty generation beside the one in use; its number. An abandoned one is dropped."""
         ...

@@ -88,7 +88,7 @@ class Development:
         if ready is None:
             await self.erase(payload)
             return
-        if image.developed_version:
+        if image.developed_version not in (0, image.version):
             await self.buckets.renditions.purge(f"{image.prefix}{image.developed_version}/")
         if ready.is_trashed:
             await self.mark(payload)
@@ -171,6 +171,10 @@ class Development:
                 rejected = current.rejected(problem, at=self.clock())
                 await records.images.save(rejected)
                 await records.emit(ImageRejected.of(rejected))
+        if image.developed_version == image.version:
+            log.warning("image.not_developed_again", image_id=image.id, code=error.code)
+            self.bell.ring(image.id)
+            return
         await self.buckets.originals.purge(f"{image.prefix}{image.version}/")
         log.info("image.rejected", image_id=image.id, code=error.code)
         self.bell.ring(image.id)
@@ -264,10 +268,12 @@ def document(image: Image) -> Document:
 def _learnt(image: Image, developed: Developed) -> dict[str, Any]:
     """What the file says of itself; the owner's own words come before it."""
     facts = developed.facts
-    return {
-        "title": image.title or facts.title[:MAX_TITLE],
-        "description": image.description or facts.description[:MAX_DESCRIPTION],
-        "tags": image.tags or _keywords(facts.keywords),
+    words: dict[str, Any] = {}
+    if image.developed_version != image.version:  # else the owner has read them, and may have taken them out
+        words["title"] = image.title or facts.title[:MAX_TITLE]
+        words["description"] = image.description or facts.description[:MAX_DESCRIPTION]
+        words["tags"] = image.tags or _keywords(facts.keywords)
+    return words | {
         "width": developed.header.width,
         "height": developed.header.height,
         "frames": developed.header.frames,

@@ -31,6 +31,15 @@ class Upkeep:
         `before` has to lie further back than an upload may take from its bytes to its row.
         """
         swept = 0
+        async for bucket, tenant, orphan in self.orphans(before=before):
+            await bucket.purge(f"{tenant}/{orphan}/")
+            swept += 1
+        if swept:
+            log.info("storage.orphans_removed", images=swept)
+        return swept
+
+    async def orphans(self, *, before: datetime) -> AsyncIterator[tuple[Archive, TenantId, ImageId]]:
+        """What `sweep_orphans` removes: an image's objects in one of the buckets."""
         async with self.catalog.directory() as directory:
             tenants = await directory.tenants()
         for tenant in tenants:
@@ -38,12 +47,8 @@ class Upkeep:
                 async for image_ids in _images(bucket, tenant.id, before):
                     async with self.catalog.tenant(tenant.id) as records:
                         known = {image.id for image in await records.images.get_many(image_ids)}
-                    for orphan in set(image_ids) - known:
-                        await bucket.purge(f"{tenant.id}/{orphan}/")
-                        swept += 1
-        if swept:
-            log.info("storage.orphans_removed", images=swept)
-        return swept
+                    for orphan in sorted(set(image_ids) - known):
+                        yield bucket, tenant.id, orphan
 
     async def expire_noncurrent(self, *, before: datetime) -> int:
         """Remove versions that others have been laid upon since before then; how many.

@@ -8,7 +8,7 @@ what they did. A crash at any point leaves either bytes that a sweep removes, or
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -259,7 +259,15 @@ class Uploads:
 
     async def sweep_objects(self) -> int:
         """Remove what was sent again after its end, or too late; how many files."""
-        before, after, removed = self.clock() - LEFT_OVER, "", 0
+        removed = 0
+        async for upload in self.left_over():
+            await self.incoming.discard(upload)
+            removed += 1
+        return removed
+
+    async def left_over(self) -> AsyncIterator[Upload]:
+        """The uploads of whose objects `sweep_objects` removes some, once for each object."""
+        before, after = self.clock() - LEFT_OVER, ""
         while page := await self.incoming.scan(after=after):
             after = page[-1].key
             for stored in page:
@@ -271,9 +279,7 @@ class Uploads:
                 except Missing:
                     upload = _nobodys(TenantId(parts[1]), UploadId(parts[2]), stored.modified_at)
                 if not upload.is_open:
-                    await self.incoming.discard(upload)
-                    removed += 1
-        return removed
+                    yield upload
 
     async def _look_after(self, upload: Upload) -> None:
         if not upload.is_open:

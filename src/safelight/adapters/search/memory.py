@@ -76,6 +76,13 @@ class MemorySearch:
             for index in self._generations.values():
                 index.pop((tenant, image_id), None)
 
+    async def digests(self, tenant: TenantId, *, after: str = "", limit: int = 1000) -> dict[ImageId, str]:
+        """Made when they are asked for."""
+        await self.ping()
+        index = self._generations[self._live]
+        images = sorted(image for owner, image in index if owner == tenant and image > after)
+        return {image: index[tenant, image].digest for image in images[:limit]}
+
     async def begin(self) -> int:
         """An empty one beside the one in use."""
         await self.ping()

@@ -15,7 +15,7 @@ _MEND = "This installation has no search; its operator can set SAFELIGHT_SEARCH_
 
 
 class NoSearch:
-    """Keeps Search, except that `search`, `begin` and `publish` raise SearchUnavailable."""
+    """Keeps Search, except that `search`, `digests`, `begin` and `publish` raise SearchUnavailable."""
 
     async def open(self) -> None:
         """There is nothing to connect to."""
@@ -33,6 +33,10 @@ class NoSearch:
         """They are not here."""
 
     async def search(self, tenant: TenantId, query: SearchQuery) -> SearchResult:
+        """Raises SearchUnavailable."""
+        raise SearchUnavailable(_MEND)
+
+    async def digests(self, tenant: TenantId, *, after: str = "", limit: int = 1000) -> dict[ImageId, str]:
         """Raises SearchUnavailable."""
         raise SearchUnavailable(_MEND)
 

@@ -53,7 +53,7 @@ from safelight.errors import BackendUnavailable, Missing
 log = structlog.get_logger()
 T = TypeVar("T")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the tables and of the lexemes in them; an index of another format is dropped at `open` and waits to be made again."""
 
 COUNTED: Final = 1_000
@@ -83,6 +83,7 @@ _MAKE: Final = (
     f"""CREATE TABLE {_S}.docs_{{n}} (
         tenant integer NOT NULL, image text COLLATE "C" NOT NULL, dated_at bigint NOT NULL, year integer NOT NULL,
         media_type text NOT NULL, tags text[] NOT NULL, words text[] NOT NULL, lexemes tsvector NOT NULL, shown text NOT NULL,
+        digest text NOT NULL,
         PRIMARY KEY (tenant, image))""",
     # fastupdate would leave what was written last in a list that every question reads through.
     f"CREATE INDEX ON {_S}.docs_{{n}} USING gin (lexemes) WITH (fastupdate = off)",
@@ -150,6 +151,10 @@ class PostgresSearch:
     async def remove(self, tenant: TenantId, image_ids: Sequence[ImageId]) -> None:
         """In one transaction."""
         await self._write(lambda connection: _remove(connection, tenant, list(dict.fromkeys(image_ids))))
+
+    async def digests(self, tenant: TenantId, *, after: str = "", limit: int = 1000) -> dict[ImageId, str]:
+        """Along the primary key."""
+        return await self._read(lambda connection: _digests(connection, tenant, after, limit))
 
     async def begin(self) -> int:
         """New tables; those of an abandoned generation are dropped."""
@@ -294,6 +299,16 @@ def _drop(connection: Connection, n: int) -> None:
     connection.exec_driver_sql("DROP TABLE " + ", ".join(f"{_S}.{table}_{n}" for table in _TABLES))
 
 
+def _digests(connection: Connection, tenant: TenantId, after: str, limit: int) -> dict[ImageId, str]:
+    live, _, _ = _state(connection)
+    rows = connection.exec_driver_sql(
+        f"SELECT image, digest FROM {_S}.docs_{int(live)} WHERE tenant = (SELECT tenant FROM {_S}.tenants WHERE name = %s)"  # noqa: S608
+        " AND image > %s ORDER BY image LIMIT %s",
+        (tenant, after, limit),
+    )
+    return {ImageId(image): digest for image, digest in rows}
+
+
 def _begin(connection: Connection) -> int:
     _, building, last = _state(connection, "FOR UPDATE")
     if building is not None:
@@ -373,8 +388,9 @@ def _replace(connection: Connection, n: int, tenant: int, documents: Sequence[_P
     for document in documents:
         change.update(document.words)
     connection.exec_driver_sql(
-        f"INSERT INTO {_S}.docs_{n} (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown)"  # noqa: S608
-        " VALUES (%(tenant)s, %(image)s, %(dated_at)s, %(year)s, %(media_type)s, %(tags)s, %(words)s, %(lexemes)s, %(shown)s)",
+        f"INSERT INTO {_S}.docs_{n} (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown, digest)"  # noqa: S608
+        " VALUES (%(tenant)s, %(image)s, %(dated_at)s, %(year)s, %(media_type)s, %(tags)s, %(words)s, %(lexemes)s, %(shown)s,"
+        " %(digest)s)",
         [{name: getattr(document, name) for name in _Prepared.__slots__} for document in documents],
     )
     _count(connection, n, tenant, change)
@@ -432,6 +448,7 @@ class _Prepared:
     words: list[str]
     lexemes: str
     shown: str
+    digest: str
 
     @classmethod
     def of(cls, tenant: int, document: Document) -> _Prepared:
@@ -459,6 +476,7 @@ class _Prepared:
             words=sorted({word for name in FIELDS for word in tokens[name] if is_known_word(word)}),
             lexemes=" ".join(parts),
             shown=json.dumps(texts),
+            digest=document.digest,
         )
 
 

@@ -50,7 +50,7 @@ from safelight.errors import BackendUnavailable, Missing
 log = structlog.get_logger()
 T = TypeVar("T")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the tables and of the words in them; an index of another format is dropped at `open` and waits to be made again."""
 
 _COLUMNS: Final = ("scope", *FIELDS)
@@ -62,7 +62,7 @@ _CANDIDATES: Final = 20
 _MAKE: Final = (
     """CREATE TABLE docs_{n} (
         doc INTEGER PRIMARY KEY, tenant INTEGER NOT NULL, image TEXT NOT NULL, dated_at INTEGER NOT NULL,
-        year INTEGER NOT NULL, media_type TEXT NOT NULL, UNIQUE (tenant, image))""",
+        year INTEGER NOT NULL, media_type TEXT NOT NULL, digest TEXT NOT NULL, UNIQUE (tenant, image))""",
     f"CREATE TABLE texts_{{n}} (doc INTEGER PRIMARY KEY, {', '.join(_COLUMNS)}, shown TEXT NOT NULL)",
     "CREATE TABLE tags_{n} (doc INTEGER, tag TEXT, PRIMARY KEY (doc, tag)) WITHOUT ROWID",
     f"""CREATE VIRTUAL TABLE match_{{n}} USING fts5(
@@ -126,6 +126,10 @@ class SqliteSearch:
     async def remove(self, tenant: TenantId, image_ids: Sequence[ImageId]) -> None:
         """In one transaction."""
         await self._write(lambda connection: _remove(connection, tenant, image_ids))
+
+    async def digests(self, tenant: TenantId, *, after: str = "", limit: int = 1000) -> dict[ImageId, str]:
+        """Along the unique index of tenant and image."""
+        return await self._read(lambda connection: _digests(connection, tenant, after, limit))
 
     async def begin(self) -> int:
         """New tables; those of an abandoned generation are dropped."""
@@ -223,6 +227,7 @@ class _Prepared:
     columns: tuple[str, ...]
     words: frozenset[str]
     shown: str
+    digest: str
 
     @classmethod
     def of(cls, tenant: TenantId, document: Document) -> _Prepared:
@@ -240,6 +245,7 @@ class _Prepared:
             columns=(" ".join(scope), *(" ".join(map(_ascii, tokens[name])) for name in FIELDS)),
             words=frozenset(word for name in FIELDS for word in tokens[name] if is_known_word(word)),
             shown=json.dumps(texts),
+            digest=document.digest,
         )
 
 
@@ -326,6 +332,16 @@ def _each(connection: sqlite3.Connection, statements: Iterable[str], n: int) -> 
         connection.execute(statement.format(n=n))
 
 
+def _digests(connection: sqlite3.Connection, tenant: TenantId, after: str, limit: int) -> dict[ImageId, str]:
+    live, _, _ = _state(connection)
+    rows = connection.execute(
+        f"SELECT image, digest FROM docs_{int(live)} WHERE tenant = (SELECT tenant FROM tenants WHERE name = ?)"  # noqa: S608
+        " AND image > ? ORDER BY image LIMIT ?",
+        (tenant, after, limit),
+    )
+    return {ImageId(image): digest for image, digest in rows}
+
+
 def _begin(connection: sqlite3.Connection) -> int:
     _, building, last = _state(connection)
     if building is not None:
@@ -395,8 +411,8 @@ def _is_touched(connection: sqlite3.Connection, n: int, tenant: int, image: Imag
 def _replace(connection: sqlite3.Connection, n: int, tenant: int, document: _Prepared) -> None:
     _forget(connection, n, tenant, document.image)
     doc = connection.execute(
-        f"INSERT INTO docs_{n} (tenant, image, dated_at, year, media_type) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-        (tenant, document.image, document.dated_at, document.year, document.media_type),
+        f"INSERT INTO docs_{n} (tenant, image, dated_at, year, media_type, digest) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+        (tenant, document.image, document.dated_at, document.year, document.media_type, document.digest),
     ).lastrowid
     holes = ", ".join("?" * len(_COLUMNS))
     connection.execute(f"INSERT INTO texts_{n} VALUES (?, {holes}, ?)", (doc, *document.columns, document.shown))  # noqa: S608

@@ -57,6 +57,7 @@ class SearchContract:
             ask(search, tenant),
             search.put(tenant, [make_document()]),
             search.remove(tenant, [ImageId(new_id())]),
+            search.digests(tenant),
             search.begin(),
             search.publish(1),
         ):
@@ -108,6 +109,30 @@ class SearchContract:
 
     async def test_removing_what_is_unknown_is_fine(self, search: Search, tenant: TenantId) -> None:
         await search.remove(tenant, [ImageId(new_id())])
+
+    async def test_digests_tell_what_is_held_and_whether_it_is_the_same(self, search: Search, tenant: TenantId) -> None:
+        first, second, gone = (make_document(title="Harbour", tags=("sea", "ship")) for _ in range(3))
+        await search.put(tenant, [gone, second, first])
+        await search.put(TenantId(new_id()), [make_document()])
+        await search.put(tenant, [changed := replace(second, description="At night")])
+        await search.remove(tenant, [gone.image])
+        order = sorted((first, changed), key=lambda document: document.image)
+
+        assert await search.digests(tenant) == {document.image: document.digest for document in order}
+        assert list(await search.digests(tenant, limit=1)) == [order[0].image]
+        assert list(await search.digests(tenant, after=order[0].image)) == [order[1].image]
+        assert changed.digest != second.digest
+        assert await search.digests(TenantId(new_id())) == {}
+
+    async def test_digests_are_those_of_the_index_in_use(self, search: Search, tenant: TenantId) -> None:
+        old, new = make_document(title="Harbour"), make_document(title="Mountain")
+        await search.put(tenant, [old])
+        generation = await search.begin()
+        await search.put(tenant, [new], generation=generation)
+
+        assert list(await search.digests(tenant)) == [old.image]
+        await search.publish(generation)
+        assert list(await search.digests(tenant)) == [new.image]
 
     # Tenancy and visibility
 

@@ -1,0 +1,101 @@
+"""What operators do for what is kept, by the commands, on both profiles."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from safelight.services.moving import Holdings
+from safelight.settings import Settings
+from safelight.wiring import Place
+from tests.acceptance.conftest import Server
+from tests.pictures import jpeg
+
+
+def safelight(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")} | server.environment
+    command = [sys.executable, "-m", "safelight", *arguments, "--data-dir", str(server.data_dir)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in ran.stderr, ran.stderr[-4000:]
+    return ran
+
+
+def with_holdings(server: Server, work: Callable[[Holdings], Awaitable[object]]) -> None:
+    """Do it to the buckets themselves, behind the server's back."""
+
+    async def run() -> None:
+        values = {k: v for k, v in os.environ.items() if k.startswith("SAFELIGHT_")}
+        with pytest.MonkeyPatch.context() as patch:
+            for name in values:
+                patch.delenv(name)
+            for name, value in server.environment.items():
+                patch.setenv(name, value)
+            place = Place.at(Settings(data_dir=server.data_dir), is_source=True)
+        for part in place.parts:
+            await part.open()
+        try:
+            await work(place.holdings)
+        finally:
+            for part in place.parts:
+                await part.close()
+
+    asyncio.run(run())
+
+
+@pytest.fixture(scope="module", params=["embedded", "servers"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    environment: dict[str, str] = {}
+    if request.param == "servers":
+        profile = request.getfixturevalue("servers_profile")
+        base, _, _ = profile["SAFELIGHT_CATALOG__URL"].rpartition("/")
+        with psycopg.connect(profile["SAFELIGHT_CATALOG__URL"], autocommit=True) as connection:
+            connection.execute("CREATE DATABASE care")
+        environment = profile | {
+            "SAFELIGHT_CATALOG__URL": f"{base}/care",
+            "SAFELIGHT_STORAGE__URL": profile["SAFELIGHT_STORAGE__URL"] + "/care",
+        }
+    running = Server(tmp_path_factory.mktemp("care") / "data", environment).start()
+    yield running
+    running.stop()
+
+
+def test_reconcile_finds_and_mends_beside_a_server(server: Server) -> None:
+    with server.client() as client:
+        record = client.post("/images", files={"file": jpeg(seed=70)}).json()
+
+        async def tidied_by_hand(holdings: Holdings) -> None:
+            for pile in await holdings.buckets.renditions.piles():
+                if f"/{record['id']}/" in pile.key:
+                    await holdings.buckets.renditions.purge(pile.key)
+
+        with_holdings(server, tidied_by_hand)
+        dry = safelight(server, "reconcile", "--dry-run", "--grace", "0", "--json")
+        assert dry.returncode == 1, dry.stderr
+        found = json.loads(dry.stdout)
+        assert found["findings"]["rendition_missing"] == {"count": 1, "mended": 0, "first": [record["id"]]}
+
+        assert safelight(server, "reconcile", "--grace", "0").returncode == 1
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            again = safelight(server, "reconcile", "--dry-run", "--grace", "0", "--json")
+            if again.returncode == 0:
+                break
+        assert json.loads(again.stdout)["is_clean"] is True
+        assert client.get(f"/images/{record['id']}").json()["status"] == "ready"
+
+
+def test_commands_refuse_a_folder_without_an_installation(tmp_path: Path) -> None:
+    ran = safelight(Server(tmp_path / "nothing"), "reconcile")
+
+    assert ran.returncode == 1
+    assert "holds no installation" in ran.stderr
+    assert not (tmp_path / "nothing").exists()
