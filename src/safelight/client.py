@@ -247,6 +247,21 @@ class CloudFrontCookies(TypedDict):
     expires_at: str
 
 
+class Purge(TypedDict):
+    """What CDNs are to let go of, and how far that has come."""
+
+    id: str
+    what: str
+    value: str
+    state: str
+    images: int
+    images_done: int
+    attempts: int
+    cause: str
+    created_at: str
+    updated_at: str
+
+
 class SigningKey(TypedDict):
     """A key for delivery URLs; `secret` and `salt` only in the answer that makes it."""
 
@@ -872,6 +887,19 @@ class Client:
         """How it stands, with its certificate once it is done."""
         found: Erasure = self._ask("GET", certificate_url)
         return found
+
+    def purge(self, *, image: str = "", tag: str = "", tenant: bool = False) -> Purge:
+        """Let CDNs forget an image, the images with a tag, or everything. Raises Missing, Forbidden, BadField, WrongState without one."""
+        body: dict[str, Any] = {"tenant": True} if tenant else {"tag": tag} if tag else {"image": image}
+        return cast("Purge", self._ask("POST", "/admin/purges", json=body))
+
+    def purge_state(self, purge_id: str) -> Purge:
+        """How far it has come. Raises Missing."""
+        return cast("Purge", self._ask("GET", f"/admin/purges/{_segment(purge_id)}"))
+
+    def purges(self, *, limit: int = 50) -> Sequence[Purge]:
+        """Newest first."""
+        return cast("Sequence[Purge]", self._ask("GET", "/admin/purges", params={"limit": limit})["purges"])
 
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""

@@ -20,6 +20,7 @@ from safelight.domain.events import (
     ImageAccepted,
     ImageEdited,
     ImageFailed,
+    ImageNarrowed,
     ImagePurged,
     ImageReady,
     ImageRejected,
@@ -83,7 +84,9 @@ ERASE: Final = Flow(
     ),
 )
 
-FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE)}
+UNCACHE: Final = Flow(name="uncache", steps=(Step(name="note"),))
+
+FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, UNCACHE)}
 
 STARTS: Final[dict[type[Event], Flow]] = {
     ImageAccepted: DEVELOP,
@@ -92,6 +95,7 @@ STARTS: Final[dict[type[Event], Flow]] = {
     ImageTrashed: HIDE,
     ImageRestored: HIDE,
     ImagePurged: PURGE,
+    ImageNarrowed: UNCACHE,
     MailDue: MAIL,
     ImportRequested: IMPORT,
     ErasureRequested: ERASE,
@@ -121,6 +125,8 @@ CLOCK: Final[dict[str, float]] = {
     "prune_trail": 24 * 3600.0,
     "anchor_trail": 3600.0,
     "reconcile": 3600.0,
+    "tell_cdn": 2.0,
+    "sweep_purges": 24 * 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

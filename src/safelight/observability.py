@@ -147,4 +147,7 @@ class Instruments:
             buckets=seconds,
             registry=self.registry,
         )
+        self.purges = Counter(
+            "safelight_purges", "Purges of CDNs that came to an end (done, failed).", ("outcome",), registry=self.registry
+        )
         self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

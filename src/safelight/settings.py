@@ -513,8 +513,15 @@ class IiifSettings(_Section):
     )
 
 
+def _distributions(value: str) -> str:
+    for word in listed(value):
+        if not (word.isascii() and word.isalnum()):
+            raise ValueError(f"{word!r} is no id of a distribution")
+    return value
+
+
 class CloudFrontSettings(_Section):
-    """A distribution in front of the buckets of S3, from which stored bytes go out without Safelight."""
+    """Distributions in front of the buckets of S3, from which stored bytes go out without Safelight, and of Safelight itself."""
 
     renditions_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
@@ -524,6 +531,21 @@ class CloudFrontSettings(_Section):
     key_pair_id: str = Field("", description="Id of the public key in the key group that the distribution trusts.")
     private_key_file: Path | None = Field(None, description="Its private key, PEM: RSA of 2048 bits or ECDSA on P-256.")
     hash: Literal["sha1", "sha256"] = Field("sha256", description="Hash of the signatures; `sha1` for who still expects it.")
+    front_distributions: Annotated[str, AfterValidator(_distributions)] = Field(
+        "",
+        description="Ids of the distributions whose origin is Safelight, separated by commas: they are told to let go of what may not"
+        " be seen any more. Empty: none.",
+    )
+    bucket_distributions: Annotated[str, AfterValidator(_distributions)] = Field(
+        "", description="Likewise for those whose origin is a bucket."
+    )
+    access_key_id: str = Field(
+        "", description="For CloudFront's API. Empty: what the AWS SDKs find, such as the instance's role."
+    )
+    secret_access_key: SecretStr = Field(SecretStr(""), description="Its secret.")
+    endpoint_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "", description="Of CloudFront's API, for a server that speaks it. Empty: Amazon's."
+    )
 
 
 def _named(value: str) -> Named:

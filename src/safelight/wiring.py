@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from safelight.domain.addresses import Reach, network
 from safelight.domain.ids import ImageId, IssuerId
 from safelight.domain.issuers import TrustedIssuer, require_sound
 from safelight.domain.people import Patience
+from safelight.domain.purges import Ground
 from safelight.domain.tenants import Quotas
 from safelight.domain.uploads import DropFolder
 from safelight.domain.usage import Prices
@@ -45,6 +46,7 @@ from safelight.passwords import Breached, Hasher
 from safelight.ports.archive import Archive
 from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
+from safelight.ports.cdn import Cdn
 from safelight.ports.inbox import Inbox
 from safelight.ports.incoming import Incoming, Reception
 from safelight.ports.mailer import Mailer
@@ -79,6 +81,7 @@ from safelight.services.passkeys import Passkeys
 from safelight.services.passwords import Passwords
 from safelight.services.post import Codes, Post
 from safelight.services.progress import Progress, StreamLimits
+from safelight.services.purges import Purges
 from safelight.services.pyramids import Pyramids
 from safelight.services.reconciler import SAFE, Reconciler
 from safelight.services.relay import Relay
@@ -175,6 +178,7 @@ class Safelight:
     history: History
     webhooks: Webhooks
     courier: Courier
+    purges: Purges
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents
@@ -241,6 +245,7 @@ class Overrides(TypedDict, total=False):
     shelf: Shelf
     mailer: Mailer
     outbound: Outbound
+    fronts: Sequence[Cdn]
     workflows: Callable[[flows.Bound], Workflows]
 
 
@@ -329,6 +334,20 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         if shelf is not None:
             await shelf.drop(f"{payload['tenant']}/{payload['image']}/")
 
+    async def erased(payload: Mapping[str, Any]) -> None:
+        await erase(payload)
+        await purges.note(payload)
+
+    async def mark(payload: Mapping[str, Any]) -> None:
+        await development.mark(payload)
+        await purges.note_trashed(payload)
+
+    fronts = overrides.get("fronts", _cdns(settings, "front_distributions"))
+    backs = _cdns(settings, "bucket_distributions")
+    # Not vital, and not asked by readiness either: an API of few requests a second, without which delivery goes on.
+    parts += [Part(f"cdn_{cdn.name}", cdn.open, cdn.close, _nothing, is_vital=False) for cdn in (*fronts, *backs)]
+    purges = Purges(catalog, fronts, backs, _ground(settings, has_front=bool(fronts), has_back=bool(backs)), clock, instruments)
+
     async def erasing(step: str, payload: Mapping[str, Any]) -> None:
         await getattr(erasure, step)(payload)
 
@@ -359,7 +378,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ("develop", "index"): development.index,
         ("index", "index"): development.index,
         ("hide", "index"): development.index,
-        ("hide", "mark"): development.mark,
+        ("hide", "mark"): mark,
+        ("purge", "forget"): development.forget,
+        ("purge", "erase"): erased,
     }
 
     def nudge_relay() -> None:
@@ -375,6 +396,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             **{f"erase.{step.name}": partial(erasing, step.name) for step in flows.ERASE.steps},
             "mail.send": post.send,
             "import.fetch": fetch,
+            "uncache.note": purges.note,
         },
         _gives_up(development, instruments),
     )
@@ -484,6 +506,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     }
     if settings.auth.key_days:
         chores["rotate_token_keys"] = lambda: tokens.rotate(after=timedelta(days=settings.auth.key_days))
+    if purges.has_cdn:
+        chores |= {"tell_cdn": purges.tell, "sweep_purges": purges.sweep}
     if settings.bucket.noncurrent_days:
         kept_for = timedelta(days=settings.bucket.noncurrent_days)
         chores["expire_noncurrent"] = lambda: upkeep.expire_noncurrent(before=clock() - kept_for)
@@ -588,6 +612,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         history=History(catalog, workflows, {event.name: flow.name for event, flow in flows.STARTS.items()}),
         webhooks=webhooks,
         courier=courier,
+        purges=purges,
         reception=reception,
         store_events=store_events,
         listening=(
@@ -614,6 +639,9 @@ async def rehearse(settings: Settings) -> None:
     search = _search(settings)
     await search.open()
     await search.close()
+    for cdn in (*_cdns(settings, "front_distributions"), *_cdns(settings, "bucket_distributions")):
+        await cdn.open()
+        await cdn.close()
     if settings.workflows_url != "sqlite":
         await asyncio.to_thread(store_at(settings.workflows_url).slots().held)
 
@@ -999,6 +1027,34 @@ def _cloudfront(settings: Settings) -> CloudFront | None:
         return f"{url.rstrip('/')}/{prefix}" if url else ""
 
     return CloudFront(key, base(chosen.renditions_url), base(chosen.originals_url))
+
+
+def _cdns(settings: Settings, which: str) -> Sequence[Cdn]:
+    chosen = settings.cloudfront
+    ids = listed(getattr(chosen, which))
+    if not ids:
+        return ()
+    from safelight.adapters.cdn.cloudfront import CloudFrontCdn
+
+    return tuple(
+        CloudFrontCdn(
+            id,
+            setting=f"SAFELIGHT_CLOUDFRONT__{which.upper()}",
+            endpoint_url=chosen.endpoint_url,
+            access_key_id=chosen.access_key_id,
+            secret_access_key=chosen.secret_access_key.get_secret_value(),
+        )
+        for id in ids
+    )
+
+
+def _ground(settings: Settings, *, has_front: bool, has_back: bool) -> Ground:
+    iiif = ("/iiif/2/", "/iiif/3/") if settings.iiif.enabled else ()
+    return Ground(
+        front=("/i/", *iiif) if has_front else (),
+        whole_front=("/i/", "/iiif/", "/imgproxy/", "/thumbor/") if has_front else (),
+        buckets=(f"/{s3_options(settings).prefix}",) if has_back else (),
+    )
 
 
 def secret_keys(path: Path) -> list[bytes]:

@@ -438,6 +438,10 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "webhook test": (["nothing"], 1),
     "webhook deliveries": (["nothing"], 1),
     "webhook replay": (["nothing", "--since", "6h"], 1),
+    "purge image": (["nothing"], 1),
+    "purge tag": (["sea"], 1),
+    "purge tenant": ([], 1),
+    "purge list": ([], 0),
     "reindex": ([], 0),
 }
 

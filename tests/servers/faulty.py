@@ -18,6 +18,8 @@ class Answer:
 
     status: int
     after_s: float = 0.0
+    code: str = ""
+    """AWS's, in the body; empty is the usual one."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Faulty:
         body = await reader.readexactly(int(headers.get(b"content-length", b"0")))
         if isinstance(fault, Answer):
             await asyncio.sleep(fault.after_s)
-            text = b"<Error><Code>%s</Code></Error>" % (b"SlowDown" if fault.status == 503 else b"InternalError")
+            code = fault.code or ("SlowDown" if fault.status == 503 else "InternalError")
+            text = b"<Error><Code>%s</Code></Error>" % code.encode()
             writer.write(
                 b"HTTP/1.1 %d Spoilt\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
                 % (fault.status, len(text), b"" if method == "HEAD" else text)

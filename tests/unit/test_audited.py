@@ -23,6 +23,7 @@ READS = {
     "webhooks.deliveries": {"get", "due", "page"},
     "directory": {"key", "tenant_of", "tenants"},
     "directory.outbox": {"untold", "due"},
+    "directory.outbox.purges": {"get", "due", "page"},
     "directory.people": {"by_email", "session", "failures"},
     "directory.people.trust": {"token_keys", "issuers"},
 }

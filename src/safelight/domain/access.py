@@ -31,6 +31,7 @@ Permission = Literal[
     "audit.read", "audit.installation",
     "webhooks.read", "webhooks.manage",
     "account.export", "account.erase",
+    "purges.manage", "purges.all",
 ]  # fmt: skip
 
 
@@ -130,6 +131,8 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "webhooks.manage": (Scope.ADMIN, _administers),
     "account.export": (Scope.READ, _in_person),
     "account.erase": (Scope.WRITE, _in_person),
+    "purges.manage": (Scope.ADMIN, _administers),
+    "purges.all": (Scope.ADMIN, _operates),
 }
 
 

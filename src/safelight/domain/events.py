@@ -223,6 +223,21 @@ class ErasureRequested(Event):
         return self.erasure
 
 
+@dataclass(frozen=True, slots=True)
+class ImageNarrowed(Event):
+    """Fewer may see an image than before, so what others keep of it has to go."""
+
+    image: ImageId
+    revision: int
+
+    name = "image.narrowed"
+
+    @property
+    def occurrence(self) -> str:
+        """One for each revision of the record."""
+        return f"{self.image}:{self.revision}"
+
+
 EVENTS: dict[str, type[Event]] = {
     event.name: event
     for event in (
@@ -243,6 +258,7 @@ EVENTS: dict[str, type[Event]] = {
         AlbumDeleted,
         EndpointDisabled,
         ErasureRequested,
+        ImageNarrowed,
     )
 }
 

@@ -39,6 +39,10 @@ class Visibility(StrEnum):
     UNLISTED = "unlisted"
     PUBLIC = "public"
 
+    def is_narrower_than(self, other: Visibility) -> bool:
+        """Whether caches may have kept what is not for everybody with the link any more."""
+        return self is Visibility.PRIVATE and other is not Visibility.PRIVATE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendition:

@@ -28,6 +28,7 @@ from safelight.domain.ids import (
     IssuerId,
     KeyId,
     PasskeyId,
+    PurgeId,
     SessionId,
     TenantId,
     UploadId,
@@ -37,6 +38,7 @@ from safelight.domain.images import Image
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
+from safelight.domain.purges import Purge
 from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
@@ -443,8 +445,36 @@ class Told:
     at: datetime
 
 
+class PurgeRecords(Protocol):
+    """What CDNs are to let go of, across tenants, since they are told of several at once."""
+
+    async def add(self, purge: Purge) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def get(self, tenant: TenantId, purge_id: PurgeId) -> Purge:
+        """The tenant's, whatever its state. Raises Missing."""
+        ...
+
+    async def save(self, purge: Purge) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
+    async def due(self, at: datetime, limit: int = 100) -> list[Purge]:
+        """Those whose `due_at` is not behind that time, longest overdue first."""
+        ...
+
+    async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:
+        """The tenant's, newest id first, those below `before`."""
+        ...
+
+    async def sweep(self, tenant: TenantId, before: datetime, limit: int = 500) -> int:
+        """Forget the tenant's that have ended and were last changed before that time; how many. Less than the limit: there are no more."""
+        ...
+
+
 class Outbox(Protocol):
-    """What is still to be told: events to the workflow engine, deliveries to those whom tenants named."""
+    """What is still to be told: events to the workflow engine, deliveries to those whom tenants named, purges to CDNs."""
 
     async def untold(self, limit: int = 100) -> list[Told]:
         """Events that have not been relayed, oldest first."""
@@ -456,6 +486,11 @@ class Outbox(Protocol):
 
     async def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
         """The enabled webhook endpoints with deliveries whose `due_at` is not behind that time, in any order."""
+        ...
+
+    @property
+    def purges(self) -> PurgeRecords:
+        """What CDNs are to let go of."""
         ...
 
 

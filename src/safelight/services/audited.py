@@ -122,6 +122,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "save_tenant": lambda tenant: Told("tenant.changed", f"tenant/{tenant.id}"),
     },
     "directory.outbox": {},
+    "directory.outbox.purges": {},
     "directory.people": {},
     "directory.people.trust": {
         "add_token_key": lambda key: Told("token_key.added", f"token_key/{key.kid}"),
@@ -138,6 +139,11 @@ SILENT: Final[Mapping[str, Mapping[str, str]]] = {
         "sweep": "what has been told long ago",
     },
     "directory.outbox": {"mark_told": "the outbox is ours, and what it told of has an entry"},
+    "directory.outbox.purges": {
+        "add": "the request that asks for it is told at the door, and others follow from what has an entry",
+        "save": "how far it has come is a record of its own",
+        "sweep": "what ended long ago",
+    },
     "directory": {
         "touch_key": "that a key is used is told by what it is used for",
     },

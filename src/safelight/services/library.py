@@ -13,7 +13,7 @@ import structlog
 from safelight.concurrency import Bell
 from safelight.domain import access
 from safelight.domain.accounts import Actor, Role
-from safelight.domain.events import ImageEdited, ImagePurged, ImageRestored, ImageTrashed
+from safelight.domain.events import ImageEdited, ImageNarrowed, ImagePurged, ImageRestored, ImageTrashed
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import Image, Status, Version
 from safelight.domain.queries import ImageQuery, Page, SearchQuery, SearchResult, Sort
@@ -102,6 +102,8 @@ class Library:
             edited = image.edited(at=self.clock(), **changes)
             await records.images.save(edited)
             await records.emit(ImageEdited.of(edited))
+            if edited.visibility.is_narrower_than(image.visibility):
+                await records.emit(ImageNarrowed(edited.tenant, edited.id, edited.revision))
         self._tell(image_id)
         return edited
 

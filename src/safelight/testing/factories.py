@@ -22,6 +22,7 @@ from safelight.domain.ids import (
     ImageId,
     IssuerId,
     KeyId,
+    PurgeId,
     SessionId,
     TenantId,
     UploadId,
@@ -32,6 +33,7 @@ from safelight.domain.images import Image, Rendition, Status
 from safelight.domain.issuers import Identity, Terms, TrustedIssuer
 from safelight.domain.journal import Entry
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
+from safelight.domain.purges import Purge, PurgeOf
 from safelight.domain.queries import Document
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, Endpoint
@@ -250,6 +252,23 @@ def make_upload(tenant: TenantId, owner: UserId | None = None, **fields: Any) ->
         file_name="IMG_0001.jpg",
     )
     return replace(upload, **fields)
+
+
+def make_purge(tenant: TenantId, **fields: Any) -> Purge:
+    """An image that CDNs are to let go of, due when it is made."""
+    created_at = fields.get("created_at", NOON)
+    image = ImageId(new_id(created_at.timestamp()))
+    purge = Purge(
+        id=fields.get("id") or PurgeId(new_id(created_at.timestamp())),
+        tenant=tenant,
+        what=PurgeOf.IMAGE,
+        value=image,
+        slice=(image,),
+        created_at=created_at,
+        updated_at=created_at,
+        due_at=created_at,
+    )
+    return replace(purge, **fields)
 
 
 def make_endpoint(tenant: TenantId, **fields: Any) -> Endpoint:

@@ -25,6 +25,8 @@ from safelight.adapters.catalog.rows import (
     kept,
     kept_upload,
     matches,
+    purge_columns,
+    purge_of,
     sort_value,
 )
 from safelight.adapters.catalog.turns import Turns
@@ -42,6 +44,7 @@ from safelight.domain.ids import (
     IssuerId,
     KeyId,
     PasskeyId,
+    PurgeId,
     SessionId,
     TenantId,
     UploadId,
@@ -51,6 +54,7 @@ from safelight.domain.images import Image, Status
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
+from safelight.domain.purges import Purge
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
@@ -85,6 +89,7 @@ class _State:
     uploads: dict[UploadId, Upload] = field(default_factory=dict)
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
     deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
+    purges: dict[PurgeId, Purge] = field(default_factory=dict)
     told: dict[int, tuple[Event, datetime]] = field(default_factory=dict)
     journal: dict[int, tuple[TenantId, Entry]] = field(default_factory=dict)
     unsealed: dict[tuple[str, str], TrailEntry] = field(default_factory=dict)
@@ -943,8 +948,51 @@ class _Records:
 
 
 @dataclass(frozen=True, slots=True)
+class _Purges:
+    transaction: _Transaction
+
+    async def add(self, purge: Purge) -> None:
+        state = self.transaction.write()
+        if purge.id in state.purges:
+            raise AlreadyExists
+        state.purges[purge.id] = purge_of(purge_columns(purge))
+
+    async def get(self, tenant: TenantId, purge_id: PurgeId) -> Purge:
+        purge = self.transaction.read().purges.get(purge_id)
+        if purge is None or purge.tenant != tenant:
+            raise Missing
+        return purge
+
+    async def save(self, purge: Purge) -> None:
+        state = self.transaction.write()
+        if (await self.get(purge.tenant, purge.id)).revision != purge.revision - 1:
+            raise Stale
+        state.purges[purge.id] = purge_of(purge_columns(purge))
+
+    async def due(self, at: datetime, limit: int = 100) -> list[Purge]:
+        waiting = [(one.due_at, one.id, one) for one in self.transaction.read().purges.values() if one.due_at is not None]
+        return [purge for due_at, _, purge in sorted(waiting, key=lambda one: one[:2]) if due_at <= at][:limit]
+
+    async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:
+        mine = [
+            one for one in self.transaction.read().purges.values() if one.tenant == tenant and (not before or one.id < before)
+        ]
+        return sorted(mine, key=lambda one: one.id, reverse=True)[:limit]
+
+    async def sweep(self, tenant: TenantId, before: datetime, limit: int = 500) -> int:
+        state = self.transaction.write()
+        mine = sorted(
+            one.id for one in state.purges.values() if one.tenant == tenant and one.has_ended and one.updated_at < before
+        )
+        for purge_id in mine[:limit]:
+            del state.purges[purge_id]
+        return len(mine[:limit])
+
+
+@dataclass(frozen=True, slots=True)
 class _Outbox:
     transaction: _Transaction
+    purges: _Purges
 
     async def untold(self, limit: int = 100) -> list[Told]:
         return [Told(number, event, at) for number, (event, at) in sorted(self.transaction.read().told.items())[:limit]]
@@ -1086,7 +1134,7 @@ class MemoryCatalog:
         """One transaction outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
             people = _PeopleDirectory(transaction, _Trust(transaction))
-            yield _Directory(transaction, _Outbox(transaction), people, _Trail(transaction, INSTALLATION))
+            yield _Directory(transaction, _Outbox(transaction, _Purges(transaction)), people, _Trail(transaction, INSTALLATION))
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[_Transaction]:

@@ -22,6 +22,7 @@ from safelight.domain.ids import TenantId, UserId
 from safelight.domain.images import Image, Problem, Rendition, Status, Version, Visibility
 from safelight.domain.issuers import Identity, Terms, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
+from safelight.domain.purges import Purge, PurgeOf, PurgeState
 from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
@@ -644,6 +645,36 @@ def delivery_of(row: Mapping[str, Any]) -> Delivery:
                 Attempt(at=moment(at), duration_ms=duration_ms, status=status, error=error, excerpt=excerpt)
                 for at, duration_ms, status, error, excerpt in row["attempts"]
             ),
+        }
+    )
+
+
+def purge_columns(purge: Purge) -> Columns:
+    """The row of `purges`."""
+    checked_text(purge.value, purge.cursor, purge.batch, purge.cause, *purge.invalidations, *purge.invalidations.values())
+    return {
+        **{one.name: getattr(purge, one.name) for one in fields(Purge)},
+        "what": purge.what.value,
+        "state": purge.state.value,
+        "created_at": micros(purge.created_at),
+        "updated_at": micros(purge.updated_at),
+        "due_at": maybe_micros(purge.due_at),
+        "slice": list(purge.slice),
+        "invalidations": dict(purge.invalidations),
+    }
+
+
+def purge_of(row: Mapping[str, Any]) -> Purge:
+    """The purge from its columns."""
+    return Purge(
+        **{
+            **row,
+            "what": PurgeOf(row["what"]),
+            "state": PurgeState(row["state"]),
+            "created_at": moment(row["created_at"]),
+            "updated_at": moment(row["updated_at"]),
+            "due_at": maybe_moment(row["due_at"]),
+            "slice": tuple(row["slice"]),
         }
     )
 

@@ -29,6 +29,7 @@ from safelight.adapters.catalog.sql_issuers import SqlIssuers, SqlTrust
 from safelight.adapters.catalog.sql_journal import SqlJournal
 from safelight.adapters.catalog.sql_ledger import SqlLedger
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
+from safelight.adapters.catalog.sql_purges import SqlPurges
 from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.sql_webhooks import SqlDeliveries, SqlWebhooks
@@ -187,7 +188,9 @@ class SqlCatalog:
 
         async def begun(transaction: Transaction) -> Directory:
             people = SqlPeopleDirectory(transaction, SqlTrust(transaction, self._box))
-            return SqlDirectory(transaction, SqlOutbox(transaction), people, SqlTrail(transaction, INSTALLATION))
+            return SqlDirectory(
+                transaction, SqlOutbox(transaction, SqlPurges(transaction)), people, SqlTrail(transaction, INSTALLATION)
+            )
 
         return _Block(self, begun, writes=writes)
 

@@ -13,6 +13,7 @@ from safelight.adapters.catalog.rows import key_of, moment, stored_columns, tena
 from safelight.adapters.catalog.sql_images import chunks
 from safelight.adapters.catalog.sql_journal import write_entry
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
+from safelight.adapters.catalog.sql_purges import SqlPurges
 from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users, webhook_deliveries, webhooks
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
@@ -76,6 +77,7 @@ class SqlOutbox:
     """Keeps Outbox."""
 
     transaction: Transaction
+    purges: SqlPurges
 
     @reading
     def untold(self, limit: int = 100) -> list[Told]:

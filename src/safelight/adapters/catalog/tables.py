@@ -428,6 +428,30 @@ webhook_deliveries: Final = Table(
     Index("ix_webhook_deliveries_forget_at", "endpoint", "forget_at", "id"),
 )
 
+purges: Final = Table(
+    "purges",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("images_done", Integer, nullable=False),
+    Column("slice", Json, nullable=False),
+    Column("cursor", Text, nullable=False),
+    Column("batch", Text, nullable=False),
+    Column("invalidations", Json, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Index("ix_purges_due_at", "due_at", "id"),
+    Index("ix_purges_tenant", "tenant", "id"),
+)
+
 # A number is never given twice, though told events are deleted: the relay names events by it.
 events: Final = Table(
     "events",

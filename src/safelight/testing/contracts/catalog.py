@@ -41,6 +41,7 @@ from safelight.testing.contracts.factors import FactorContract
 from safelight.testing.contracts.issuers import IssuersContract
 from safelight.testing.contracts.ledger import LedgerContract
 from safelight.testing.contracts.people import PeopleContract
+from safelight.testing.contracts.purges import PurgesContract
 from safelight.testing.contracts.trail import TrailContract
 from safelight.testing.contracts.webhooks import WebhooksContract
 from safelight.testing.factories import (
@@ -123,7 +124,9 @@ async def journal_of(catalog: Catalog, tenant: Tenant, count: int, *, after: int
         await asyncio.sleep(0.05)
 
 
-class CatalogContract(LedgerContract, PeopleContract, FactorContract, WebhooksContract, IssuersContract, TrailContract):
+class CatalogContract(
+    LedgerContract, PeopleContract, FactorContract, WebhooksContract, IssuersContract, TrailContract, PurgesContract
+):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 
     @pytest.fixture

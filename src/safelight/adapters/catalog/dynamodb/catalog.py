@@ -24,6 +24,7 @@ from safelight.adapters.catalog.dynamodb.journal import DynamoJournal
 from safelight.adapters.catalog.dynamodb.ledger import DynamoLedger
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
+from safelight.adapters.catalog.dynamodb.purges import DynamoPurges
 from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.adapters.catalog.dynamodb.uploads import DynamoUploads
@@ -156,7 +157,9 @@ class DynamoCatalog:
         """One unit of work outside any tenant."""
         async with self._transaction(writes=writes) as transaction:
             people = DynamoPeopleDirectory(transaction, DynamoTrust(transaction, self._box))
-            yield DynamoDirectory(transaction, DynamoOutbox(transaction), people, DynamoTrail(transaction, INSTALLATION))
+            yield DynamoDirectory(
+                transaction, DynamoOutbox(transaction, DynamoPurges(transaction)), people, DynamoTrail(transaction, INSTALLATION)
+            )
 
     @asynccontextmanager
     async def _transaction(self, *, writes: bool) -> AsyncIterator[Transaction]:

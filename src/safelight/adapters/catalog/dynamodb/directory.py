@@ -18,6 +18,7 @@ from safelight.adapters.catalog.dynamodb.items import Item, Key
 from safelight.adapters.catalog.dynamodb.journal import write_entry
 from safelight.adapters.catalog.dynamodb.numbers import SHARDS, numbers
 from safelight.adapters.catalog.dynamodb.people import DynamoPeopleDirectory
+from safelight.adapters.catalog.dynamodb.purges import DynamoPurges
 from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.accounts import ApiKey, Tenant, User
@@ -70,6 +71,7 @@ class DynamoOutbox:
     """Keeps Outbox."""
 
     transaction: Transaction
+    purges: DynamoPurges
 
     async def untold(self, limit: int = 100) -> list[Told]:
         """The oldest of every shard, in one order."""

@@ -19,6 +19,7 @@ from safelight.adapters.catalog import rows
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
+from safelight.domain.purges import Purge
 from safelight.domain.queries import Sort, micros
 from safelight.domain.uploads import KEPT, Upload
 from safelight.domain.webhooks import Delivery
@@ -30,6 +31,7 @@ Key = tuple[str, str]
 META: Final = "META"
 _JSON: Final = ("custom", "metadata", "renditions", "earlier", "problem", "focal_point")
 _UPLOAD_JSON: Final = ("custom", "problem", "pieces")
+_PURGE_JSON: Final = ("slice", "invalidations")
 _LOWEST: Final = 1 << 63
 ORDER: Final = {"created_at": "created_key", "taken_at": "taken_key", "title": "title_key", "size": "size_key"}
 """The attribute that sorts by this column."""
@@ -317,6 +319,39 @@ def delivery_of(item: Item) -> Delivery:
     try:
         columns = {one.name: item.get(one.name) for one in fields(Delivery)}
         return rows.delivery_of(columns | {"forget_at": item["forget_at_us"], "attempts": orjson.loads(item["attempts"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+
+
+# Purges
+
+PURGES_DUE: Final = "PURGESDUE"
+"""The partition of the table with every tenant's purges that have not ended, in the order of being due."""
+
+
+def purges(tenant: str) -> str:
+    """The partition of the table with a tenant's purges, oldest first."""
+    return f"PURGES#{tenant}"
+
+
+def purge_due_key(purge: Item) -> Key:
+    """The purge's place in that order."""
+    return PURGES_DUE, number_key(purge["due_at"]) + purge["id"]
+
+
+def purge_item(purge: Purge) -> Item:
+    """The purge. Raises BadField for what cannot be kept."""
+    columns = rows.purge_columns(purge)
+    for name in _PURGE_JSON:
+        columns[name] = rows.dump_json(columns[name])
+    return columns | {"PK": purges(purge.tenant), "SK": purge.id}
+
+
+def purge_of(item: Item) -> Purge:
+    """The purge from its item. Raises BackendUnavailable for an item that is none."""
+    try:
+        columns = {one.name: item.get(one.name) for one in fields(Purge)}
+        return rows.purge_of(columns | {name: orjson.loads(item[name]) for name in _PURGE_JSON})
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 

@@ -469,8 +469,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("chain", name=op.f("pk_trail_heads")),
     )
 
+    op.create_table(
+        "purges",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=False),
+        sa.Column("images_done", sa.Integer(), nullable=False),
+        sa.Column("slice", JSON, nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=False),
+        sa.Column("batch", sa.Text(), nullable=False),
+        sa.Column("invalidations", JSON, nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_purges_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_purges")),
+    )
+    op.create_index("ix_purges_due_at", "purges", ["due_at", "id"], unique=False)
+    op.create_index("ix_purges_tenant", "purges", ["tenant", "id"], unique=False)
+
 
 def downgrade() -> None:
+    op.drop_table("purges")
     op.drop_table("trail_heads")
     op.drop_table("trail")
     op.drop_table("webhook_deliveries")

@@ -1,0 +1,81 @@
+"""What CDNs are to let go of, in DynamoDB: an item in its tenant's partition, and while it waits another that tells when it is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from safelight.adapters.catalog.dynamodb import items
+from safelight.adapters.catalog.dynamodb.items import Item
+from safelight.adapters.catalog.dynamodb.transaction import Transaction
+from safelight.domain.ids import PurgeId, TenantId
+from safelight.domain.purges import Purge
+from safelight.domain.queries import micros
+from safelight.errors import AlreadyExists, Missing, Stale
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoPurges:
+    """Keeps PurgeRecords."""
+
+    transaction: Transaction
+
+    async def add(self, purge: Purge) -> None:
+        """A new item."""
+        self.transaction.require_writing()
+        item = items.purge_item(purge)
+        if await self.transaction.item(items.key_of(item)) is not None:
+            raise AlreadyExists
+        self.transaction.add(item, otherwise=AlreadyExists, unit=purge.id)
+        self._wait_for(item)
+
+    async def get(self, tenant: TenantId, purge_id: PurgeId) -> Purge:
+        """By its key."""
+        return items.purge_of(await self._found(tenant, purge_id))
+
+    async def save(self, purge: Purge) -> None:
+        """Change what differs."""
+        self.transaction.require_writing()
+        before = await self._found(purge.tenant, purge.id)
+        if before["revision"] != purge.revision - 1:
+            raise Stale
+        after = items.purge_item(purge)
+        self.transaction.change(before, after, expected={"revision": before["revision"]}, unit=purge.id)
+        if before.get("due_at") != after.get("due_at"):
+            if before.get("due_at") is not None:
+                self.transaction.remove(items.purge_due_key(before), unit=purge.id)
+            self._wait_for(after)
+
+    async def due(self, at: datetime, limit: int = 100) -> list[Purge]:
+        """Along the partition of what is due."""
+        high = items.number_key(micros(at)) + "\U0010ffff"
+        due = await self.transaction.collection(items.PURGES_DUE, high=high, limit=limit)
+        keys = [(items.purges(one["tenant"]), one["purge"]) for one in due]
+        found = await self.transaction.items(keys)
+        return [items.purge_of(found[key]) for key in keys if key in found]
+
+    async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:
+        """Along the tenant's partition, backwards."""
+        some = await self.transaction.collection(items.purges(tenant), high=before or None, limit=limit + 1, is_descending=True)
+        return [items.purge_of(item) for item in some if item["id"] != before][:limit]  # bounds are inclusive
+
+    async def sweep(self, tenant: TenantId, before: datetime, limit: int = 500) -> int:
+        """The oldest of the tenant's partition; what lies behind one that has not ended comes to its turn later."""
+        self.transaction.require_writing()
+        oldest = await self.transaction.collection(items.purges(tenant), limit=limit)
+        old = [item for item in oldest if item.get("due_at") is None and item["updated_at"] < micros(before)]
+        for item in old:
+            self.transaction.remove(items.key_of(item), expected={"revision": item["revision"]}, unit=item["id"])
+        return len(old)
+
+    def _wait_for(self, item: Item) -> None:
+        if item.get("due_at") is not None:
+            pk, sk = items.purge_due_key(item)
+            entry = {"PK": pk, "SK": sk, "tenant": item["tenant"], "purge": item["id"]}
+            self.transaction.put(entry, unit=item["id"])
+
+    async def _found(self, tenant: TenantId, purge_id: PurgeId) -> Item:
+        item = await self.transaction.item((items.purges(tenant), purge_id))
+        if item is None:
+            raise Missing
+        return item

@@ -1,0 +1,117 @@
+"""`purge`: what CDNs in front of a server are to let go of."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from safelight.cli import output
+from safelight.cli.connection import HERE, Json, Server
+
+if TYPE_CHECKING:
+    from safelight.client import Client, Purge
+
+purge = App(name="purge", help="What CDNs are to let go of, and how far that has come.")
+
+Wait = Annotated[bool, Parameter(help="Come back when it has ended; the exit code is 1 when it failed.")]
+_LOOK_S: Final = 1.0
+
+
+@purge.command
+def image(image: str, /, *, wait: Wait = False, server: Server = HERE, json: Json = False) -> int:
+    """Let go of one image: its presets and transforms, and its IIIF pictures.
+
+    Parameters
+    ----------
+    image
+        Its id.
+
+    """
+    return _ask(server, wait=wait, json=json, image=image)
+
+
+@purge.command
+def tag(tag: str, /, *, wait: Wait = False, server: Server = HERE, json: Json = False) -> int:
+    """Let go of every image with a tag, some at a time.
+
+    Parameters
+    ----------
+    tag
+        The tag.
+
+    """
+    return _ask(server, wait=wait, json=json, tag=tag)
+
+
+@purge.command
+def tenant(*, wait: Wait = False, server: Server = HERE, json: Json = False) -> int:
+    """Let go of everything. Before Safelight that is every tenant's, and all of it is fetched anew."""
+    return _ask(server, wait=wait, json=json, tenant=True)
+
+
+@purge.command(name="list")
+def list_purges(
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=200))] = 50,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """List purges of the last 30 days, newest first, those that Safelight began by itself among them.
+
+    Parameters
+    ----------
+    limit
+        How many, at most.
+
+    """
+    with server.connect() as client:
+        found = client.purges(limit=limit)
+    if json:
+        output.say_json({"purges": found})
+        return 0
+    rows = output.table("id", "what", "asked", "state", "images", "tries", "cause", right=("tries",))
+    for each in found:
+        done = f"{each['images_done']} of {each['images']}"
+        what = output.text(f"{each['what']} {each['value']}".strip())
+        rows.add_row(
+            each["id"],
+            what,
+            output.minute(each["created_at"]),
+            each["state"],
+            done,
+            str(each["attempts"]),
+            output.text(each["cause"]),
+        )
+    output.listing(found, rows, "Nothing was purged.")
+    return 0
+
+
+def _ask(server: Server, *, wait: bool, json: bool, image: str = "", tag: str = "", tenant: bool = False) -> int:
+    with server.connect() as client:
+        asked = client.purge(image=image, tag=tag, tenant=tenant)
+        if wait:
+            asked = _waited(client, asked)
+    if json:
+        output.say_json(asked)
+    else:
+        done = f"{asked['images_done']} of {output.many(asked['images'], 'image')}"
+        output.out().print(output.text(f"Purge {asked['id']} is {asked['state']}: {done}."))
+        if asked["cause"]:
+            output.out().print(output.text(f"The last try failed: {asked['cause']}"))
+    return 1 if asked["state"] == "failed" else 0
+
+
+def _waited(client: Client, asked: Purge) -> Purge:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with output.progress(*columns, console=output.err()) as bar:
+        task = bar.add_task(asked["state"], total=asked["images"])
+        while asked["state"] not in ("done", "failed"):
+            time.sleep(_LOOK_S)
+            asked = client.purge_state(asked["id"])
+            bar.update(task, description=asked["state"], completed=asked["images_done"], total=asked["images"])
+    return asked

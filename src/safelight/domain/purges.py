@@ -1,0 +1,188 @@
+"""Purges: what a CDN is to let go of, how far that has come, and the paths by which it is told. Pure.
+
+waiting -> running -> waiting (more of a tag, or another try) -> done | failed. A purge goes slice by slice: as many images at a
+time as their wildcards may be under way at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from safelight.domain.ids import ImageId, PurgeId, TenantId
+from safelight.domain.queries import Cursor, Sort
+
+SETTLE: Final = timedelta(seconds=3)
+"""Before the CDN is told: every process believes a record for two seconds, and would fill the CDN again from what it believes."""
+FIRST_WAIT: Final = timedelta(seconds=5)
+LONGEST_WAIT: Final = timedelta(minutes=10)
+MOST_ATTEMPTS: Final = 40
+"""In a row: six hours, since throttling and an outage of the CDN pass."""
+KEPT: Final = timedelta(days=30)
+"""For which one that has ended can be looked up."""
+MOST_WILDCARDS: Final = 15
+"""Under way at a time: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html"""
+MAX_CAUSE: Final = 300
+
+
+class PurgeOf(StrEnum):
+    """One image, the images with a tag, or whatever a tenant has."""
+
+    IMAGE = "image"
+    TAG = "tag"
+    TENANT = "tenant"
+
+
+class PurgeState(StrEnum):
+    """Where a purge stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """One thing to let go of. `value` is the image's id or the tag; '' for a whole tenant."""
+
+    id: PurgeId
+    tenant: TenantId
+    what: PurgeOf
+    value: str = ""
+    created_at: datetime
+    updated_at: datetime
+    due_at: datetime | None
+    """When to go on; None once it has ended."""
+    state: PurgeState = PurgeState.WAITING
+    revision: int = 1
+    images: int = 1
+    """That it is about."""
+    images_done: int = 0
+    """Of which every CDN has said that they are gone."""
+    slice: tuple[ImageId, ...] = ()
+    """The images in turn."""
+    cursor: str = ""
+    """Where the images of a tag go on behind the slice; '' at their beginning and at their end."""
+    batch: str = ""
+    """Those that are told together; '' while none is under way."""
+    invalidations: Mapping[str, str] = field(default_factory=dict)
+    """The batch's, by the name of the CDN that has been told."""
+    attempts: int = 0
+    """That failed, since something last succeeded."""
+    cause: str = ""
+    """Why the last one did."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more comes of it."""
+        return self.due_at is None
+
+    def sliced(self, images: Sequence[ImageId], cursor: Cursor | None) -> Purge:
+        """These come next, and behind the cursor there are more."""
+        return replace(self, slice=tuple(images), cursor=cursor.encode() if cursor else "")
+
+    @property
+    def goes_on_at(self) -> Cursor | None:
+        """Where the tag's next page begins; None for its first."""
+        return Cursor.decode(self.cursor, Sort.CREATED) if self.cursor else None
+
+    def begun(self, batch: str, *, at: datetime) -> Purge:
+        """It is part of what is told next. Keeps its `due_at`, so that what is under way is first in line."""
+        return replace(self, state=PurgeState.RUNNING, batch=batch, invalidations={}, updated_at=at, revision=self.revision + 1)
+
+    def told(self, invalidations: Mapping[str, str], *, at: datetime) -> Purge:
+        """These CDNs have taken the batch."""
+        return replace(self, invalidations=dict(invalidations), updated_at=at, revision=self.revision + 1)
+
+    def put_off(self, cause: str, *, at: datetime) -> Purge:
+        """It did not work: again later, longer each time; after too many it has failed."""
+        attempts = self.attempts + 1
+        wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
+        is_over = attempts >= MOST_ATTEMPTS
+        return replace(
+            self,
+            state=PurgeState.FAILED if is_over else PurgeState.WAITING,
+            due_at=None if is_over else at + wait,
+            batch="",
+            invalidations={},
+            attempts=attempts,
+            cause=cause[:MAX_CAUSE],
+            updated_at=at,
+            revision=self.revision + 1,
+        )
+
+    def went(self, *, at: datetime) -> Purge:
+        """The slice is gone everywhere. With more to come it goes behind the others."""
+        after = replace(self, batch="", invalidations={}, attempts=0, cause="", updated_at=at, revision=self.revision + 1)
+        if self.what is PurgeOf.TAG and self.cursor:
+            done = self.images_done + len(self.slice)
+            # Images may have got the tag since they were counted.
+            return replace(
+                after, state=PurgeState.WAITING, due_at=at, slice=(), images_done=done, images=max(done + 1, self.images)
+            )
+        done = self.images if self.what is not PurgeOf.TAG else self.images_done + len(self.slice)
+        return replace(after, state=PurgeState.DONE, due_at=None, slice=(), images_done=done, images=done)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What of ours lies behind CDNs, as prefixes of paths that end with '/'. Before nothing: an empty tuple."""
+
+    front: tuple[str, ...] = ()
+    """Under which Safelight delivers an image by its id."""
+    whole_front: tuple[str, ...] = ()
+    """Under which it delivers anything, other grammars' URLs among them, which name the image at their end."""
+    buckets: tuple[str, ...] = ()
+    """Before the tenant's id."""
+
+    @property
+    def images_at_once(self) -> int:
+        """That fit into one invalidation."""
+        return MOST_WILDCARDS // max(len(self.front), len(self.buckets), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Paths with their wildcards, sorted: before Safelight, and before the buckets."""
+
+    front: tuple[str, ...]
+    buckets: tuple[str, ...]
+
+    @property
+    def most(self) -> int:
+        """What counts against the limit of wildcards, which each distribution has for itself."""
+        return max(len(self.front), len(self.buckets))
+
+    def reference(self, batch: str) -> str:
+        """What makes telling them twice telling them once; other paths under the same name would be refused."""
+        digest = hashlib.sha256("\n".join((*self.front, "", *self.buckets)).encode()).hexdigest()
+        return f"safelight-{batch}-{digest[:16]}"
+
+
+def paths_of(purges: Iterable[Purge], ground: Ground) -> Paths:
+    """What the slices of all of these are, each path once. CloudFront knows `*` at the end of a path only."""
+    front: set[str] = set()
+    buckets: set[str] = set()
+    for purge in purges:
+        if purge.what is PurgeOf.TENANT:
+            front |= {f"{prefix}*" for prefix in ground.whole_front}
+            buckets |= {f"{prefix}{purge.tenant}/*" for prefix in ground.buckets}
+        else:
+            front |= {f"{prefix}{image}/*" for image in purge.slice for prefix in ground.front}
+            buckets |= {f"{prefix}{purge.tenant}/{image}/*" for image in purge.slice for prefix in ground.buckets}
+    return Paths(tuple(sorted(front)), tuple(sorted(buckets)))
+
+
+def joined(purges: Iterable[Purge], ground: Ground) -> list[Purge]:
+    """As many of these, in their order, as may be under way together; the first one in any case."""
+    taken: list[Purge] = []
+    for purge in purges:
+        if taken and paths_of([*taken, purge], ground).most > MOST_WILDCARDS:
+            break
+        taken.append(purge)
+    return taken

@@ -1,0 +1,295 @@
+"""Purges are told together, some at a time, again when it did not work, and go on where a process that died left them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from safelight.adapters.catalog.memory import MemoryCatalog
+from safelight.adapters.cdn.memory import MemoryCdn
+from safelight.domain.accounts import Actor, Role, Scope
+from safelight.domain.ids import new_id
+from safelight.domain.purges import MOST_ATTEMPTS, SETTLE, Ground, PurgeOf, PurgeState, joined, paths_of
+from safelight.errors import BackendUnavailable, Busy, Forbidden, Missing, WrongState
+from safelight.observability import Instruments
+from safelight.services.purges import Purges
+from safelight.testing.factories import NOON, make_image, make_purge, make_tenant
+
+GROUND = Ground(
+    front=("/i/", "/iiif/2/", "/iiif/3/"), whole_front=("/i/", "/iiif/", "/imgproxy/", "/thumbor/"), buckets=("/team/",)
+)
+
+
+def actor_of(tenant, role):
+    return Actor(tenant=tenant, user=new_id(), role=role, scopes=frozenset(Scope))
+
+
+class Hall:
+    """The service over a catalog and two distributions, with a clock that the test turns."""
+
+    def __init__(self, catalog: MemoryCatalog, *, is_quick: bool = True) -> None:
+        self.now: datetime = NOON
+        self.front, self.back = MemoryCdn("front", is_quick=is_quick), MemoryCdn("back", is_quick=is_quick)
+        self.catalog = catalog
+        self.purges = self.process()
+        self.tenant = make_tenant()
+        self.actor = actor_of(self.tenant.id, Role.OPERATOR)
+
+    def process(self) -> Purges:
+        """Another one over the same."""
+        return Purges(self.catalog, (self.front,), (self.back,), GROUND, lambda: self.now, Instruments())
+
+    async def images(self, count: int, **fields: object) -> list[str]:
+        made = [make_image(self.tenant.id, created_at=NOON + timedelta(seconds=n), **fields) for n in range(count)]
+        async with self.catalog.tenant(self.tenant.id, writes=True) as records:
+            for image in made:
+                await records.images.add(image)
+        return [image.id for image in made]
+
+    async def state(self, purge):
+        return await self.purges.get(self.actor, purge.id)
+
+    def settle(self) -> None:
+        self.now += SETTLE
+
+
+@pytest.fixture
+async def hall():
+    return await opened(Hall(MemoryCatalog()))
+
+
+@pytest.fixture
+async def slow():
+    return await opened(Hall(MemoryCatalog(), is_quick=False))
+
+
+async def opened(hall: Hall) -> Hall:
+    await hall.catalog.open()
+    await hall.front.open()
+    await hall.back.open()
+    async with hall.catalog.directory(writes=True) as directory:
+        await directory.add_tenant(hall.tenant)
+    return hall
+
+
+def test_an_image_s_paths_are_where_it_is_delivered_and_where_it_is_kept():
+    purge = make_purge(make_tenant().id)
+
+    paths = paths_of([purge, purge], GROUND)
+    assert paths.front == tuple(f"{prefix}{purge.value}/*" for prefix in GROUND.front)
+    assert paths.buckets == (f"/team/{purge.tenant}/{purge.value}/*",)
+
+
+def test_a_tenant_s_paths_are_everything_before_safelight_and_its_own_before_the_buckets():
+    purge = make_purge(make_tenant().id, what=PurgeOf.TENANT, value="", slice=())
+
+    paths = paths_of([purge], GROUND)
+    assert paths.front == ("/i/*", "/iiif/*", "/imgproxy/*", "/thumbor/*")
+    assert paths.buckets == (f"/team/{purge.tenant}/*",)
+
+
+def test_no_more_is_told_at_once_than_cloudfront_takes():
+    tenant = make_tenant().id
+    purges = [make_purge(tenant) for _ in range(9)]
+
+    assert joined(purges, GROUND) == purges[:5]
+    assert joined([*purges[:5], purges[0], purges[1]], GROUND) == [*purges[:5], purges[0], purges[1]]  # the same paths again
+
+
+def test_the_same_batch_of_other_paths_has_another_reference():
+    one, two = make_purge(make_tenant().id), make_purge(make_tenant().id)
+
+    assert paths_of([one], GROUND).reference("b") == paths_of([one], GROUND).reference("b")
+    assert paths_of([one], GROUND).reference("b") != paths_of([one, two], GROUND).reference("b")
+    assert len(paths_of([one], GROUND).reference(new_id())) <= 128
+
+
+async def test_an_image_that_was_asked_for_is_gone_from_both_when_they_say_so(slow):
+    (image,) = await slow.images(1)
+    asked = await slow.purges.ask(slow.actor, PurgeOf.IMAGE, image)
+    assert (asked.state, asked.images, asked.images_done) == (PurgeState.WAITING, 1, 0)
+
+    slow.settle()
+    await slow.purges.tell()
+    assert (await slow.state(asked)).state is PurgeState.RUNNING
+    slow.front.finish()
+    await slow.purges.tell()
+    assert (await slow.state(asked)).state is PurgeState.RUNNING
+    slow.back.finish()
+    assert await slow.purges.tell() == 1
+
+    after = await slow.state(asked)
+    assert (after.state, after.images_done) == (PurgeState.DONE, 1)
+    assert list(slow.front.told.values()) == [tuple(sorted(f"{prefix}{image}/*" for prefix in GROUND.front))]
+    assert list(slow.back.told.values()) == [(f"/team/{slow.tenant.id}/{image}/*",)]
+
+
+async def test_nobody_is_told_while_a_process_may_still_believe_the_old_record(hall):
+    (image,) = await hall.images(1)
+    await hall.purges.ask(hall.actor, PurgeOf.IMAGE, image)
+    await hall.purges.tell()
+
+    assert not hall.front.told
+
+
+async def test_what_waits_is_told_together(hall):
+    images = await hall.images(4)
+    for image in images:
+        await hall.purges.note({"tenant": hall.tenant.id, "image": image})
+    hall.settle()
+
+    assert await hall.purges.tell() == 4
+    assert [len(paths) for paths in hall.front.told.values()] == [12]
+
+
+async def test_a_tag_goes_some_images_at_a_time_and_tells_how_far_it_is(slow):
+    images = await slow.images(12, tags=("sea",))
+    await slow.images(1, tags=("seaside",))
+    asked = await slow.purges.ask(slow.actor, PurgeOf.TAG, " Sea ")
+    assert (asked.value, asked.images) == ("sea", 12)
+    slow.settle()
+
+    seen = []
+    for _ in range(10):
+        await slow.purges.tell()
+        slow.front.finish()
+        slow.back.finish()
+        state = await slow.state(asked)
+        seen.append(state.images_done)
+        if state.has_ended:
+            break
+    assert state.state is PurgeState.DONE
+    assert seen[-1] == 12
+    assert {5, 10} <= set(seen)
+    told = {path for paths in slow.front.told.values() for path in paths}
+    assert told == {f"{prefix}{image}/*" for image in images for prefix in GROUND.front}
+
+
+async def test_a_tag_that_no_image_has_is_done_at_once(hall):
+    asked = await hall.purges.ask(hall.actor, PurgeOf.TAG, "nothing")
+    hall.settle()
+    await hall.purges.tell()
+
+    assert (await hall.state(asked)).state is PurgeState.DONE
+    assert not hall.front.told
+
+
+async def test_one_that_is_busy_is_asked_again_later_and_later(hall):
+    (image,) = await hall.images(1)
+    asked = await hall.purges.ask(hall.actor, PurgeOf.IMAGE, image)
+    hall.front.fault = Busy("TooManyInvalidationsInProgress")
+    hall.settle()
+    waits = []
+    for _ in range(4):
+        await hall.purges.tell()
+        state = await hall.state(asked)
+        assert state.state is PurgeState.WAITING
+        assert state.cause == "busy: TooManyInvalidationsInProgress"
+        waits.append((state.due_at - hall.now).total_seconds())
+        hall.now = state.due_at
+    hall.front.fault = None
+    await hall.purges.tell()
+
+    assert waits == [5, 10, 20, 40]
+    after = await hall.state(asked)
+    assert (after.state, after.attempts, after.cause) == (PurgeState.DONE, 0, "")
+
+
+async def test_one_that_refuses_for_hours_has_failed_with_its_cause(hall):
+    (image,) = await hall.images(1)
+    asked = await hall.purges.ask(hall.actor, PurgeOf.IMAGE, image)
+    hall.back.fault = WrongState("CloudFront refuses the distribution (AccessDenied).")
+    hall.settle()
+    for _ in range(MOST_ATTEMPTS):
+        await hall.purges.tell()
+        hall.now += timedelta(minutes=10)
+
+    after = await hall.state(asked)
+    assert (after.state, after.attempts) == (PurgeState.FAILED, MOST_ATTEMPTS)
+    assert "AccessDenied" in after.cause
+    assert await hall.purges.tell() == 0
+
+
+async def test_one_that_does_not_answer_for_a_while_is_looked_at_again(slow):
+    (image,) = await slow.images(1)
+    asked = await slow.purges.ask(slow.actor, PurgeOf.IMAGE, image)
+    slow.settle()
+    await slow.purges.tell()
+    slow.front.fault = BackendUnavailable("away")
+    await slow.purges.tell()
+    assert (await slow.state(asked)).state is PurgeState.RUNNING
+
+    slow.front.fault = None
+    slow.front.finish()
+    slow.back.finish()
+    await slow.purges.tell()
+    assert (await slow.state(asked)).state is PurgeState.DONE
+    assert len(slow.front.told) == 1
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("at", range(8))
+async def test_whoever_comes_after_a_process_that_died_anywhere_leaves_nothing_unpurged(hall, at):
+    """The process dies at its nth step outside; another one goes on."""
+    images = await hall.images(7, tags=("sea",))
+    asked = await hall.purges.ask(hall.actor, PurgeOf.TAG, "sea")
+    hall.settle()
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > at:
+            raise Killed
+
+    class Dying:
+        def __init__(self, cdn):
+            self.name, self._cdn = cdn.name, cdn
+
+        async def invalidate(self, paths, *, reference):
+            step()
+            told = await self._cdn.invalidate(paths, reference=reference)
+            step()
+            return told
+
+        async def is_done(self, invalidation):
+            step()
+            return await self._cdn.is_done(invalidation)
+
+    dying = Purges(hall.catalog, (Dying(hall.front),), (Dying(hall.back),), GROUND, lambda: hall.now, Instruments())
+    with pytest.raises(Killed):
+        await dying.tell()
+    for _ in range(5):
+        await hall.purges.tell()
+        hall.settle()
+
+    assert (await hall.state(asked)).state is PurgeState.DONE
+    assert {path for paths in hall.back.told.values() for path in paths} == {f"/team/{hall.tenant.id}/{i}/*" for i in images}
+    assert len(hall.front.told) == 2  # five images and two: whatever was told twice was told under one reference
+
+
+async def test_who_may_purge_what(hall):
+    (image,) = await hall.images(1)
+    admin, user = (actor_of(hall.tenant.id, role) for role in (Role.ADMIN, Role.USER))
+    elsewhere = make_tenant()
+    async with hall.catalog.directory(writes=True) as directory:
+        await directory.add_tenant(elsewhere)
+    stranger = actor_of(elsewhere.id, Role.ADMIN)
+
+    asked = await hall.purges.ask(admin, PurgeOf.IMAGE, image)
+    for actor, what, value, refusal in (
+        (admin, PurgeOf.TENANT, "", Forbidden),
+        (user, PurgeOf.IMAGE, image, Forbidden),
+        (stranger, PurgeOf.IMAGE, image, Missing),
+        (admin, PurgeOf.IMAGE, "../*", Missing),
+    ):
+        with pytest.raises(refusal):
+            await hall.purges.ask(actor, what, value)
+    with pytest.raises(Missing):
+        await hall.purges.get(stranger, asked.id)
+    assert await hall.purges.page(stranger) == []
+    assert [purge.id for purge in await hall.purges.page(admin)] == [asked.id]
