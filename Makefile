@@ -106,7 +106,7 @@ $(OIDC)/node_modules/.package-lock.json: $(OIDC)/package-lock.json
 test-tus: $(VENV)/.dev ## 100 resumable uploads through servers that are killed (TUS_FILES=n)
 	@TUS_FILES=$${TUS_FILES:-100} $(BIN)/pytest tests/acceptance/test_tus.py -k killed
 
-test-browser: $(VENV)/.browser $(OIDC)/node_modules/.package-lock.json | $(CHROMIUM) ## What needs more than Python: a real Chromium, an OpenID provider on node; both are installed when they are missing
+test-browser: $(VENV)/.browser $(OIDC)/node_modules/.package-lock.json | $(CHROMIUM) ## What needs more than Python: a real Chromium, IIIF viewers, an OpenID provider on node; all are installed when they are missing
 	@$(BIN)/pytest -o addopts="--strict-markers --strict-config --import-mode=importlib -ra" tests/browser $(ARGS)
 
 .PHONY: locks

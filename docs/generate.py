@@ -49,6 +49,7 @@ def endpoints() -> str:
     lines.append("| GET, HEAD | `/imgproxy/{signature}/{options}/{source}` | The same for a URL that was written for imgproxy. |")
     lines.append("| GET, HEAD | `/thumbor/{signature}/{options}/{source}` | The same for a URL that was written for thumbor. |")
     lines.append("| GET, HEAD | `/iiif/3/{id}/{region}/{size}/{rotation}/{quality}.{format}` | A picture by IIIF's Image API 3.0, level 2; under `/iiif/2/` by 2.1. |")
+    lines.append("| GET, HEAD | `/iiif/albums/{id}/manifest.json` | An album by IIIF's Presentation API 3.0, as far as who asks may see it; one image under `/iiif/images/{id}/`. |")
     lines.append("| GET, HEAD | `/iiif/3/{id}/info.json` | What can be asked of it, for viewers; `/iiif/3/{id}` leads there. |")
     return "\n".join(lines) + "\n"
 

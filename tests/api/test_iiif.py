@@ -98,7 +98,7 @@ async def test_info_json_3_says_what_is_true(run):
             "maxWidth": 4096,
             "maxHeight": 4096,
             "maxArea": 4096 * 4096,
-            "sizes": [{"width": w, "height": h} for w, h in ((225, 150), (450, 300), (900, 600))],
+            "sizes": [{"width": w, "height": h} for w, h in ((450, 300), (900, 600))],
             "tiles": [{"width": 512, "height": 512, "scaleFactors": [1, 2]}],
             "extraFormats": ["webp"],
             "extraQualities": ["color", "gray", "bitonal"],

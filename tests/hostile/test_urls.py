@@ -83,6 +83,8 @@ def an_iiif(dice: random.Random, id: str) -> str:
     rotation = dice.choice(("0", "90", "!0", "!270", "45", "360", dice.choice(ODD)))
     file = f"{dice.choice(('default', 'color', 'gray', 'bitonal', 'native'))}.{dice.choice(('jpg', 'png', 'webp', 'tif', 'exe'))}"
     rest = dice.choice((f"{region}/{dice.choice(('', '', '^'))}{size}/{rotation}/{file}",) * 9 + ("info.json",))
+    if dice.random() < 0.05:
+        return f"{dice.choice(('albums', 'images'))}/{id}/manifest.json"
     return f"{dice.choice('2233334x')}/{id}/{rest}"
 
 

@@ -1,4 +1,4 @@
-"""IIIF: what lies under `/iiif/`, for the delivery door: pictures by the Image API 3.0 and 2.1, and their `info.json`.
+"""IIIF: what lies under `/iiif/`, for the delivery door: pictures by the Image API 3.0 and 2.1 with their `info.json`, and manifests.
 
 `/iiif/{3 or 2}/{id}/{region}/{size}/{rotation}/{quality}.{format}`. Public and unlisted images need no signature, private ones their
 reader's API key or access token, which viewers can be told to send. Its cost is bounded elsewhere: by size here (`iiif.max_side`), by
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,7 +19,7 @@ import orjson
 from safelight.api import iiif_documents as documents
 from safelight.api.auth import token_of
 from safelight.api.client_address import ClientAddress
-from safelight.api.conditions import base_of
+from safelight.api.conditions import album_id, base_of
 from safelight.domain.accounts import Actor
 from safelight.domain.images import Visibility
 from safelight.errors import BadOption, BadRequest, Missing
@@ -73,8 +73,39 @@ class Iiif:
                 return await self._info(scope, headers, Api(api), _identifier(name))
             case "2" | "3", [name, _, _, _, _]:
                 return await self._picture(scope, headers, Api(api), _identifier(name), parts[1:])
+            case "images", [name, "manifest.json"]:
+                return await self._image_manifest(scope, headers, _identifier(name))
+            case "albums", [name, "manifest.json"]:
+                return await self._album_manifest(scope, headers, _identifier(name))
             case _:
                 raise Missing
+
+    async def _image_manifest(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], name: str) -> Answer:
+        image = (await self.safelight.delivery.seen(name, await self._actor(scope, headers))).image
+        base = self._base(scope, headers)
+        label = image.title or image.file_name or image.id
+        document = documents.manifest(
+            [image], id=f"{base}{PREFIX}images/{image.id}/manifest.json", base=base, most=self._most, label=label
+        )
+        is_public = image.visibility is Visibility.PUBLIC
+        return Answer(_spoken(document, headers, context=documents.MANIFEST_CONTEXT, at=image.updated_at, is_public=is_public))
+
+    async def _album_manifest(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], name: str) -> Answer:
+        actor = await self._actor(scope, headers)
+        shown = await self.safelight.albums.shown(actor, album_id(name))
+        album, base = shown.album, self._base(scope, headers)
+        document = documents.manifest(
+            shown.images,
+            id=f"{base}{PREFIX}albums/{album.id}/manifest.json",
+            base=base,
+            most=self._most,
+            label=album.title if shown.is_whole else album.id,
+            summary=album.description if shown.is_whole else "",
+        )
+        at = max([album.updated_at, *(image.updated_at for image in shown.images)])
+        spoken = _spoken(document, headers, context=documents.MANIFEST_CONTEXT, at=at, is_public=actor is None)
+        # One address, two answers: a cache on the way must not hand a stranger's to the reader.
+        return Answer(replace(spoken, varies_by=(*spoken.varies_by, "Authorization", "X-API-Key")))
 
     async def _picture(
         self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str, parts: list[str]
@@ -109,11 +140,14 @@ class Iiif:
 
     def _service(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str) -> str:
         """The base URI of an image, as `info.json` has it whatever escapes the request was written with."""
+        return f"{self._base(scope, headers)}{PREFIX}{api}/{name}"
+
+    def _base(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]]) -> str:
         host = dict(headers).get("host", "")
         base = base_of(self.safelight.settings.server.public_url, scope.get("scheme", "http"), host)
         if not base:
             raise BadRequest("The Host header is needed: the answer holds whole addresses.")
-        return f"{base}{PREFIX}{api}/{name}"
+        return base
 
 
 def _segments(scope: MutableMapping[str, Any]) -> list[str]:

@@ -1,20 +1,26 @@
-"""IIIF's JSON: `info.json` of the Image API 3.0 and 2.1, as plain dictionaries. Pure; called by the door in `iiif`.
+"""IIIF's JSON: `info.json` of the Image API 3.0 and 2.1, manifests of the Presentation API 3.0. Pure; called by the door in `iiif`.
 
 Nothing is promised here that `imaging.transform.iiif` does not keep.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC
 from typing import Any, Final
 
 from safelight.domain.images import Image
 from safelight.imaging.transform.iiif import FORMATS, QUALITIES, Api, Most, scale_factors, sizes
 from safelight.imaging.transform.plan import Size
 from safelight.imaging.transform.pyramid import TILE
+from safelight.services.originals import delivered_version
 
 PROTOCOL: Final = "http://iiif.io/api/image"
 CONTEXT: Final = {Api.V2: "http://iiif.io/api/image/2/context.json", Api.V3: "http://iiif.io/api/image/3/context.json"}
 PROFILE: Final = {Api.V2: "http://iiif.io/api/image/2/level2.json", Api.V3: "http://iiif.io/api/image/3/level2.json"}
+MANIFEST_CONTEXT: Final = "http://iiif.io/api/presentation/3/context.json"
+THUMBNAIL: Final = 200
+"""Pixels of the longer side that a thumbnail has at least."""
 _FEATURES_3: Final = ("canonicalLinkHeader", "mirroring", "profileLinkHeader", "sizeUpscaling")
 """Beside those of level 2 (3.0: 5.7)."""
 _FEATURES_2: Final = (
@@ -73,6 +79,67 @@ def info(api: Api, image: Image, size: Size, *, id: str, most: Most) -> dict[str
         "extraFeatures": list(_FEATURES_3),
     }
     return document | ({"rights": licence} if licence else {})
+
+
+def manifest(images: Sequence[Image], *, id: str, base: str, most: Most, label: str, summary: str = "") -> dict[str, Any]:
+    """A manifest (Presentation 3.0: 5.2) with a canvas for each image. `base` is where `/iiif/` lies."""
+    document: dict[str, Any] = {
+        "@context": MANIFEST_CONTEXT,
+        "id": id,
+        "type": "Manifest",
+        "label": _words(label),
+        "items": [_canvas(image, base, most) for image in images],
+    }
+    if summary:
+        document["summary"] = _words(summary)
+    if len(images) == 1:
+        document |= _told(images[0])
+    return document
+
+
+def _canvas(image: Image, base: str, most: Most) -> dict[str, Any]:
+    version = delivered_version(image)
+    size = Size(version.width, version.height)
+    service = {"id": f"{base}/iiif/3/{image.id}", "type": "ImageService3", "profile": "level2"}
+    canvas = f"{base}/iiif/images/{image.id}/canvas"
+
+    def picture(said: str, shown: Size) -> dict[str, Any]:
+        address = f"{service['id']}/full/{said}/0/default.jpg"
+        sides = {"width": shown.width, "height": shown.height}
+        return {"id": address, "type": "Image", "format": "image/jpeg", **sides, "service": [service]}
+
+    thumbnail = next((each for each in sizes(size, most) if max(each) >= THUMBNAIL), size)
+    body = picture("max", most.largest(size, enlarges=False))
+    painting = {"id": f"{canvas}/painting", "type": "Annotation", "motivation": "painting", "target": canvas, "body": body}
+    return {
+        "id": canvas,
+        "type": "Canvas",
+        "label": _words(image.title or image.file_name or image.id),
+        "width": size.width,
+        "height": size.height,
+        "thumbnail": [picture(f"{thumbnail.width},{thumbnail.height}", thumbnail)],
+        "items": [{"id": f"{canvas}/page", "type": "AnnotationPage", "items": [painting]}],
+        **_told(image),
+    }
+
+
+def _told(image: Image) -> dict[str, Any]:
+    """What manifest and canvas say alike: summary, licence, whom to name, and when it was taken."""
+    told: dict[str, Any] = {}
+    if image.description:
+        told["summary"] = _words(image.description)
+    if licence := rights(image):
+        told["rights"] = licence
+    if words := credit(image):
+        told["requiredStatement"] = {"label": {"en": ["Attribution"]}, "value": _words(words)}
+    if image.taken_at:
+        told["navDate"] = image.taken_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return told
+
+
+def _words(text: str) -> dict[str, list[str]]:
+    """Text whose language nobody told (Presentation 3.0: 4). Viewers may read it as HTML where it begins with `<`, so it never does."""
+    return {"none": [f" {text}" if text.startswith("<") else text]}
 
 
 def rights(image: Image) -> str:

@@ -554,8 +554,8 @@ class Directory(Protocol):
         """The key and its user, live or not. Raises Missing."""
         ...
 
-    async def tenant_of(self, image_id: ImageId) -> TenantId:
-        """Whose image it is. Raises Missing."""
+    async def tenant_of(self, id: ImageId | AlbumId) -> TenantId:
+        """Whose image or album it is. Raises Missing."""
         ...
 
     async def tenants(self) -> list[Tenant]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +12,20 @@ from safelight.domain.accounts import Actor, Role
 from safelight.domain.albums import MAX_ALBUM_IMAGES, Album
 from safelight.domain.events import AlbumCreated, AlbumDeleted, AlbumEdited, AlbumEvent
 from safelight.domain.ids import AlbumId, ImageId, new_id
+from safelight.domain.images import Image, Visibility
+from safelight.domain.queries import MAX_LIMIT, ImageQuery, Sort
 from safelight.errors import BadField, Missing, Stale
 from safelight.ports.catalog import Catalog, Records
 from safelight.services.relay import Relay
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An album and those of its images that somebody may see; what its owner says of it is theirs only where it `is_whole`."""
+
+    album: Album
+    images: tuple[Image, ...]
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,33 @@ class Albums:
         """The album. Raises Missing."""
         async with self.catalog.tenant(actor.tenant) as records:
             return await self._mine(records, actor, "album.read", album_id)
+
+    async def shown(self, actor: Actor | None, album_id: AlbumId) -> Shown:
+        """What somebody may see of an album, perhaps a stranger: its reader all that they may see, others its public images.
+
+        Raises Missing, also where there is no public image: nobody learns which albums there are.
+        """
+        async with self.catalog.directory() as directory:
+            tenant = await directory.tenant_of(album_id)
+        images: list[Image] = []
+        async with self.catalog.tenant(tenant) as records:
+            album = await records.albums.get(album_id)
+            reader = actor if actor is not None and access.may(actor, "album.read", album) else None
+            reach = None if reader else Visibility.PUBLIC
+            query = ImageQuery(album=album_id, visibility=reach, sort=Sort.POSITION, limit=MAX_LIMIT)
+            while True:
+                page = await records.images.page(query)
+                images += [
+                    image
+                    for image in page.images
+                    if image.renditions and (reader is None or access.may(reader, "image.read", image))
+                ]
+                if page.next is None:
+                    break
+                query = replace(query, cursor=page.next)
+        if reader is None and not images:
+            raise Missing
+        return Shown(album, tuple(images), is_whole=reader is not None or len(images) == album.image_count)
 
     async def list(self, actor: Actor, *, after: AlbumId | None, limit: int) -> Sequence[Album]:
         """The actor's albums, newest first; all of the tenant's for an admin."""

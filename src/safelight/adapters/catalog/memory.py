@@ -1022,11 +1022,12 @@ class _Directory:
         key = state.keys[key_id]
         return key, state.users[key.user]
 
-    async def tenant_of(self, image_id: ImageId) -> TenantId:
-        image = self.transaction.read().images.get(image_id)
-        if image is None:
+    async def tenant_of(self, id: ImageId | AlbumId) -> TenantId:
+        state = self.transaction.read()
+        found = state.images.get(ImageId(id)) or state.albums.get(AlbumId(id))
+        if found is None:
             raise Missing
-        return image.tenant
+        return found.tenant
 
     async def tenants(self) -> list[Tenant]:
         return sorted(self.transaction.read().tenants.values(), key=lambda tenant: (tenant.created_at, tenant.id))

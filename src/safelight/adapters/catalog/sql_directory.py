@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import bindparam, delete, exists, insert, or_, select, union_all, update
 
 from safelight.adapters.catalog.rows import key_of, moment, stored_columns, tenant_columns, tenant_of, user_of
 from safelight.adapters.catalog.sql_images import chunks
@@ -15,11 +15,11 @@ from safelight.adapters.catalog.sql_journal import write_entry
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
 from safelight.adapters.catalog.sql_purges import SqlPurges
 from safelight.adapters.catalog.sql_trail import SqlTrail
-from safelight.adapters.catalog.tables import api_keys, events, images, tenants, users, webhook_deliveries, webhooks
+from safelight.adapters.catalog.tables import albums, api_keys, events, images, tenants, users, webhook_deliveries, webhooks
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import Event, ImageEvent, from_json
-from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
+from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, TenantId
 from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
 from safelight.errors import Missing, Stale
@@ -31,7 +31,9 @@ _KEY: Final = (
     .join_from(api_keys, users, (users.c.id == api_keys.c.user) & (users.c.tenant == api_keys.c.tenant))
     .where(api_keys.c.id == bindparam("id"))
 )
-_TENANT_OF: Final = select(images.c.tenant).where(images.c.id == bindparam("id"))
+_TENANT_OF: Final = union_all(
+    select(images.c.tenant).where(images.c.id == bindparam("id")), select(albums.c.tenant).where(albums.c.id == bindparam("id"))
+)
 _TENANTS: Final = select(tenants).order_by(tenants.c.created_at, tenants.c.id)
 _TENANT: Final = select(tenants).where(tenants.c.id == bindparam("id"))
 # Not FOR UPDATE: rows that refer to the tenant could not be added meanwhile. SQLite has no row locks and needs none.
@@ -118,9 +120,9 @@ class SqlDirectory:
         return key_of(dict(zip(names[:keys], values[:keys], strict=True))), user_of(user)
 
     @reading
-    def tenant_of(self, image_id: ImageId) -> TenantId:
-        """By the image's own key."""
-        tenant = self.transaction.connection.execute(_TENANT_OF, {"id": image_id}).scalar()
+    def tenant_of(self, id: ImageId | AlbumId) -> TenantId:
+        """By its own key: an id is given once."""
+        tenant = self.transaction.connection.execute(_TENANT_OF, {"id": id}).scalar()
         if tenant is None:
             raise Missing
         return TenantId(tenant)

@@ -26,8 +26,6 @@ from safelight.imaging.transform.values import Fit, Flip, Region
 FORMATS: Final = {"jpg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP}
 """What goes out; the first two are what level 2 asks for."""
 QUALITIES: Final = ("default", "color", "gray", "bitonal")
-LEAST_SIZE: Final = 128
-"""Of the longer side, the smallest of the advertised sizes."""
 MIDDLE_GREY: Final = 128
 """From which luma on a bitonal picture is white."""
 
@@ -237,15 +235,12 @@ def scale_factors(original: Size) -> tuple[int, ...]:
 
 
 def sizes(original: Size, most: Most) -> tuple[Size, ...]:
-    """Of the whole picture, the smallest first: its halvings, as far as they are made and not below LEAST_SIZE."""
-    found = []
-    factor = 1
-    while factor == 1 or max(original) >= factor * LEAST_SIZE:
-        size = _scaled(original, -(-original.width // factor), None)
-        if most.allows(size):
-            found.append(size)
-        factor *= 2
-    return tuple(reversed(found))
+    """Of the whole picture at those factors, the smallest first, as far as they are made.
+
+    No others: OpenSeadragon takes them for the levels of the tiles where there are about as many of both.
+    """
+    halvings = (_scaled(original, -(-original.width // factor), None) for factor in reversed(scale_factors(original)))
+    return tuple(size for size in halvings if most.allows(size))
 
 
 def _region(text: str) -> tuple[_RegionKind, tuple[Fraction, ...]]:

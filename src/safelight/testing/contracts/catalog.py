@@ -1099,12 +1099,15 @@ class CatalogContract(
             with pytest.raises(Missing):
                 await directory.key(KeyId(new_id()))
 
-    async def test_an_image_tells_its_tenant(self, catalog: Catalog, tenant: Tenant) -> None:
-        image = make_image(tenant.id, trashed_at=NOON)
+    async def test_an_image_and_an_album_tell_their_tenant(self, catalog: Catalog, tenant: Tenant) -> None:
+        image, album = make_image(tenant.id, trashed_at=NOON), make_album(tenant.id)
         await images_in(catalog, image)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.albums.add(album)
 
         async with catalog.directory() as directory:
             assert await directory.tenant_of(image.id) == tenant.id
+            assert await directory.tenant_of(album.id) == tenant.id
             with pytest.raises(Missing):
                 await directory.tenant_of(ImageId(new_id()))
 

@@ -23,7 +23,7 @@ from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
-from safelight.domain.ids import EndpointId, ImageId, KeyId, TenantId
+from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, TenantId
 from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Missing, Stale
@@ -124,9 +124,9 @@ class DynamoDirectory:
             raise Missing
         return api_key_of(found[key]), user_of(found[user])
 
-    async def tenant_of(self, image_id: ImageId) -> TenantId:
-        """By the image's own key."""
-        item = await self.transaction.item(items.image_key(image_id))
+    async def tenant_of(self, id: ImageId | AlbumId) -> TenantId:
+        """By its own key: an id is given once."""
+        item = await self.transaction.item(items.image_key(id)) or await self.transaction.item(items.album_key(id))
         if item is None:
             raise Missing
         return TenantId(item["tenant"])
