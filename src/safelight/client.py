@@ -300,6 +300,7 @@ class Tenant(TypedDict):
     suspended_at: str | None
     trash_days: int
     duplicates: str
+    origins: Sequence[str]
     quotas: Amounts
     limits: Amounts
     stored: Amounts

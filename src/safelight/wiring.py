@@ -419,6 +419,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         catalog,
         Quotas(**settings.quotas.model_dump()),
         Expiring(ttl_s=2.0, size=10_000, now=time.monotonic),
+        Expiring(ttl_s=10.0, size=1, now=time.monotonic),
     )
     prices = Prices(**settings.prices.model_dump(exclude={"currency"}))
     meter = Meter(catalog, clock, standing, prices)
@@ -540,7 +541,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         limiter=Limiter(cache),
         standing=standing,
         meter=meter,
-        tenants=Tenants(catalog, clock, standing, settings.trash.days),
+        tenants=Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks),
         workflows=workflows,
         sandbox=sandbox,
         accounts=Accounts(catalog, clock, keys_believed, bearers, standing, settings.trash.days),

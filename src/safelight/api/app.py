@@ -29,6 +29,7 @@ from safelight.api.routes import (
     me,
     mfa,
     passkeys,
+    presets,
     privacy,
     purges,
     tenants,
@@ -86,7 +87,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    guarded = (images, uploads, imports, albums, admin, purges, tenants, usage, me, audit, webhooks)
+    guarded = (images, uploads, imports, albums, admin, purges, tenants, presets, usage, me, audit, webhooks)
     for router in (each.router for each in guarded):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(privacy.router, generate_unique_id_function=_spoken)
@@ -110,7 +111,7 @@ class Front:
         server = safelight.settings.server
         witnessed = Witnessed(Rated(self.api, safelight), safelight.trail)
         edge = Edge(witnessed, safelight.instruments, body_idle_s=server.body_idle_s, public_url=server.public_url)
-        self._edge = Cors(edge, listed(server.cors_origins))
+        self._edge = Cors(edge, listed(server.cors_origins), safelight.standing)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""

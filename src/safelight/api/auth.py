@@ -52,6 +52,7 @@ async def actor(request: Request) -> Actor:
     actor = await services.accounts.authenticate(token_of(request.headers), address_of(request))
     if (witness := AT_HAND.get()) is not None:
         witness.actor = actor
+    request.state.tenant = actor.tenant
     await count_user(services, actor, request.state)
     services.meter.requested(actor.tenant)
     return actor

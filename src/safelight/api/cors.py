@@ -2,7 +2,7 @@
 
 Outside everything else, so that a refusal by the rate limiter or the bound on bodies can be read as well as an answer.
 
-An origin is compared with those that are configured, as a whole, and repeated only when it is one of them; `*` is answered as
+An origin is compared with those of the settings and of the tenant, as a whole, and repeated only when it is one of them; `*` is answered as
 `*`. Credentials are never allowed: a page sends its key or token itself, no cookie opens anything here, and so no stranger's page
 can make a browser vouch for its user.
 """
@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 from safelight.api.problems import body_of, headers_of, status_of
-from safelight.errors import Forbidden
+from safelight.domain.ids import TenantId
+from safelight.errors import Forbidden, SafelightError
+from safelight.services.standing import Standing
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -39,13 +41,14 @@ MAX_AGE_S: Final = 7200
 class Cors:
     """Round the API; deliveries have a constant answer of their own, since whoever has their URL has the picture."""
 
-    def __init__(self, app: App, origins: Iterable[str]) -> None:
+    def __init__(self, app: App, origins: Iterable[str], standing: Standing) -> None:
         self._app: Final = app
         self._origins: Final = frozenset(origins)
+        self._standing: Final = standing
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a preflight; let every other answer say who may read it."""
-        if scope["type"] != "http" or not self._origins:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         asked = [value for name, value in scope["headers"] if name == b"origin"]
@@ -58,9 +61,11 @@ class Cors:
             await self._preflight(origin, send)
             return
 
+        scope.setdefault("state", {})
+
         async def send_told(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                told = self._told(origin)
+                told = await self._told(origin, scope["state"].get("tenant"))
                 if told:
                     told.append((b"access-control-expose-headers", ANSWER_HEADERS.encode()))
                 message["headers"] = [*message["headers"], *told, *self._varies()]
@@ -69,7 +74,7 @@ class Cors:
         await self._app(scope, receive, send_told)
 
     async def _preflight(self, origin: str, send: Any) -> None:
-        told = self._told(origin)
+        told = await self._told(origin, None)
         body = b""
         if told:
             status = 204
@@ -86,10 +91,20 @@ class Cors:
         await send({"type": "http.response.start", "status": status, "headers": [*told, *self._varies()]})
         await send({"type": "http.response.body", "body": body})
 
-    def _told(self, origin: str) -> Headers:
+    async def _told(self, origin: str, tenant: TenantId | None) -> Headers:
+        """A preflight and who was refused at the door do not say whose they are: they may come from any tenant's page."""
         if ANY in self._origins:
             return [(b"access-control-allow-origin", ANY.encode())]
-        return [(b"access-control-allow-origin", origin.encode("latin-1"))] if origin in self._origins else []
+        if not origin:
+            return []
+        is_allowed = origin in self._origins
+        if not is_allowed:
+            try:
+                whose = (await self._standing.origins()).get(origin, frozenset())
+            except SafelightError:  # what they are is known to the catalog, which does not answer
+                whose = frozenset()
+            is_allowed = tenant in whose if tenant else bool(whose)
+        return [(b"access-control-allow-origin", origin.encode("latin-1"))] if is_allowed else []
 
     def _varies(self) -> Headers:
         """A cache must not give one page's answer to another, nor an answer without the header to a page."""

@@ -857,6 +857,9 @@ class TenantPatch(In):
     name: str = Field("", max_length=64)
     trash_days: int = Field(30, ge=0, le=36_500)
     duplicates: DuplicatePolicy = DuplicatePolicy.TELL
+    origins: tuple[str, ...] = Field(
+        (), max_length=20, description="Of pages that may read answers to its users, as browsers send them."
+    )
     quotas: QuotasIn = QuotasIn()
 
 
@@ -885,6 +888,7 @@ class TenantOut(Out):
     suspended_at: datetime | None
     trash_days: int
     duplicates: DuplicatePolicy
+    origins: list[str]
     quotas: QuotasOut
     limits: QuotasOut
     stored: StoredOut
@@ -917,11 +921,32 @@ def tenant_out(tenant: Tenant, limits: Quotas) -> TenantOut:
         suspended_at=tenant.suspended_at,
         trash_days=tenant.trash_days,
         duplicates=tenant.duplicates,
+        origins=list(tenant.origins),
         quotas=QuotasOut(**asdict(tenant.quotas)),
         limits=QuotasOut(**asdict(limits)),
         stored=StoredOut(**asdict(tenant.stored)),
         revision=tenant.revision,
     )
+
+
+class PresetIn(In):
+    """What a preset stands for from now on."""
+
+    options: str = Field(min_length=1, max_length=500, examples=["w=400,h=300,fit=cover,gravity=auto"])
+
+
+class PresetOut(Out):
+    """A preset of the tenant's own. `/i/{id}/{name}.webp` is the last version, `/i/{id}/{name}@{n}.webp` the n-th for ever."""
+
+    name: str
+    options: str
+    version: int
+    versions: list[str]
+
+
+def preset_out(name: str, versions: Sequence[str]) -> PresetOut:
+    """The preset with all its versions, the first first."""
+    return PresetOut(name=name, options=versions[-1], version=len(versions), versions=list(versions))
 
 
 class UsageOut(Out):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from typing import Final
 from safelight.domain.addresses import Network
 from safelight.domain.ids import KeyId, SessionId, TenantId, UserId
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Stored
-from safelight.errors import BadField, TenantSuspended
+from safelight.errors import BadField, BadOption, TenantSuspended
 
 MAX_NETWORKS: Final = 50
 """Entries of one key's allow-list."""
@@ -68,8 +68,22 @@ class Tenant:
     revision: int = 1
     suspended_at: datetime | None = None
     quotas: Quotas = UNLIMITED
+    origins: tuple[str, ...] = ()
+    """Of pages that may read the API's answers to its users, beside those of the installation."""
+    presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Transforms by name, every version that was given out; the last is the one of now."""
     stored: Stored = NOTHING
     """Counted by the catalog with every image that comes, changes or goes."""
+
+    def preset(self, name: str) -> tuple[str, bool]:
+        """What `card` stands for now, or `card@2` for ever, and which of the two it is. Raises BadOption."""
+        bare, at, number = name.partition("@")
+        versions = self.presets.get(bare, ())
+        if not at and versions:
+            return versions[-1], False
+        if number.isascii() and number.isdigit() and len(number) < 4 and 1 <= int(number) <= len(versions):
+            return versions[int(number) - 1], True
+        raise BadOption(f"There is no preset {name[:50]!r} here; transforms look like w=300,h=200.", option="preset")
 
     def require_active(self) -> None:
         """Raises TenantSuspended."""

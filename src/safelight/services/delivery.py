@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ from safelight.services.turns import Turns
 from safelight.signing import imgproxy as imgproxy_signing
 from safelight.signing import thumbor as thumbor_signing
 
+_OWN_PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(@[0-9]{1,3})?")
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
 _DECODED_MASTER_BYTES: Final = 2048 * 2048 * 3
@@ -195,9 +197,9 @@ class Delivery:
         name, _, extension = asked.file.rpartition(".")
         request = parse_request(asked.file, asked.hints, self.watermarks) if is_transform(name) else None
         if request is None:
-            if extension not in FORMATS:
+            if name in SIDES and extension not in FORMATS:
                 raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
-            if name not in SIDES:
+            if name not in SIDES and not _OWN_PRESET.fullmatch(name):
                 raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
         known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None)
         image = known.image
@@ -212,10 +214,14 @@ class Delivery:
         if image.is_trashed or not image.renditions:
             raise Missing
         is_public = image.visibility is Visibility.PUBLIC
+        is_pinned = True
+        if request is None and name not in SIDES:
+            options, is_pinned = known.tenant.preset(name)
+            request = parse_request(f"{options}.{extension}", asked.hints, self.watermarks)
         mark = await self._mark(image.tenant, request.spec.watermark if request else None)
         # A URL of another version still shows the image, as it is now, but nobody may keep that for the old address.
         by_point = request is not None and request.spec.gravity is Gravity.FOCAL
-        is_exact = asked.version == image.address(by_focal_point=by_point, mark=mark.tag if mark else "")
+        is_exact = is_pinned and asked.version == image.address(by_focal_point=by_point, mark=mark.tag if mark else "")
         max_age = (_YEAR_S if is_public or signature is None else _left(signature, now)) if is_exact else None
         if request is None:
             return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
@@ -478,10 +484,10 @@ class Delivery:
 
     async def signer(self, tenant: TenantId) -> Signer:
         """Makes the URLs of one answer with the tenant's newest live key."""
-        _, ring = await self._ring(tenant)
+        house, ring = await self._ring(tenant)
         key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
         exp = signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s)
-        return Signer(key, exp, ring, self.presets, self.watermarks, self.cloudfront)
+        return Signer(key, exp, ring, self.presets, self.watermarks, self.cloudfront, house)
 
     async def transform_urls(
         self, actor: Actor, image: Image, texts: Sequence[str], grammar: Grammar
@@ -512,6 +518,14 @@ class Signer:
     presets: Mapping[str, str] = field(default_factory=dict)
     watermarks: Named = field(default_factory=dict)
     cloudfront: CloudFront | None = None
+    tenant: Tenant | None = None
+
+    def meant(self, text: str) -> str:
+        """A transform, or what a preset of the tenant's own stands for now: `card.webp`. Raises BadOption."""
+        name, _, extension = text.rpartition(".")
+        if self.tenant is None or is_transform(name) or not _OWN_PRESET.fullmatch(name):
+            return text
+        return f"{self.tenant.preset(name)[0]}.{extension}"
 
     def link(self, image: Image, rendition: Rendition, base: str) -> str:
         """Where a stored rendition is fetched: at CloudFront where that stands before it, else here."""
@@ -537,7 +551,7 @@ class Signer:
     def watermark(self, image: Image, text: str, grammar: Grammar) -> Watermark | None:
         """What `text` lays over the image. Raises BadOption."""
         if grammar is Grammar.NATIVE:
-            return parse_request(text, named=self.watermarks).spec.watermark
+            return parse_request(self.meant(text), named=self.watermarks).spec.watermark
         return self._order(image, text, grammar)[0].wish.spec(Size(image.width, image.height)).watermark
 
     def transform_url(self, image: Image, text: str, *, mark: str = "") -> str:
@@ -545,7 +559,7 @@ class Signer:
 
         `mark` is the tag of its watermark.
         """
-        by_point = parse_request(text, named=self.watermarks).spec.gravity is Gravity.FOCAL
+        by_point = parse_request(self.meant(text), named=self.watermarks).spec.gravity is Gravity.FOCAL
         path = f"/i/{image.id}/{text}"
         signed = self._signed(image, path, image.address(by_focal_point=by_point, mark=mark))
         return quote(path, safe="/=,:") + signed.removeprefix(path)

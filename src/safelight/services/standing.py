@@ -6,6 +6,7 @@ at all. What is left of a quota is read anew, and only where there is a quota.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from safelight.concurrency import Expiring
@@ -22,6 +23,7 @@ class Standing:
     catalog: Catalog
     defaults: Quotas
     known: Expiring[TenantId, Tenant]
+    pages: Expiring[str, Mapping[str, frozenset[TenantId]]]
 
     async def of(self, tenant_id: TenantId) -> Tenant:
         """The tenant as it was a moment ago. Raises Missing."""
@@ -30,6 +32,22 @@ class Standing:
             tenant = await self._read(tenant_id)
             self.known.put(tenant_id, tenant)
         return tenant
+
+    async def origins(self) -> Mapping[str, frozenset[TenantId]]:
+        """Whose pages these are, by origin; as of a few seconds ago, since a preflight does not say for whom it asks."""
+        found = self.pages.get("")
+        if found is None:
+            async with self.catalog.directory() as directory:
+                tenants = await directory.tenants()
+            named = {origin for tenant in tenants for origin in tenant.origins}
+            found = {origin: frozenset(one.id for one in tenants if origin in one.origins) for origin in named}
+            self.pages.put("", found)
+        return found
+
+    def forget(self, tenant_id: TenantId) -> None:
+        """The record has changed."""
+        self.known.drop(tenant_id)
+        self.pages.clear()
 
     async def require_active(self, tenant_id: TenantId) -> None:
         """Raises TenantSuspended, Missing."""

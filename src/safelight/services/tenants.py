@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,7 +14,10 @@ from safelight.domain import access
 from safelight.domain.accounts import Actor, Role, Scope, Tenant, User
 from safelight.domain.ids import TenantId, UserId, new_id
 from safelight.domain.tenants import Quotas, checked_quotas
-from safelight.errors import AlreadyExists, BadField, Stale, WrongState
+from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
+from safelight.imaging import PRESETS
+from safelight.imaging.transform import parse_request
+from safelight.imaging.transform.grammar import Named
 from safelight.ports.catalog import Catalog
 from safelight.services.accounts import new_signing_key
 from safelight.services.api_keys import new_key
@@ -22,10 +25,16 @@ from safelight.services.standing import Standing
 
 log = structlog.get_logger()
 
-OWN: Final = frozenset({"trash_days", "duplicates"})
+BUILT_IN: Final = frozenset(preset.name for preset in PRESETS)
+OWN: Final = frozenset({"trash_days", "duplicates", "origins"})
 """What an admin may change of their own tenant; the rest is the operator's."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RACES: Final = 5
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+MAX_ORIGINS: Final = 20
+MAX_PRESETS: Final = 50
+MAX_VERSIONS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Tenants:
     clock: Callable[[], datetime]
     standing: Standing
     trash_days: int
+    watermarks: Named = field(default_factory=dict)
 
     async def list(self, actor: Actor) -> Sequence[Tenant]:
         """All, oldest first. Raises Forbidden."""
@@ -91,7 +101,7 @@ class Tenants:
     async def change(
         self, actor: Actor, tenant_id: TenantId, changes: Mapping[str, Any], *, if_revision: int | None = None
     ) -> Tenant:
-        """Name, trash_days, duplicates, and single quotas by their names. Raises Missing, Forbidden, BadField, Stale, AlreadyExists."""
+        """Name, trash_days, duplicates, origins, and single quotas by their names. Raises Missing, Forbidden, BadField, Stale, AlreadyExists."""
         tenant = await self.get(actor, tenant_id)
         access.require(actor, "tenant.configure" if changes.keys() <= OWN else "tenant.manage", tenant)
         if "name" in changes:
@@ -122,6 +132,42 @@ class Tenants:
         access.require(actor, "tenant.manage")
         return await self._changed(tenant_id, lambda tenant: replace(tenant, suspended_at=None))
 
+    async def presets(self, actor: Actor) -> Mapping[str, tuple[str, ...]]:
+        """The tenant's own, by name, every version."""
+        access.require(actor, "preset.read")
+        async with self.catalog.tenant(actor.tenant) as records:
+            return records.tenant.presets
+
+    async def set_preset(self, actor: Actor, name: str, options: str) -> tuple[str, ...]:
+        """What the name stands for from now on; the version before stays what it was. The versions. Raises BadField, BadOption, Forbidden."""
+        access.require(actor, "preset.manage")
+        if not _PRESET.fullmatch(name) or name in BUILT_IN:
+            raise BadField(
+                "A preset's name has 1 to 32 small letters, digits, dashes and underscores, and is not one of ours.", field="name"
+            )
+        parse_request(f"{options}.webp", named=self.watermarks)
+
+        def changed(tenant: Tenant) -> Tenant:
+            versions = tenant.presets.get(name, ())
+            if versions and versions[-1] == options:
+                return tenant
+            if len(versions) >= MAX_VERSIONS or (not versions and len(tenant.presets) >= MAX_PRESETS):
+                raise BadField(f"A tenant has {MAX_PRESETS} presets of {MAX_VERSIONS} versions at most.", field="name")
+            return replace(tenant, presets={**tenant.presets, name: (*versions, options)})
+
+        return (await self._changed(actor.tenant, changed)).presets[name]
+
+    async def remove_preset(self, actor: Actor, name: str) -> None:
+        """The name and every version of it mean nothing any more. Raises Missing, Forbidden."""
+        access.require(actor, "preset.manage")
+
+        def changed(tenant: Tenant) -> Tenant:
+            if name not in tenant.presets:
+                raise Missing
+            return replace(tenant, presets={other: texts for other, texts in tenant.presets.items() if other != name})
+
+        await self._changed(actor.tenant, changed)
+
     async def _changed(self, tenant_id: TenantId, change: Callable[[Tenant], Tenant]) -> Tenant:
         for _ in range(_RACES):
             async with self.catalog.tenant(tenant_id) as records:
@@ -135,7 +181,7 @@ class Tenants:
             except Stale:
                 continue  # somebody else has changed it: look again at what that leaves to do
             finally:
-                self.standing.known.drop(tenant_id)
+                self.standing.forget(tenant_id)
             log.info("tenant.changed", tenant=tenant_id, is_suspended=after.suspended_at is not None)
             return after
         raise Stale
@@ -160,4 +206,7 @@ def _checked_name(name: str) -> str:
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if not 0 <= fields.get("trash_days", 0) <= 36_500:
         raise BadField("trash_days is a whole number from 0 to 36500.", field="trash_days")
+    origins = fields.get("origins", ())
+    if len(origins) > MAX_ORIGINS or not all(len(origin) <= 300 and _ORIGIN.fullmatch(origin) for origin in origins):
+        raise BadField(f"origins are at most {MAX_ORIGINS} like https://shop.example, as browsers send them.", field="origins")
     return fields

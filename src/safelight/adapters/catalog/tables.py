@@ -63,6 +63,8 @@ tenants: Final = Table(
     Column("quota_requests_per_s", BigInteger),
     Column("stored_bytes", BigInteger, nullable=False),
     Column("stored_images", BigInteger, nullable=False),
+    Column("origins", Text, nullable=False),
+    Column("presets", Text, nullable=False),
     UniqueConstraint("name"),
 )
 

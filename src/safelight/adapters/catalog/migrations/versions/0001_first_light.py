@@ -58,6 +58,8 @@ def upgrade() -> None:
         sa.Column("quota_requests_per_s", sa.BigInteger(), nullable=True),
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stored_images", sa.BigInteger(), nullable=False),
+        sa.Column("origins", sa.Text(), nullable=False),
+        sa.Column("presets", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
     )
