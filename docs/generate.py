@@ -155,6 +155,58 @@ def webhooks() -> str:
     return "\n".join(lines) + "\n"
 
 
+def flows() -> str:
+    from safelight import flows as module
+    from safelight.adapters.workflows.patience import rest_s
+
+    def span(seconds: float) -> str:
+        for unit, size in (("h", 3600), ("min", 60)):
+            if seconds >= size and seconds % size == 0:
+                return f"{seconds / size:g} {unit}"
+        return f"{seconds:g} s"
+
+    lines = [
+        "# Flows",
+        "",
+        "Work behind the API: an event starts a flow, a flow is steps in order. A run survives the death of its process; finished steps",
+        "are not repeated, the one in flight runs again. A step that failed is tried again when the error may pass, after rests; when it",
+        "may not, or the tries are used up, the run is [a dead letter](../howto/retry-failures.md).",
+        "",
+        "| flow | started by | step | tries | rests | timeout | heartbeat |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for flow in module.FLOWS.values():
+        started = ", ".join(f"`{event.name}`" for event, started in module.STARTS.items() if started is flow)
+        for number, step in enumerate(flow.steps):
+            rests = ", ".join(span(rest_s(step.retry, tries)) for tries in range(1, step.retry.attempts))
+            head = (f"`{flow.name}`", started) if number == 0 else ("", "")
+            heartbeat = "" if step.heartbeat_s is None else span(step.heartbeat_s)
+            lines.append(f"| {head[0]} | {head[1]} | `{step.name}` | {step.retry.attempts} | {rests} | {span(step.timeout_s)} | {heartbeat} |")
+    lines += [
+        "",
+        "A try is broken off after its timeout, and after so long without a sign of life where a heartbeat is named; either is an error",
+        "that may pass (`step_timed_out`).",
+        "",
+        "## Whose turn it is",
+        "",
+        "What somebody waits for goes before everything else: uploads, replacements and imports whose request waits for its answer. A",
+        "request that does not wait (`Prefer: respond-async`, `wait=0`), or says that it is background work by `Priority: u=5` to `u=7`",
+        "(RFC 9218; `safelight import` does), what the store's events and the drop folder bring, and what an operator retries, is developed",
+        "when nobody waits. One place of each process is kept free for those who do.",
+        "",
+        "Within either, tenants take turns, one run of each, and a tenant has `SAFELIGHT_DEVELOP__WAITING_PER_TENANT` of the",
+        "`SAFELIGHT_DEVELOP__WAITING` places of a process at most: one tenant's ten thousand imports do not hold up another's two. The same",
+        "order holds at the decoder, where an upload that is retried counts as it did at first.",
+        "",
+        "## The clock",
+        "",
+        "| chore | every |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {span(every_s)} |" for name, every_s in module.CLOCK.items()]
+    return "\n".join(lines) + "\n"
+
+
 def transforms() -> str:
     from safelight.imaging.transform.reference import page
 
@@ -167,7 +219,7 @@ def grammars() -> str:
     return page()
 
 
-PAGES = {"webhooks.md": webhooks, "grammars.md": grammars, "settings.md": settings, "endpoints.md": endpoints, "errors.md": errors, "transforms.md": transforms}
+PAGES = {"webhooks.md": webhooks, "flows.md": flows, "grammars.md": grammars, "settings.md": settings, "endpoints.md": endpoints, "errors.md": errors, "transforms.md": transforms}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

@@ -211,9 +211,18 @@ class Failure(TypedDict):
     state: str
     attempts: int
     error: str | None
+    tenant: str | None
+    log: list[str]
     created_at: str
     updated_at: str
     steps: list[Step]
+
+
+class Mended(TypedDict):
+    """How many dead letters were tried again or forgotten, and whether there are more."""
+
+    count: int
+    has_more: bool
 
 
 class Urls(TypedDict):
@@ -547,9 +556,12 @@ class Client:
         visibility: str = "",
         custom: Mapping[str, Any] | None = None,
         wait_s: int | None = None,
+        is_background: bool = False,
         told: Told = lambda _: None,
     ) -> Image:
         """Send one file, read as it goes; the record, with URLs. `status` is "developing" when it takes longer than `wait_s`.
+
+        One in the background is developed when no others wait.
 
         Is not repeated: a connection that breaks may have been too late, so ask `by_sha256` before another try.
         """
@@ -562,6 +574,8 @@ class Client:
         }
         form = {name: value for name, value in fields.items() if value} | ({"tags": list(tags)} if tags else {})
         headers = {} if wait_s is None else {"prefer": f"wait={wait_s}"}
+        if is_background:
+            headers["priority"] = "u=7"  # RFC 9218, section 4.1
         name = os.fsencode(path.name).decode("utf-8", "replace")
         with _Counted(io.FileIO(path), told) as file:
             files = {"file": (name, cast("BinaryIO", file), "application/octet-stream")}
@@ -664,9 +678,19 @@ class Client:
 
     # The operator's desk
 
-    def failures(self, *, limit: int = 100) -> Sequence[Failure]:
-        """Dead letters, newest first."""
-        return cast("Sequence[Failure]", self._ask("GET", "/admin/failures", params={"limit": limit})["failures"])
+    def failures(self, *, limit: int = 100, **which: Any) -> Sequence[Failure]:
+        """Dead letters, newest first; `which` are the filters of `GET /admin/failures`: flow, tenant, cause, after, before."""
+        return cast(
+            "Sequence[Failure]", self._ask("GET", "/admin/failures", params=_params(which | {"limit": limit}))["failures"]
+        )
+
+    def retry_failures(self, *, limit: int = 100, **which: Any) -> Mended:
+        """Try those again that fit the filters, `limit` at most, and tell how many and whether there are more."""
+        return cast("Mended", self._ask("POST", "/admin/failures/retry", params=_params(which | {"limit": limit})))
+
+    def discard_failures(self, *, limit: int = 100, **which: Any) -> Mended:
+        """Forget those that fit the filters, in the same way."""
+        return cast("Mended", self._ask("DELETE", "/admin/failures", params=_params(which | {"limit": limit})))
 
     def failure(self, failure_id: str) -> Failure:
         """One dead letter with its steps. Raises Missing."""

@@ -7,9 +7,47 @@ import os
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 from safelight.errors import Busy
+
+_heard: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
+
+
+def beat() -> None:
+    """A sign of life from a step that takes long, told to whoever watches it; from the event loop. Without a watcher it is nothing."""
+    _heard.get()()
+
+
+@contextmanager
+def heard_by(watcher: Callable[[], None]) -> Iterator[None]:
+    """The watcher hears each `beat` of the block, and of the tasks that begin in it."""
+    token = _heard.set(watcher)
+    try:
+        yield
+    finally:
+        _heard.reset(token)
+
+
+@asynccontextmanager
+async def beating(*, every_s: float = 10.0) -> AsyncIterator[None]:
+    """Beat while the block waits for something that is watched elsewhere, or for its turn."""
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            beat()
+
+    beat()
+    task = asyncio.ensure_future(go_on())
+    try:
+        yield
+    finally:
+        task.cancel()
+        beat()
+
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -57,7 +95,8 @@ class Gate:
     """Admits work by weight: at most `capacity` and `most` pieces at once, at most `queue` waiting, the rest is turned away.
 
     Who waits is let in in turn, one of each party after the other, and no party has more than half of the queue while there are
-    others: one that asks for a thousand things makes itself wait, not them.
+    others: one that asks for a thousand things makes itself wait, not them. Nobody of a higher rank is let in before those of a
+    lower one.
     """
 
     def __init__(self, *, capacity: int, queue: int, most: int = 1_000_000) -> None:
@@ -66,14 +105,14 @@ class Gate:
         self._inside = 0
         self._queue = queue
         self._used = 0
-        self._waiting: OrderedDict[Hashable, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[int, Hashable], deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
 
     @asynccontextmanager
-    async def admit(self, weight: int, *, party: Hashable = None) -> AsyncIterator[None]:
+    async def admit(self, weight: int, *, party: Hashable = None, rank: int = 0) -> AsyncIterator[None]:
         """Hold `weight` of the capacity for the block; a heavier one than the whole capacity goes in alone. Raises Busy."""
         weight = min(weight, self._capacity)
         if self._waiting or not self._fits(weight):
-            await self._wait(weight, party)
+            await self._wait(weight, (rank, party))
         else:
             self._enter(weight)
         try:
@@ -81,7 +120,7 @@ class Gate:
         finally:
             self._leave(weight)
 
-    async def _wait(self, weight: int, party: Hashable) -> None:
+    async def _wait(self, weight: int, party: tuple[int, Hashable]) -> None:
         own = len(self._waiting.get(party, ()))
         others = sum(map(len, self._waiting.values())) - own
         if own + others >= self._queue or (others and own >= max(1, self._queue // 2)):
@@ -114,7 +153,8 @@ class Gate:
 
     def _let_in(self) -> None:
         while self._waiting:
-            party, queue = next(iter(self._waiting.items()))
+            party = min(self._waiting, key=itemgetter(0))  # the first of them that have waited longest for their turn
+            queue = self._waiting[party]
             weight, turn = queue[0]
             if not self._fits(weight):
                 return  # not even by a lighter one behind it, or the heavy would wait for ever

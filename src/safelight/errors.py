@@ -12,7 +12,7 @@ SafelightError
 ├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
 │                            MailRefused TooBroad SourceUnreachable SourceRefused
 ├── TooMany             429  LockedOut TooManyStreams
-├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable
+├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable StepTimedOut
 ├── DamagedObject       503  never worth another try
 └── SearchUnavailable   503  never worth another try
 
@@ -385,6 +385,13 @@ class Unavailable(SafelightError):
 
     code = "unavailable"
     kind = Kind.UNAVAILABLE
+    is_transient = True
+
+
+class StepTimedOut(Unavailable):
+    """A step of durable work took too long, or gave no sign of life, and was broken off."""
+
+    code = "step_timed_out"
     is_transient = True
 
 

@@ -47,10 +47,17 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step: a name (part of the run's history, never renamed) and its patience."""
+    """One step: a name (part of the run's history, never renamed) and its patience.
+
+    A try is broken off, and counts as failed, after `timeout_s` seconds, and after `heartbeat_s` without a sign of life
+    (`concurrency.beat`) where that is given. Work waits for places inside its step, so a timeout is for what hangs, not for what
+    is slow.
+    """
 
     name: str
     retry: Retry = Retry()
+    timeout_s: float = 3600.0
+    heartbeat_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,24 +68,29 @@ class Flow:
     steps: tuple[Step, ...]
 
 
-DEVELOP: Final = Flow(name="develop", steps=(Step(name="develop"), Step(name="index")))
-REINDEX_ONE: Final = Flow(name="index", steps=(Step(name="index"),))
-HIDE: Final = Flow(name="hide", steps=(Step(name="index"), Step(name="mark")))
-PURGE: Final = Flow(name="purge", steps=(Step(name="forget"), Step(name="erase")))
+# A call to a store or a database ends by itself within the minutes of its own settings; what takes longer than these hangs.
+_INDEX: Final = Step(name="index", timeout_s=900.0)
+DEVELOP: Final = Flow(name="develop", steps=(Step(name="develop", heartbeat_s=900.0), _INDEX))
+REINDEX_ONE: Final = Flow(name="index", steps=(_INDEX,))
+HIDE: Final = Flow(name="hide", steps=(_INDEX, Step(name="mark", timeout_s=900.0)))
+PURGE: Final = Flow(name="purge", steps=(Step(name="forget", timeout_s=900.0), Step(name="erase")))
 # Short patience: a run that rests keeps a place from pictures. What is left when the mail server is down is taken up again by
 # the chore `resend_mail` as soon as that answers.
-MAIL: Final = Flow(name="mail", steps=(Step(name="send", retry=Retry(attempts=4, first_wait_s=1.0, backoff=3.0)),))
+MAIL: Final = Flow(
+    name="mail", steps=(Step(name="send", retry=Retry(attempts=4, first_wait_s=1.0, backoff=3.0), timeout_s=900.0),)
+)
 # The rests add up to two minutes: a source that is down is said to be unreachable after one (services.imports), so that what
 # becomes a dead letter is a fault of ours.
-IMPORT: Final = Flow(name="import", steps=(Step(name="fetch", retry=Retry(attempts=6, first_wait_s=1.0, backoff=3.0)),))
+_FETCH: Final = Step(name="fetch", retry=Retry(attempts=6, first_wait_s=1.0, backoff=3.0), timeout_s=7200.0, heartbeat_s=600.0)
+IMPORT: Final = Flow(name="import", steps=(_FETCH,))
 # Patience of days: whoever is to be erased is not left half erased since a store was down for an hour.
 _DAYS: Final = Retry(attempts=12, first_wait_s=1.0, backoff=3.0)
 ERASE: Final = Flow(
     name="erase",
     steps=(
         Step(name="note", retry=_DAYS),
-        Step(name="images", retry=_DAYS),
-        Step(name="belongings", retry=_DAYS),
+        Step(name="images", retry=_DAYS, timeout_s=86400.0),
+        Step(name="belongings", retry=_DAYS, timeout_s=86400.0),
         Step(name="account", retry=_DAYS),
         Step(name="certify", retry=_DAYS),
     ),

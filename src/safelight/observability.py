@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 import structlog
@@ -22,6 +25,27 @@ def _redact(_: Any, __: str, event: structlog.types.EventDict) -> structlog.type
     return event
 
 
+_keeper: ContextVar[Callable[..., None] | None] = ContextVar("log keeper", default=None)
+_NOT_KEPT: Final = frozenset({"event", "level", "timestamp", "run_id", "flow", "exception", "exc_info"})
+
+
+@contextmanager
+def kept_by(keeper: Callable[..., None]) -> Iterator[None]:
+    """The keeper gets each record that is logged in the block, redacted, as `keeper("info image.ready", image_id=...)`."""
+    token = _keeper.set(keeper)
+    try:
+        yield
+    finally:
+        _keeper.reset(token)
+
+
+def _keep(_: Any, level: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    keeper = _keeper.get()
+    if keeper is not None:
+        keeper(f"{level} {event.get('event', '')}", **{name: value for name, value in event.items() if name not in _NOT_KEPT})
+    return event
+
+
 def configure_logging(*, level: str = "info", is_json: bool = True) -> None:
     """Send every record of the process to standard error, one JSON object or one coloured line each."""
     chain: list[Any] = [
@@ -29,6 +53,7 @@ def configure_logging(*, level: str = "info", is_json: bool = True) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _redact,
+        _keep,
         structlog.processors.format_exc_info if is_json else structlog.processors.StackInfoRenderer(),
     ]
     renderer: Any = (

@@ -455,6 +455,7 @@ class Develop(_Section):
 
     slots: int = Field(default_factory=_cores, ge=1, description="Images decoded at the same time. Default: one per core.")
     waiting: int = Field(64, ge=1, description="Images of waiting uploads that may queue in a process before the durable queue.")
+    waiting_per_tenant: int = Field(48, ge=1, description="Those of one tenant: the other places stay for the others.")
     webp_quality: int = Field(80, ge=1, le=100, description="Quality of WebP renditions.")
     jpeg_quality: int = Field(80, ge=1, le=100, description="Quality of JPEG renditions.")
     linear_side: int = Field(

@@ -314,7 +314,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         linear_side=settings.develop.linear_side,
     )
     # One more than is decoded at a time: its bytes are fetched while the others are busy, and nobody else's wait in memory.
-    fetching = asyncio.Semaphore(settings.develop.slots + 1)
+    fetching = Gate(capacity=settings.develop.slots + 1, queue=2 * settings.develop.waiting)
     at_hand: AtHand[str] = AtHand()
     gate = Gate(
         capacity=settings.delivery.render_memory_bytes,
@@ -994,7 +994,12 @@ def _engine(settings: Settings) -> Callable[[flows.Bound], Workflows]:
     def engine(bound: flows.Bound) -> Workflows:
         from safelight.adapters.workflows.dbos import DbosWorkflows
 
-        return DbosWorkflows(_workflows_url(settings), bound, concurrency=settings.develop.waiting)
+        return DbosWorkflows(
+            _workflows_url(settings),
+            bound,
+            concurrency=settings.develop.waiting,
+            per_party=settings.develop.waiting_per_tenant,
+        )
 
     return engine
 

@@ -344,6 +344,41 @@ def test_there_are_no_failures_on_a_server_that_is_well(operator: Shell) -> None
     assert operator("failures", "show", "nothing").code == 1
 
 
+def test_failures_are_shown_retried_and_discarded_by_what_they_have_in_common(new_server: Any, tmp_path: Path) -> None:
+    # Nobody listens there: a port that is bound and not listened on refuses whoever connects.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        mail = {"HOST": "127.0.0.1", "PORT": port, "SECURITY": "none"}
+        new_server.environment = {f"SAFELIGHT_MAIL__{name}": value for name, value in mail.items()}
+        new_server.start()
+        shell = Shell(new_server.url, new_server.api_key, tmp_path)
+        with Client(shell.url, shell.key) as client:
+            for name in ("ann", "ben", "cat"):
+                client._ask("POST", "/admin/users", json={"name": name, "role": "user", "email": f"{name}@example.com"})
+        deadline = time.monotonic() + 120
+        while len(found := shell("failures", "list", "--flow", "mail", "--json").document["failures"]) < 3:
+            assert time.monotonic() < deadline, found
+            time.sleep(1.0)
+
+        shown = shell("failures", "show", found[0]["id"])
+        assert shown.code == 0
+        assert shown.out.count("try failed step=send") == 4
+        cause = found[0]["error"].split(":")[0]
+        assert shell("failures", "list", "--flow", "develop").out == "Nothing was given up.\n"
+        assert shell("failures", "retry", "--cause", "no such cause").out == "Tried again: 0.\n"
+        assert shell("failures", "discard", "--cause", cause.upper(), "--before", "2020-01-01").out == "Forgotten: 0.\n"
+        assert shell("failures", "discard", "--cause", cause, found[0]["id"]).code == 2
+        assert shell("failures", "retry", "--flow", "mail", "--cause", cause, "--json").document == {"count": 3}
+        while len(again := shell("failures", "list", "--json").document["failures"]) < 3:
+            assert time.monotonic() < deadline + 120, again
+            time.sleep(1.0)
+        assert {one["id"] for one in again} == {one["id"] for one in found}
+        assert shell("failures", "discard", again[0]["id"]).out == "Forgotten: 1.\n"
+        assert shell("failures", "discard", "--all").out == "Forgotten: 2.\n"
+        assert shell("failures", "list").out == "Nothing was given up.\n"
+
+
 def test_a_user_is_added_and_the_key_they_get_works_until_it_is_revoked(operator: Shell) -> None:
     name = f"anna {time.monotonic_ns()}"
     assert operator("user", "add", name).code == 0

@@ -95,6 +95,47 @@ async def test_what_cannot_succeed_becomes_a_dead_letter_and_a_retry_makes_it_re
         assert (await app.client.post(f"{path}/retry")).json()["code"] == "wrong_state"
 
 
+async def test_dead_letters_are_retried_and_discarded_by_filter(run, tmp_path):
+    storage = MoodyStorage()
+    async with run(originals=MemoryStorage(), renditions=storage, workflows=impatient(tmp_path, 1)) as app:
+        storage.failures = 10_000
+        for seed in range(3):
+            await app.client.post("/images", files={"file": jpeg(seed=seed)})
+        listed = await eventually(dead_letters(app), lambda found: len(found) == 3)
+        tenant, later = listed[0]["tenant"], "2100-01-01T00:00:00Z"
+        ask = app.client
+
+        async def count(**filters):
+            return len((await ask.get("/admin/failures", params=filters)).json()["failures"])
+
+        assert listed[0]["log"][0].split(" ", 1)[1].startswith("try failed step=develop tries=1 error=BackendUnavailable")
+        assert [await count(tenant=tenant), await count(tenant="0" * 26)] == [3, 0]
+        assert [await count(flow="develop"), await count(flow="mail")] == [3, 0]
+        assert [await count(cause="BACKENDunavailable"), await count(cause="nothing like it")] == [3, 0]
+        assert [await count(before=later), await count(after=later), await count(before="2000-01-01T00:00:00")] == [3, 0, 0]
+
+        # Without a word of which ones, nothing happens; nor with a word that means nothing.
+        for method, path in (("POST", "/admin/failures/retry"), ("DELETE", "/admin/failures")):
+            for filters in ({}, {"all": "true", "flow": "develop"}, {"fow": "develop"}, {"before": "soon"}, {"tenant": "x" * 99}):
+                refused = await ask.request(method, path, params=filters)
+                assert (refused.status_code, refused.json()["code"]) == (400, "bad_field"), filters
+        assert await count() == 3
+
+        none = await ask.post("/admin/failures/retry", params={"flow": "mail"})
+        assert (none.status_code, none.json()) == (202, {"count": 0, "has_more": False})
+        some = (await ask.request("DELETE", "/admin/failures", params={"cause": "unavailable", "limit": 1})).json()
+        assert (some, await count()) == ({"count": 1, "has_more": True}, 2)
+        storage.failures = 0
+        retried = (await ask.post("/admin/failures/retry", params={"all": "true"})).json()
+        assert retried == {"count": 2, "has_more": False}
+
+        async def ready():
+            return (await ask.get("/images", params={"status": "ready"})).json()["images"]
+
+        assert len(await eventually(ready, lambda found: len(found) == 2)) == 2
+        assert await count() == 0
+
+
 async def test_a_dead_letter_can_be_discarded(run, tmp_path):
     storage = MoodyStorage()
     async with run(originals=MemoryStorage(), renditions=storage, workflows=impatient(tmp_path, 1)) as app:

@@ -7,6 +7,7 @@ import json
 import logging
 import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from safelight.testing.contracts.workflows import Stage, WorkflowsContract, ende
 class TestMemoryWorkflows(WorkflowsContract):
     @pytest.fixture
     def build(self):
-        return lambda bound, *, concurrency=4, grace_s=5.0: MemoryWorkflows(bound, concurrency=concurrency, grace_s=grace_s)
+        return partial(MemoryWorkflows, concurrency=4)
 
     async def test_settle_waits_until_every_run_has_ended(self, opened):
         stage = Stage(steps={"two": failing(CorruptImage())})
@@ -47,7 +48,7 @@ class TestDbosWorkflows(WorkflowsContract):
 
     @pytest.fixture
     def build(self, url):
-        return lambda bound, *, concurrency=4, grace_s=5.0: DbosWorkflows(url, bound, concurrency=concurrency, grace_s=grace_s)
+        return partial(DbosWorkflows, url, concurrency=4, grace_s=5.0)
 
     async def test_another_engine_on_the_same_file_goes_on_where_the_first_ended(self, build, opened):
         gate = asyncio.Event()
@@ -108,7 +109,7 @@ class TestDbosWorkflows(WorkflowsContract):
         connection.close()
 
         assert mode == "wal"
-        assert stored == {"namedArgs": {}, "positionalArgs": ["flow", '{"run":"r1"}']}
+        assert stored == {"namedArgs": {}, "positionalArgs": ["flow", '{"run":"r1"}', ""]}
 
     async def test_a_thousand_waiting_runs_need_no_more_threads_than_a_few(self, opened):
         gate = asyncio.Event()

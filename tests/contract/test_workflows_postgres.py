@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -42,7 +43,7 @@ def url(postgres, prepared):
 class TestDbosWorkflowsOnPostgres(WorkflowsContract):
     @pytest.fixture
     def build(self, url):
-        return lambda bound, *, concurrency=4, grace_s=5.0: DbosWorkflows(url, bound, concurrency=concurrency, grace_s=grace_s)
+        return partial(DbosWorkflows, url, concurrency=4, grace_s=5.0)
 
     async def test_it_keeps_to_its_schema(self, opened, postgres, url):
         await opened(Stage())

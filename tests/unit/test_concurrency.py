@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate, SingleFlight
+from safelight.concurrency import AtHand, beat, beating, Bell, ByteLru, Expiring, Gate, heard_by, SingleFlight
 from safelight.errors import Busy
 
 
@@ -227,3 +227,56 @@ async def test_a_heavy_piece_is_not_overtaken_by_light_ones():
     await asyncio.gather(*tasks)
 
     assert order == ["heavy", "light"]
+
+
+async def test_what_somebody_waits_for_is_let_in_before_the_rest_and_parties_by_turns():
+    gate = Gate(capacity=1, queue=20)
+    order = []
+
+    async def enter(name, party, rank):
+        async with gate.admit(1, party=party, rank=rank):
+            order.append(name)
+
+    async with gate.admit(1):
+        waiting = [
+            asyncio.create_task(enter(name, party, rank))
+            for name, party, rank in [("a1", "a", 1), ("a2", "a", 1), ("b1", "b", 1), ("a3", "a", 0), ("a4", "a", 0), ("b2", "b", 0)]
+        ]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+
+    assert order == ["a3", "b2", "a4", "a1", "b1", "a2"]
+
+
+async def test_a_beat_is_heard_by_the_watcher_of_its_block_and_by_nobody_elses():
+    heard = []
+    beat()
+    with heard_by(lambda: heard.append("outer")):
+        beat()
+        await asyncio.create_task(_beats())
+        with heard_by(lambda: heard.append("inner")):
+            beat()
+    beat()
+
+    assert heard == ["outer", "outer", "inner"]
+
+
+async def test_waiting_beats_until_it_ends():
+    heard, enough = [], asyncio.Event()
+
+    def hear():
+        heard.append(1)
+        if len(heard) == 5:
+            enough.set()
+
+    with heard_by(hear):
+        async with beating(every_s=0.001):
+            await asyncio.wait_for(enough.wait(), 30)
+        count = len(heard)
+        await asyncio.sleep(0.05)
+
+    assert len(heard) == count
+
+
+async def _beats():
+    beat()

@@ -1376,7 +1376,7 @@ def event_json(entry: Entry) -> dict[str, Any]:
 
 
 class FailureOut(Out):
-    """A dead letter: what was to be done, how often it was tried and why it was given up."""
+    """A dead letter: what was to be done, how often it was tried, what was noted of that (`log`) and why it was given up."""
 
     id: str
     flow: str
@@ -1384,6 +1384,8 @@ class FailureOut(Out):
     state: str
     attempts: int
     error: str | None
+    tenant: str | None
+    log: list[str]
     created_at: datetime
     updated_at: datetime
     steps: list[StepOut] = []
@@ -1398,10 +1400,19 @@ def failure_out(run: Run, steps: Sequence[StepRun] = ()) -> FailureOut:
         state=run.state.value,
         attempts=run.attempts,
         error=run.error,
+        tenant=run.party or None,
+        log=list(run.log),
         created_at=run.created_at,
         updated_at=run.updated_at,
         steps=[StepOut(name=s.name, started_at=s.started_at, ended_at=s.ended_at, error=s.error) for s in steps],
     )
+
+
+class MendedOut(Out):
+    """How many were tried again or forgotten, and whether as many or more were left."""
+
+    count: int
+    has_more: bool
 
 
 class FailurePage(Out):

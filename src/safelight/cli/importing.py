@@ -238,7 +238,7 @@ class Importer:
             told(size)
 
         try:
-            image = self._settled(self.client.upload(file.path, told=count, **self.words))  # type: ignore[arg-type] # made in `import_`
+            image = self._settled(self.client.upload(file.path, told=count, is_background=True, **self.words))  # type: ignore[arg-type] # made in `import_`
         except BaseException:
             told(-sent)
             raise

@@ -52,14 +52,21 @@ class ImageEvent(Event):
         return f"{self.image}:{self.version}.{self.revision}"
 
 
-class ImageAccepted(ImageEvent):
+@dataclass(frozen=True, slots=True)
+class ImageArrived(ImageEvent):
+    """Bytes that are to be developed; `is_urgent` when somebody waits for that."""
+
+    is_urgent: bool = True
+
+
+class ImageAccepted(ImageArrived):
     """The bytes are safe; nothing has been developed yet."""
 
     __slots__ = ()
     name = "image.accepted"
 
 
-class ImageReplaced(ImageEvent):
+class ImageReplaced(ImageArrived):
     """Other bytes are safe and become the next version; the old ones are still delivered."""
 
     __slots__ = ()
@@ -136,6 +143,7 @@ class ImportRequested(Event):
     """A picture is to be fetched from the URL in its upload's row, which may be a secret and is therefore not told here."""
 
     upload: UploadId
+    is_urgent: bool = True
 
     name = "import.requested"
 

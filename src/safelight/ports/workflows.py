@@ -35,7 +35,7 @@ class StepRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a flow. `error` is the last cause as text, for operators only."""
+    """One run of a flow. `error` is the last cause as text and `log` what was noted of a dead one's tries, for operators only."""
 
     id: str
     flow: str
@@ -45,6 +45,29 @@ class Run:
     updated_at: datetime
     attempts: int = 1
     error: str | None = None
+    party: str = ""
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """Which dead letters: those that fit whatever is said. `cause` is a part of the error, whatever its case; times are of the death."""
+
+    flow: str = ""
+    party: str = ""
+    cause: str = ""
+    after: datetime | None = None
+    before: datetime | None = None
+
+    def takes(self, run: Run) -> bool:
+        """Whether this dead run is one of them."""
+        return (
+            self.flow in ("", run.flow)
+            and self.party in ("", run.party)
+            and self.cause.casefold() in (run.error or "").casefold()
+            and (self.after is None or run.updated_at >= self.after)
+            and (self.before is None or run.updated_at < self.before)
+        )
 
 
 class Workflows(Protocol):
@@ -62,8 +85,22 @@ class Workflows(Protocol):
         """Ask it something small. Raises BackendUnavailable."""
         ...
 
-    async def start(self, flow: str, run_id: str, payload: Mapping[str, Any], *, is_urgent: bool = False) -> None:
-        """Run the flow once under this id; the same id again changes nothing. Urgent: somebody waits for it."""
+    async def start(
+        self,
+        flow: str,
+        run_id: str,
+        payload: Mapping[str, Any],
+        *,
+        is_urgent: bool = False,
+        party: str = "",
+        after_s: float = 0.0,
+    ) -> None:
+        """Run the flow once under this id; the same id again changes nothing.
+
+        Urgent: somebody waits for it; it begins before all that is not. Party: whose it is; the runs of many are begun by turns,
+        one of each, and no party has more places than it may, so that nobody's thousand hold up another's two. It begins after
+        so many seconds at the earliest.
+        """
         ...
 
     async def get(self, run_id: str) -> Run:
@@ -74,12 +111,12 @@ class Workflows(Protocol):
         """Its finished steps in order; empty for an unknown run."""
         ...
 
-    async def dead(self, *, limit: int = 100) -> Sequence[Run]:
-        """The dead letters, newest first."""
+    async def dead(self, which: Letters = Letters(), *, limit: int = 100) -> Sequence[Run]:
+        """These dead letters, those started last first."""
         ...
 
     async def retry(self, run_id: str) -> None:
-        """Run a dead one again from the step that failed. Raises Missing, WrongState when it is not dead."""
+        """Run a dead one again from the step that failed, when nothing urgent waits. Raises Missing, WrongState when it is not dead."""
         ...
 
     async def discard(self, run_id: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from safelight.concurrency import AtHand, Bell
+from safelight.concurrency import AtHand, Bell, Gate, beating
 from safelight.domain.events import ImageFailed, ImageReady, ImageRejected
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, Image, Problem, Rendition, Status, normal_tag
@@ -56,8 +56,8 @@ class Development:
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
     instruments: Instruments
-    fetching: asyncio.Semaphore
-    """Who may hold an original in memory: without it every waiting image would."""
+    fetching: Gate
+    """Who may hold an original in memory: without it every waiting image would. What somebody waits for goes first, tenants by turns."""
     at_hand: AtHand[str]
     """Originals whose upload is still here, by key."""
     pyramids: Pyramids
@@ -77,7 +77,8 @@ class Development:
         if image.version != version or image.status in (Status.READY, Status.REJECTED):
             return  # done, or replaced again since
         try:
-            async with self.fetching:
+            rank = 0 if payload.get("is_urgent", True) else 1
+            async with beating(), self.fetching.admit(1, party=tenant, rank=rank):
                 developed = await self._developed(image)
         except (TooLarge, Unsupported, Unprocessable) as error:
             await self._reject(image, error)

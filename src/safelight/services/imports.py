@@ -8,14 +8,15 @@ else's. The step may run twice; whoever saves the row's next revision, in the tr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 
-from safelight.concurrency import Bell
+from safelight.concurrency import Bell, beat, beating
 from safelight.domain.accounts import Actor
 from safelight.domain.addresses import Reach, parse
 from safelight.domain.events import ImportRequested
@@ -57,7 +58,7 @@ class Imports:
     _bell: Bell[UploadId] = field(default_factory=Bell)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def request(self, actor: Actor, url: str, announced: Announced) -> Upload:
+    async def request(self, actor: Actor, url: str, announced: Announced, *, is_urgent: bool = True) -> Upload:
         """Write it down; it is fetched from now on, whatever becomes of this process.
 
         Raises BadField for the URL or the words, SourceNotAllowed, SourceUnreachable, Forbidden, Missing (album).
@@ -69,7 +70,7 @@ class Imports:
         name = announced.file_name or target.file_name
         asked = replace(announced, method=Method.URL, source=str(target), file_name=name)
         upload = self.uploads.described(actor, asked, lasts=LASTS)
-        await self.uploads.add(actor, upload, ImportRequested(upload.tenant, upload.id))
+        await self.uploads.add(actor, upload, ImportRequested(upload.tenant, upload.id, is_urgent))
         self.relay.nudge()
         log.info("import.requested", upload_id=upload.id, host=target.host)
         return upload
@@ -101,24 +102,33 @@ class Imports:
         """The step: fetch it and take it in, or say why not. Raises what is worth another try."""
         tenant, upload_id = TenantId(payload["tenant"]), UploadId(payload["upload"])
         try:
-            async with self._places:
+            async with self._turn():
                 upload = await self.uploads.row(tenant, upload_id)
                 if upload.is_open:
-                    await self._fetched(upload)
+                    await self._fetched(upload, is_urgent=payload.get("is_urgent", True))
         except (Missing, Stale):
             # Forgotten, given up, or brought to its end by another run of this step; what this one did is undone.
             log.info("import.superseded", upload_id=upload_id)
         self._bell.ring(upload_id)
 
-    async def _fetched(self, upload: Upload) -> None:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with beating():
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    async def _fetched(self, upload: Upload, *, is_urgent: bool) -> None:
         rules, limits = self.rules, self.rules.limits
         try:
             room = await self.uploads.ingest.standing.room(upload.tenant, 1)
             async with (
                 self.outbound.fetch(parse(upload.source), reach=rules.reach, limits=limits) as chunks,
-                spooled(chunks, self.uploads.limits.spool_path, max_bytes=limits.max_bytes, fits=room.require) as spool,
+                spooled(_beaten(chunks), self.uploads.limits.spool_path, max_bytes=limits.max_bytes, fits=room.require) as spool,
             ):
-                await self.uploads.admit(upload, spool)
+                await self.uploads.admit(upload, spool, is_urgent=is_urgent)
         except Stale:
             raise
         except SourceUnavailable as error:
@@ -130,3 +140,10 @@ class Imports:
             if error.kind not in AT_FAULT and not isinstance(error, Forbidden):
                 raise
             await self.uploads.refuse(upload, error)
+
+
+async def _beaten(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks; each is a sign of life."""
+    async for chunk in chunks:
+        beat()
+        yield chunk

@@ -43,6 +43,8 @@ class Arrival:
     album: AlbumId | None = None
     visibility: Visibility = Visibility.PRIVATE
     custom: Mapping[str, Any] = field(default_factory=dict)
+    is_urgent: bool = True
+    """Somebody waits until it is developed."""
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Its bytes in order."""
@@ -135,7 +137,7 @@ class Ingest:
                 if arrival.album is not None:
                     await records.albums.insert(arrival.album, [image.id])
                     await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
-                await records.emit(ImageAccepted.of(image))
+                await records.emit(replace(ImageAccepted.of(image), is_urgent=arrival.is_urgent))
                 if beside is not None:
                     await beside(records, accepted)
         except SafelightError as error:

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from safelight.domain.events import Event, ImageAccepted, ImageReplaced
+from safelight.domain.events import Event, ImageArrived, ImportRequested
 from safelight.flows import Flow
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog, Told
@@ -51,9 +51,10 @@ class Relay:
         for told in untold:
             flow = self.starts.get(type(told.event))
             if flow is not None:
-                is_urgent = isinstance(told.event, ImageAccepted | ImageReplaced)
+                is_urgent = isinstance(told.event, ImageArrived | ImportRequested) and told.event.is_urgent
                 run_id = f"{flow.name}:{told.event.occurrence}"
-                await self.workflows.start(flow.name, run_id, told.event.to_json(), is_urgent=is_urgent)
+                payload, party = told.event.to_json(), told.event.tenant
+                await self.workflows.start(flow.name, run_id, payload, is_urgent=is_urgent, party=party)
         # Told to the cache by whoever committed, unless that process died in between.
         await self.remembered.forget([told.event for told in untold])
         await self.announce(untold)

@@ -117,7 +117,9 @@ class StoreEvents:
         is_announced = len(parts) == 3 and parts[0] == "incoming" and is_id(parts[1]) and is_id(parts[2])
         try:
             upload = await (
-                self.uploads.arrived(TenantId(parts[1]), UploadId(parts[2])) if is_announced else self.uploads.found(key)
+                self.uploads.arrived(TenantId(parts[1]), UploadId(parts[2]), is_urgent=False)
+                if is_announced
+                else self.uploads.found(key)
             )
         except (Missing, NotArrived):
             return Heard.IGNORED

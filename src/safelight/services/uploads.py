@@ -174,12 +174,14 @@ class Uploads:
         access.require(actor, "upload.change", await self.get(actor, upload_id))
         return said(await self.arrived(actor.tenant, upload_id))
 
-    async def arrived(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+    async def arrived(self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool = True) -> Upload:
         """Take in what was sent, once however often and by whomever this is called: the upload as it has ended.
+
+        Not urgent: nobody waits for the image.
 
         Raises Missing for an unknown upload, NotArrived, and what is worth another try.
         """
-        return await self._flights.do(upload_id, lambda: self._arrived(tenant, upload_id))
+        return await self._flights.do(upload_id, lambda: self._arrived(tenant, upload_id, is_urgent=is_urgent))
 
     async def found(self, key: str) -> Upload:
         """Take in an object that nobody has announced, if the drop folder's rule says whose it is: the upload as it has ended.
@@ -197,7 +199,7 @@ class Uploads:
             log.info("upload.found", upload_id=upload.id)
         except AlreadyExists:
             pass
-        return await self.arrived(upload.tenant, upload.id)
+        return await self.arrived(upload.tenant, upload.id, is_urgent=False)
 
     async def _adopted(self, key: str, tenant_name: str, user_name: str) -> Upload:
         async with self.catalog.directory() as directory:
@@ -287,7 +289,7 @@ class Uploads:
                 await records.uploads.remove(upload.id)
             return
         try:
-            await self.arrived(upload.tenant, upload.id)
+            await self.arrived(upload.tenant, upload.id, is_urgent=False)
         except NotArrived:
             if await self._end(upload, self._came_to_nothing):
                 await self.incoming.discard(upload)
@@ -322,7 +324,7 @@ class Uploads:
         async with self.catalog.tenant(tenant) as records:
             return await records.uploads.get(upload_id)
 
-    async def _arrived(self, tenant: TenantId, upload_id: UploadId) -> Upload:
+    async def _arrived(self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool) -> Upload:
         async with self._places:
             for _ in range(RACES):
                 upload = await self.row(tenant, upload_id)
@@ -334,7 +336,7 @@ class Uploads:
                     raise NotArrived  # its last byte makes it ARRIVED, in the same save
                 try:
                     opened = await self.incoming.open(upload)
-                    upload = await self._taken(await self._marked(upload), opened)
+                    upload = await self._taken(await self._marked(upload), opened, is_urgent=is_urgent)
                 except (Stale, Missing) as error:
                     # Another process has changed the row, or taken it in and cleared it away.
                     upload = await self.row(tenant, upload_id)
@@ -353,9 +355,9 @@ class Uploads:
             await records.uploads.save(upload := upload.arrived(at=self.clock()))
         return upload
 
-    async def _taken(self, upload: Upload, opened: Opened) -> Upload:
+    async def _taken(self, upload: Upload, opened: Opened, *, is_urgent: bool) -> Upload:
         try:
-            return await self._accepted(upload, opened)
+            return await self._accepted(upload, opened, is_urgent=is_urgent)
         except Stale:
             raise
         except SafelightError as error:
@@ -373,7 +375,7 @@ class Uploads:
         log.info("upload.rejected", upload_id=upload.id, code=error.code)
         return rejected
 
-    async def _accepted(self, upload: Upload, opened: Opened) -> Upload:
+    async def _accepted(self, upload: Upload, opened: Opened, *, is_urgent: bool) -> Upload:
         stored, most = opened.stored, self.limits.max_bytes
         if stored.size_bytes == 0:
             raise EmptyFile
@@ -385,9 +387,16 @@ class Uploads:
             async def keep(image: Image) -> None:
                 await self.incoming.promote(upload, stored, image.original_key, media_type=image.media_type, sha256=spool.sha256)
 
-            return await self.admit(upload, spool, keep=keep)
+            return await self.admit(upload, spool, keep=keep, is_urgent=is_urgent)
 
-    async def admit(self, upload: Upload, spool: Spooled, *, keep: Callable[[Image], Awaitable[None]] | None = None) -> Upload:
+    async def admit(
+        self,
+        upload: Upload,
+        spool: Spooled,
+        *,
+        keep: Callable[[Image], Awaitable[None]] | None = None,
+        is_urgent: bool = True,
+    ) -> Upload:
         """Make an image of what has arrived, and end the row, in one transaction; `keep` as of Ingest.admit.
 
         Raises what is wrong with the file, and Stale, with nothing left behind, when somebody else has changed the row.
@@ -417,6 +426,7 @@ class Uploads:
                 album=await self._album(upload),
                 visibility=upload.visibility,
                 custom=upload.custom,
+                is_urgent=is_urgent,
             ),
             keep=keep,
             beside=beside,

@@ -27,7 +27,7 @@ from safelight.adapters.workflows.slots import Slots
 from safelight.adapters.workflows.stores import store_at
 from safelight.errors import BackendUnavailable, BadField, BadOption, Missing, SafelightError, WrongState
 from safelight.flows import Bound
-from safelight.ports.workflows import Run, RunState, StepRun
+from safelight.ports.workflows import Letters, Run, RunState, StepRun
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -50,6 +50,8 @@ HAND_BACK_S: Final = 2.0
 """After the grace period: for threads to leave their runs, and for the store to take note."""
 
 PRUNED_AT_ONCE: Final = 500
+PAGE: Final = 500
+"""Dead letters that are read at once; each may carry a traceback of its own and its last lines."""
 
 _STATES: Final[dict[str, RunState]] = {
     "ENQUEUED": RunState.WAITING,
@@ -76,7 +78,7 @@ class _Opened:
     slots: Slots
     store: sa.Engine
     ping: str
-    run_flow: Callable[[str, str], None]
+    run_flow: Callable[[str, str, str], None]
     threads: ThreadPoolExecutor
 
 
@@ -95,6 +97,7 @@ class DbosWorkflows:
         poll_s: How often to ask for runs that other processes enqueued, in seconds; one's own begin without waiting.
         reap_s: How often to look for the runs of dead processes, in seconds. The runs of a process that ended are taken up within
             that time; on PostgreSQL, those of a machine that went without a word within 14 s more.
+        per_party: Runs of one party in flight in this process at once; None for any number.
         max_recoveries: How often a run is taken up again after a process was lost under it; then it is dead.
 
     """
@@ -108,6 +111,7 @@ class DbosWorkflows:
         grace_s: float = 20.0,
         poll_s: float = 1.0,
         reap_s: float = 5.0,
+        per_party: int | None = None,
         max_recoveries: int = 5,
     ) -> None:
         self._store = store_at(url)
@@ -115,6 +119,7 @@ class DbosWorkflows:
             raise BadOption("Workflows need a concurrency of at least 1.")
         self._bound = bound
         self._concurrency = concurrency
+        self._per_party = per_party or concurrency
         self._grace_s = grace_s
         self._poll_s = poll_s
         self._reap_s = reap_s
@@ -147,10 +152,20 @@ class DbosWorkflows:
         """Ask the store for one row. Raises BackendUnavailable."""
         await self._ask(_ping)
 
-    async def start(self, flow: str, run_id: str, payload: Mapping[str, Any], *, is_urgent: bool = False) -> None:
+    async def start(
+        self,
+        flow: str,
+        run_id: str,
+        payload: Mapping[str, Any],
+        *,
+        is_urgent: bool = False,
+        party: str = "",
+        after_s: float = 0.0,
+    ) -> None:
         """Run the flow once under this id; on disk when this returns. The same id again, also after its end, changes nothing.
 
-        An urgent run begins here at once while there is room, else before all that is not urgent.
+        An urgent run begins here at once while there is room, else before all that is not urgent. One that is to begin later is
+        looked at once a second or so.
         Raises Missing for an unknown flow, BadField for a payload that is not JSON or an empty id.
         """
         if flow not in self._bound.flows:
@@ -161,7 +176,7 @@ class DbosWorkflows:
             text = json.dumps(dict(payload), separators=(",", ":"))
         except (TypeError, ValueError):
             raise BadField("The payload of a run is a JSON object.") from None
-        await self._ask(lambda opened: _start(opened, flow, run_id, text, is_urgent=is_urgent))
+        await self._ask(lambda opened: _start(opened, flow, run_id, text, is_urgent=is_urgent, party=party, after_s=after_s))
 
     async def get(self, run_id: str) -> Run:
         """The run. Raises Missing."""
@@ -171,9 +186,9 @@ class DbosWorkflows:
         """Its finished steps in order, the one that failed last; empty for an unknown run."""
         return await self._ask(lambda _: _steps(run_id))
 
-    async def dead(self, *, limit: int = 100) -> Sequence[Run]:
-        """The dead letters, those started last first."""
-        return await self._ask(lambda _: _dead(limit))
+    async def dead(self, which: Letters = Letters(), *, limit: int = 100) -> Sequence[Run]:  # noqa: B008  (frozen)
+        """These dead letters, those started last first. The store is asked by pages until there are enough."""
+        return await self._ask(lambda _: _dead(which, limit))
 
     async def retry(self, run_id: str) -> None:
         """Run a dead one again from the step that failed, under the same id. Raises Missing, WrongState when it is not dead."""
@@ -257,7 +272,7 @@ class DbosWorkflows:
 
             # DBOS's own limit is only the fuse behind ours, which tells on_dead.
             @DBOS.workflow(name="run_flow", max_recovery_attempts=self._max_recoveries + 10)
-            def run_flow(flow: str, payload: str) -> None:
+            def run_flow(flow: str, payload: str, party: str = "") -> None:
                 steps.run(DBOS.workflow_id or "", flow, payload)
 
             DBOS.launch()
@@ -271,6 +286,7 @@ class DbosWorkflows:
                 slots,
                 identity,
                 concurrency=self._concurrency,
+                per_party=self._per_party,
                 poll_s=self._poll_s,
                 reap_s=self._reap_s,
             )
@@ -338,21 +354,22 @@ def _ping(opened: _Opened) -> None:
         connection.execute(sa.text(opened.ping))
 
 
-def _start(opened: _Opened, flow: str, run_id: str, payload: str, *, is_urgent: bool) -> None:
-    from dbos import DBOS, SetWorkflowID
+def _start(opened: _Opened, flow: str, run_id: str, payload: str, *, is_urgent: bool, party: str, after_s: float) -> None:
+    from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
-    from safelight.adapters.workflows.dbos_dispatch import BULK, URGENT
+    from safelight.adapters.workflows.dbos_dispatch import BULK, NOBODY, URGENT
 
     with SetWorkflowID(run_id):
-        if is_urgent and opened.dispatcher.reserve(run_id):
+        if is_urgent and after_s <= 0 and opened.dispatcher.reserve(run_id, party or NOBODY):
             try:
-                handle = DBOS.start_workflow(opened.run_flow, flow, payload)
+                handle = DBOS.start_workflow(opened.run_flow, flow, payload, party)
             except BaseException:
                 opened.dispatcher.free(run_id)
                 raise
             opened.dispatcher.watch(run_id, handle)
             return
-        DBOS.enqueue_workflow(URGENT if is_urgent else BULK, opened.run_flow, flow, payload)
+        with SetEnqueueOptions(queue_partition_key=party or NOBODY, delay_seconds=after_s if after_s > 0 else None):
+            DBOS.enqueue_workflow(URGENT if is_urgent else BULK, opened.run_flow, flow, payload, party)
     opened.dispatcher.kick()
 
 
@@ -386,25 +403,39 @@ def _steps(run_id: str) -> list[StepRun]:
     ]
 
 
-def _dead(limit: int) -> list[Run]:
+def _dead(which: Letters, limit: int) -> list[Run]:
     from dbos import DBOS
 
-    # DBOS reads a limit of 0 as none.
-    return [_run(status) for status in DBOS.list_workflows(status=_DEAD, limit=limit, sort_desc=True)] if limit > 0 else []
+    found: list[Run] = []
+    offset = 0
+    while len(found) < limit:
+        page = DBOS.list_workflows(status=_DEAD, limit=PAGE, offset=offset, sort_desc=True)
+        found += [run for run in map(_run, page) if which.takes(run)]
+        if len(page) < PAGE:
+            break
+        offset += PAGE
+    return found[: max(0, limit)]
 
 
 def _retry(opened: _Opened, run_id: str) -> None:
     from dbos import DBOS
     from dbos import error as dbos_errors
 
-    from safelight.adapters.workflows.dbos_dispatch import APP_VERSION, URGENT
+    from safelight.adapters.workflows.dbos_dispatch import APP_VERSION, BULK, NOBODY
 
-    _dead_status(run_id)
+    party = _run(_dead_status(run_id)).party
     recorded = DBOS.list_workflow_steps(run_id)
     failed = next((step["function_id"] for step in recorded if step["error"] is not None), None)
     begin_at = failed if failed is not None else max((step["function_id"] for step in recorded), default=0) + 1
     try:
-        DBOS.rewind_workflow(run_id, start_step=begin_at, queue_name=URGENT, application_version=APP_VERSION)
+        # Not urgent: who retries thousands at once is to keep nobody waiting.
+        DBOS.rewind_workflow(
+            run_id,
+            start_step=begin_at,
+            queue_name=BULK,
+            queue_partition_key=party or NOBODY,
+            application_version=APP_VERSION,
+        )
     except dbos_errors.DBOSException:
         # Somebody else was faster: say what it is now, unless it is dead still, which would be a fault of the engine.
         _dead_status(run_id)
@@ -435,10 +466,11 @@ def _prune(before: datetime) -> int:
 
 
 def _run(status: WorkflowStatus) -> Run:
-    flow, payload = status.input["args"] if status.input else ("", "{}")
+    flow, payload, *more = status.input["args"] if status.input else ("", "{}")
     begun = max(1, status.recovery_attempts or 0)
     data = getattr(status.error, "data", None)
-    tries = data.get("tries") if isinstance(data, dict) else None
+    data = data if isinstance(data, dict) else {}
+    tries = data.get("tries")
     error = None if status.error is None else str(status.error)
     if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
         error = "Given up: the run could not be begun."
@@ -451,6 +483,8 @@ def _run(status: WorkflowStatus) -> Run:
         updated_at=_when(status.updated_at) or datetime.fromtimestamp(0, UTC),
         attempts=int(tries) if tries is not None else begun,
         error=error,
+        party=str(more[0]) if more else "",
+        log=tuple(map(str, data.get("log", ()))),
     )
 
 

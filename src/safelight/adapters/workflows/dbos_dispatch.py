@@ -5,7 +5,7 @@ were started directly do not count against their limit. This one is woken by wha
 free again), asks the store once a second for what others have enqueued, and counts every run.
 
 What it calls of DBOS beyond the public names (3.4, pinned; the contract and crash tests stand guard):
-`_sys_db.start_queued_workflows`, `_sys_db.get_workflow_statuses`, `_core.execute_dequeued_workflow` as DBOS's own queue worker
+`_sys_db.start_queued_workflows`, `_sys_db.get_queue_partitions`, `_sys_db.tables`, `_sys_db.get_workflow_statuses`, `_core.execute_dequeued_workflow` as DBOS's own queue worker
 does, `_sys_db.reenqueue_for_recovery` as its recovery does, because that one lets us name the queue, and `GlobalParams.executor_id`,
 under which it writes the runs that are started directly.
 """
@@ -16,18 +16,19 @@ import concurrent.futures
 import threading
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import sqlalchemy as sa
 import structlog
 from dbos import DBOS, Queue
 from dbos._core import execute_dequeued_workflow
 from dbos._utils import GlobalParams
 
 from safelight.adapters.workflows.dbos_steps import Steps
-from safelight.adapters.workflows.patience import bulk_places, told
+from safelight.adapters.workflows.patience import bulk_places, next_party, told
 from safelight.adapters.workflows.slots import Slots
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,10 @@ APP_VERSION: Final = "safelight-1"
 
 URGENT: Final = "safelight-urgent"
 BULK: Final = "safelight-bulk"
+MOST_REMEMBERED: Final = 10_000
+"""Parties whose last turn is known; who is forgotten has a turn too many."""
+NOBODY: Final = "-"
+"""The party of runs that are nobody's, and of those that were begun without a queue and left behind: each run that waits has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,14 @@ class Identity:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a run in flight takes."""
+
+    queue: str
+    party: str
+
+
 class Dispatcher:
     """Begins runs while there is room, and adopts those of dead processes. Its methods may be called from any thread."""
 
@@ -69,6 +82,7 @@ class Dispatcher:
         identity: Identity,
         *,
         concurrency: int,
+        per_party: int,
         poll_s: float,
         reap_s: float,
     ) -> None:
@@ -77,6 +91,7 @@ class Dispatcher:
         self._slots = slots
         self._identity = identity
         self._concurrency = concurrency
+        self._per_party = per_party
         self._poll_s = poll_s
         self._reap_s = reap_s
         self._queues: dict[str, Queue] = {
@@ -84,8 +99,10 @@ class Dispatcher:
             for name in (URGENT, BULK)
         }
         self._lock = threading.Condition()
-        self._in_flight: dict[str, str] = {}
-        self._claiming = 0
+        self._in_flight: dict[str, _Place] = {}
+        self._served: dict[str, int] = {}
+        self._turn = 0
+        self._claiming: Counter[str] = Counter()
         self._may_wait = True
         self._has_lease = True
         self._next_reap = 0.0
@@ -102,12 +119,15 @@ class Dispatcher:
         """The thread does its work."""
         return self._thread.is_alive()
 
-    def reserve(self, run_id: str) -> bool:
-        """Keep a place for a run that begins at once; False when there is none, or when the run is in flight already."""
+    def reserve(self, run_id: str, party: str) -> bool:
+        """Keep a place for a run that begins at once; False when there is none for the party, or when it is in flight already."""
         with self._lock:
             if self._stopping.is_set() or not self._has_lease or run_id in self._in_flight or self._room() <= 0:
                 return False
-            self._in_flight[run_id] = URGENT
+            if self._held()[party] >= self._per_party:
+                return False
+            self._in_flight[run_id] = _Place(URGENT, party)
+            self._note_served(party)
             return True
 
     def watch(self, run_id: str, handle: Any) -> None:
@@ -150,6 +170,7 @@ class Dispatcher:
         given = sorted(run_ids)
         if given:
             DBOS.resume_workflows(given, queue_name=URGENT)
+            self._give_parties()
             log.info("workflows.handed_back", count=len(given))
 
     def _work(self) -> None:
@@ -189,7 +210,11 @@ class Dispatcher:
         log.warning("workflows.lease_renewed", executor=str(self._identity))
 
     def _room(self) -> int:
-        return self._concurrency - len(self._in_flight) - self._claiming
+        return self._concurrency - len(self._in_flight) - self._claiming.total()
+
+    def _places_left(self, queue_name: str, places: int) -> int:
+        taken = sum(1 for place in self._in_flight.values() if place.queue == queue_name)
+        return min(self._room(), places - taken)
 
     def _fill(self) -> None:
         """Claim what there is room for: urgent runs first, the others in the places left to them."""
@@ -199,14 +224,46 @@ class Dispatcher:
         self._claim(BULK, bulk_places(self._concurrency))
 
     def _claim(self, queue_name: str, places: int) -> None:
+        """Claim by turns of the parties that wait, and of each as many as its share; once more where somebody had fewer."""
         with self._lock:
-            taken = sum(1 for queue in self._in_flight.values() if queue == queue_name)
-            wanted = min(self._room(), places - taken)
-            if wanted <= 0 or self._stopping.is_set():
+            if self._places_left(queue_name, places) <= 0:
                 # Not asked, so there may be more; the next free place asks.
                 self._may_wait = True
                 return
-            self._claiming += wanted
+        waiting = set(self._engine._sys_db.get_queue_partitions(queue_name))  # noqa: SLF001
+        while waiting and not self._stopping.is_set():
+            shares = self._shares(queue_name, places, waiting)
+            if not shares:
+                with self._lock:
+                    self._may_wait = True
+                return
+            while shares:
+                party, wanted = shares.popitem()
+                try:
+                    claimed = self._claim_of(queue_name, party, wanted)
+                except BaseException:
+                    with self._lock:
+                        self._claiming.subtract(shares)
+                    raise
+                if claimed < wanted:
+                    waiting.discard(party)
+
+    def _shares(self, queue_name: str, places: int, waiting: set[str]) -> Counter[str]:
+        """How many runs of each party to claim now; the places count as taken from here on."""
+        shares: Counter[str] = Counter()
+        with self._lock:
+            held = self._held()
+            for _ in range(self._places_left(queue_name, places)):
+                party = next_party(waiting, held, self._served, self._per_party)
+                if party is None:
+                    break
+                held[party] += 1
+                shares[party] += 1
+                self._note_served(party)
+            self._claiming.update(shares)
+        return shares
+
+    def _claim_of(self, queue_name: str, party: str, wanted: int) -> int:
         claimed: list[str] = []
         owner = str(uuid.uuid4())
         try:
@@ -214,23 +271,34 @@ class Dispatcher:
             # DBOS subtracts the second number from the queue's own limit; all that we want from it is the difference.
             spent = (queue._worker_concurrency or 0) - wanted  # noqa: SLF001
             claimed, _ = self._engine._sys_db.start_queued_workflows(  # noqa: SLF001
-                queue, str(self._identity), APP_VERSION, None, spent, owner_xid=owner, is_latest_version=False
+                queue, str(self._identity), APP_VERSION, party, spent, owner_xid=owner, is_latest_version=False
             )
         finally:
             with self._lock:
-                self._claiming -= wanted
-                self._in_flight.update(dict.fromkeys(claimed, queue_name))
-                if len(claimed) == wanted:
-                    self._may_wait = True
+                self._claiming[party] -= wanted
+                if not self._claiming[party]:
+                    del self._claiming[party]
+                self._in_flight.update(dict.fromkeys(claimed, _Place(queue_name, party)))
         if claimed:
             self._execute(claimed, owner)
-            self._wake_if_more()
+        return len(claimed)
 
-    def _wake_if_more(self) -> None:
-        with self._lock:
-            more = self._may_wait and self._room() > 0
-        if more:
-            self._wake.set()
+    def _held(self) -> Counter[str]:
+        return self._claiming + Counter(place.party for place in self._in_flight.values())
+
+    def _note_served(self, party: str) -> None:
+        if len(self._served) > MOST_REMEMBERED:
+            self._served.clear()
+        self._turn += 1
+        self._served[party] = self._turn
+
+    def _give_parties(self) -> None:
+        """What was begun without a queue has no party, and would never be claimed once it waits."""
+        runs = self._engine._sys_db.tables.workflow_status  # noqa: SLF001
+        left = (runs.c.queue_name.in_((URGENT, BULK)), runs.c.status == "ENQUEUED", runs.c.queue_partition_key.is_(None))
+        with self._engine._sys_db.engine.begin() as connection:  # noqa: SLF001
+            if connection.execute(sa.select(runs.c.workflow_uuid).where(*left).limit(1)).first() is not None:
+                connection.execute(sa.update(runs).where(*left).values(queue_partition_key=NOBODY))
 
     def _execute(self, claimed: list[str], owner: str) -> None:
         begun: set[str] = set()
@@ -255,6 +323,7 @@ class Dispatcher:
         left: dict[str, list[str]] = defaultdict(list)
         for run in DBOS.list_workflows(status="PENDING", app_version=APP_VERSION, load_input=False, load_output=False):
             left[run.executor_id or ""].append(run.workflow_id)
+        self._give_parties()
         for executor_id, run_ids in left.items():
             slot = Identity.slot_of(executor_id)
             if executor_id == str(self._identity):
@@ -276,4 +345,5 @@ class Dispatcher:
             for run_id in run_ids
         )
         if count:
+            self._give_parties()
             log.warning("workflows.adopted", executor=executor_id, count=count)

@@ -14,7 +14,7 @@ import concurrent.futures
 import contextvars
 import json
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ import structlog
 from dbos import DBOS, PortableWorkflowError
 from dbos import error as dbos_errors
 
-from safelight.adapters.workflows.patience import ANNOUNCE, is_permanent, rest_s, told
+from safelight.adapters.workflows.patience import ANNOUNCE, Notes, in_time, is_permanent, rest_s, told
 from safelight.errors import Missing, SafelightError, by_code
 from safelight.flows import Bound, Retry, Step
 
@@ -34,13 +34,13 @@ class Interrupted(BaseException):
 
 
 class Dead(Exception):
-    """The run is a dead letter. DBOS stores message, `code` and `data` as JSON; `tries` of them are read back by the adapter."""
+    """The run is a dead letter. DBOS stores message, `code` and `data` as JSON; `tries` and `log` are read back by the adapter."""
 
-    def __init__(self, cause: BaseException, tries: int) -> None:
+    def __init__(self, cause: BaseException, tries: int, notes: Iterable[str] = ()) -> None:
         super().__init__(told(cause))
         self.cause = cause
         self.code = cause.code if isinstance(cause, SafelightError) else None
-        self.data = {"tries": tries}
+        self.data = {"tries": tries, "log": list(notes)}
 
 
 class Steps:
@@ -102,10 +102,11 @@ class Steps:
             flow = self._bound.flows.get(flow_name)
             if flow is None:
                 raise Dead(Missing(f"There is no flow {flow_name}."), 1)
+            notes = Notes()
             for step in flow.steps:
                 if self._stopping.is_set():
                     raise Interrupted
-                DBOS.run_step({"name": step.name}, self._step, run_id, flow_name, step, payload)
+                DBOS.run_step({"name": step.name}, self._step, run_id, flow_name, step, payload, notes)
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as error:
@@ -120,15 +121,16 @@ class Steps:
             self._announce(run_id, flow_name, payload, cause)
             raise
 
-    def _step(self, run_id: str, flow_name: str, step: Step, payload: str) -> None:
+    def _step(self, run_id: str, flow_name: str, step: Step, payload: str, notes: Notes) -> None:
         """All tries of one step; one record in DBOS. Raises Dead, or Interrupted."""
         function = self._bound.functions[f"{flow_name}.{step.name}"]
         # Each try gets a fresh copy, so a step that changes the payload changes it for nobody else.
         self._try(
-            lambda: function(json.loads(payload)),
+            lambda: in_time(lambda: function(json.loads(payload)), step, notes),
             step.retry,
             {"run_id": run_id, "flow": flow_name, "step": step.name},
             "workflows.step_failed",
+            notes,
         )
 
     def _announce(self, run_id: str, flow_name: str, payload: str, cause: BaseException) -> None:
@@ -140,19 +142,21 @@ class Steps:
                 ANNOUNCE,
                 {"run_id": run_id, "flow": flow_name},
                 "workflows.on_dead_failed",
+                Notes(),
             )
         except Dead as error:
             log.error("workflows.on_dead_given_up", run_id=run_id, flow=flow_name, error=str(error))
 
-    def _try(self, call: Callable[[], Awaitable[None]], retry: Retry, context: dict[str, str], event: str) -> None:
+    def _try(self, call: Callable[[], Awaitable[None]], retry: Retry, context: dict[str, str], event: str, notes: Notes) -> None:
         tries = 0
         while True:
             tries += 1
             try:
                 self._on_loop(call, context)
             except Exception as error:
+                notes.add("try failed", step=context.get("step", ""), tries=tries, error=told(error))
                 if is_permanent(error) or tries >= retry.attempts:
-                    raise Dead(error, tries) from error
+                    raise Dead(error, tries, notes) from error
                 rest = rest_s(retry, tries)
                 log.warning(event, **context, tries=tries, rest_s=rest, error=told(error))
                 if self._stopping.wait(rest):

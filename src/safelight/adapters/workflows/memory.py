@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,10 +15,10 @@ from typing import Any
 
 import structlog
 
-from safelight.adapters.workflows.patience import ANNOUNCE, bulk_places, is_permanent, rest_s, told
+from safelight.adapters.workflows.patience import ANNOUNCE, Notes, bulk_places, in_time, is_permanent, next_party, rest_s, told
 from safelight.errors import BackendUnavailable, BadField, Missing, WrongState
 from safelight.flows import Bound, Retry, Step
-from safelight.ports.workflows import Run, RunState, StepRun
+from safelight.ports.workflows import Letters, Run, RunState, StepRun
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +31,15 @@ class _Record:
     flow: str
     payload: str
     is_urgent: bool
+    party: str
+    due_at: datetime
     created_at: datetime
     updated_at: datetime
     state: RunState = RunState.WAITING
     attempts: int = 1
     error: str | None = None
     steps: list[StepRun] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
 
 
 class _Closing(Exception):
@@ -50,16 +53,20 @@ class MemoryWorkflows:
         bound: The flows and their functions; these run on the event loop that called `open`.
         concurrency: Runs in flight at once, at least 1.
         grace_s: How long `close` lets steps finish, in seconds.
+        per_party: Runs of one party in flight at once; None for any number.
 
     """
 
-    def __init__(self, bound: Bound, *, concurrency: int = 8, grace_s: float = 5.0) -> None:
+    def __init__(self, bound: Bound, *, concurrency: int = 8, grace_s: float = 5.0, per_party: int | None = None) -> None:
         self._bound = bound
         self._concurrency = concurrency
         self._grace_s = grace_s
         self._records: dict[str, _Record] = {}
-        self._urgent: deque[str] = deque()
-        self._bulk: deque[str] = deque()
+        self._per_party = per_party or concurrency
+        self._lines: dict[bool, dict[str, deque[str]]] = {True: {}, False: {}}
+        """The runs that wait, by whether they are urgent and by party."""
+        self._served: dict[str, int] = {}
+        self._delayed: dict[str, asyncio.TimerHandle] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing: asyncio.Event | None = None
         """Exists while open, is set once it closes."""
@@ -68,6 +75,9 @@ class MemoryWorkflows:
         """Take part in the work, and take up what was left. Open already: nothing happens."""
         if self._closing is None:
             self._closing = asyncio.Event()
+            for record in self._records.values():
+                if record.due_at > datetime.now(UTC) and record.state is RunState.WAITING:
+                    self._delay(record)
             self._fill()
 
     async def close(self) -> None:
@@ -75,6 +85,9 @@ class MemoryWorkflows:
         if self._closing is None:
             return
         self._closing.set()
+        for timer in self._delayed.values():
+            timer.cancel()
+        self._delayed.clear()
         if tasks := set(self._tasks.values()):
             _, late = await asyncio.wait(tasks, timeout=self._grace_s)
             for task in late:
@@ -94,7 +107,16 @@ class MemoryWorkflows:
         while self._tasks:
             await asyncio.wait(set(self._tasks.values()))
 
-    async def start(self, flow: str, run_id: str, payload: Mapping[str, Any], *, is_urgent: bool = False) -> None:
+    async def start(
+        self,
+        flow: str,
+        run_id: str,
+        payload: Mapping[str, Any],
+        *,
+        is_urgent: bool = False,
+        party: str = "",
+        after_s: float = 0.0,
+    ) -> None:
         """Run the flow once under this id. Raises Missing for an unknown flow, BadField for no JSON or no id."""
         if flow not in self._bound.flows:
             raise Missing(f"There is no flow {flow}.")
@@ -107,8 +129,12 @@ class MemoryWorkflows:
         self._require_open()
         if run_id not in self._records:
             now = datetime.now(UTC)
-            self._records[run_id] = _Record(run_id, flow, text, is_urgent, now, now)
-            self._enqueue(run_id)
+            due_at = now + timedelta(seconds=after_s)
+            self._records[run_id] = _Record(run_id, flow, text, is_urgent, party, due_at, now, now)
+            if due_at > now:
+                self._delay(self._records[run_id])
+            else:
+                self._enqueue(run_id)
 
     async def get(self, run_id: str) -> Run:
         """The run. Raises Missing."""
@@ -121,19 +147,20 @@ class MemoryWorkflows:
         record = self._records.get(run_id)
         return [] if record is None else list(record.steps)
 
-    async def dead(self, *, limit: int = 100) -> Sequence[Run]:
-        """The dead letters, those started last first."""
+    async def dead(self, which: Letters = Letters(), *, limit: int = 100) -> Sequence[Run]:  # noqa: B008  (frozen)
+        """These dead letters, those started last first."""
         self._require_open()
-        letters = [record for record in self._records.values() if record.state is RunState.DEAD]
-        letters.sort(key=lambda record: record.created_at, reverse=True)
-        return [_run(record) for record in letters[: max(0, limit)]]
+        letters = [_run(record) for record in self._records.values() if record.state is RunState.DEAD]
+        letters.sort(key=lambda run: run.created_at, reverse=True)
+        return [run for run in letters if which.takes(run)][: max(0, limit)]
 
     async def retry(self, run_id: str) -> None:
         """Run a dead one again from the step that failed. Raises Missing, WrongState when it is not dead."""
         self._require_open()
         record = self._dead_record(run_id)
         record.steps = [step for step in record.steps if step.error is None]
-        record.attempts, record.error, record.is_urgent = 1, None, True
+        record.attempts, record.error, record.is_urgent = 1, None, False
+        record.notes.clear()
         _move(record, RunState.WAITING)
         self._enqueue(run_id)
 
@@ -167,25 +194,46 @@ class MemoryWorkflows:
             raise WrongState(f"The run is {record.state}, not dead.")
         return record
 
-    def _enqueue(self, run_id: str) -> None:
-        (self._urgent if self._records[run_id].is_urgent else self._bulk).append(run_id)
-        self._fill()
+    def _delay(self, record: _Record) -> None:
+        left = (record.due_at - datetime.now(UTC)).total_seconds()
+        self._delayed[record.id] = asyncio.get_running_loop().call_later(left, self._enqueue, record.id)
+
+    def _enqueue(self, run_id: str, *, is_first: bool = False) -> None:
+        self._delayed.pop(run_id, None)
+        record = self._records[run_id]
+        line = self._lines[record.is_urgent].setdefault(record.party, deque())
+        if is_first:
+            line.appendleft(run_id)
+        else:
+            line.append(run_id)
+            self._fill()
 
     def _fill(self) -> None:
-        """Begin what there is room for, urgent runs first."""
+        """Begin what there is room for: urgent runs first, of each party by turns."""
         closing = self._closing
         while closing is not None and not closing.is_set() and len(self._tasks) < self._concurrency:
+            run_id = self._next(is_urgent=True)
             bulk = sum(not self._records[run_id].is_urgent for run_id in self._tasks)
-            if self._urgent:
-                run_id = self._urgent.popleft()
-            elif self._bulk and bulk < bulk_places(self._concurrency):
-                run_id = self._bulk.popleft()
-            else:
+            if run_id is None and bulk < bulk_places(self._concurrency):
+                run_id = self._next(is_urgent=False)
+            if run_id is None:
                 return
             _move(self._records[run_id], RunState.RUNNING)
             task = asyncio.create_task(self._run(self._records[run_id], closing), name=f"run {run_id}")
             self._tasks[run_id] = task
             task.add_done_callback(self._ended)
+
+    def _next(self, *, is_urgent: bool) -> str | None:
+        lines = self._lines[is_urgent]
+        held = Counter(self._records[run_id].party for run_id in self._tasks)
+        party = next_party(lines, held, self._served, self._per_party)
+        if party is None:
+            return None
+        self._served[party] = max(self._served.values(), default=0) + 1
+        run_id = lines[party].popleft()
+        if not lines[party]:
+            del lines[party]
+        return run_id
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run_id = next((run_id for run_id, it in self._tasks.items() if it is task), None)
@@ -199,7 +247,7 @@ class MemoryWorkflows:
         """The run was interrupted: the first to begin at the next open."""
         self._tasks.pop(record.id, None)
         _move(record, RunState.WAITING)
-        (self._urgent if record.is_urgent else self._bulk).appendleft(record.id)
+        self._enqueue(record.id, is_first=True)
 
     async def _run(self, record: _Record, closing: asyncio.Event) -> None:
         try:
@@ -229,8 +277,9 @@ class MemoryWorkflows:
         while True:
             tries += 1
             try:
-                await function(json.loads(record.payload))
+                await in_time(lambda: function(json.loads(record.payload)), step, record.notes)
             except Exception as error:
+                record.notes.add("try failed", step=step.name, tries=tries, error=told(error))
                 if is_permanent(error) or tries >= step.retry.attempts:
                     record.attempts = tries
                     noted(error)
@@ -276,4 +325,6 @@ def _run(record: _Record) -> Run:
         updated_at=record.updated_at,
         attempts=record.attempts,
         error=record.error,
+        party=record.party,
+        log=tuple(record.notes) if record.state is RunState.DEAD else (),
     )

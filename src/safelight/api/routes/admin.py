@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.schemas import (
@@ -20,6 +22,7 @@ from safelight.api.schemas import (
     IssuerCheckOut,
     IssuerIn,
     IssuerOut,
+    MendedOut,
     RetireIn,
     SigningKeyIn,
     SigningKeyOut,
@@ -40,8 +43,11 @@ from safelight.api.schemas import (
     user_out,
 )
 from safelight.domain import access
+from safelight.domain.accounts import Actor
 from safelight.domain.ids import IssuerId, KeyId, UserId, is_id
-from safelight.errors import Missing
+from safelight.errors import BadField, Missing, WrongState
+from safelight.ports.workflows import Letters
+from safelight.wiring import Safelight
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
@@ -191,11 +197,59 @@ async def check_issuer(hall: Hall, actor: Asking, id: str, body: IssuerCheckIn |
     return issuer_check_out(await hall.issuers.check(actor, id, body.token if body else ""))
 
 
+async def letters(
+    request: Request,
+    flow: Annotated[str, Query(max_length=100)] = "",
+    tenant: Annotated[str, Query(max_length=26, description="A tenant's id.")] = "",
+    cause: Annotated[str, Query(max_length=500, description="A part of the error, whatever its case.")] = "",
+    after: Annotated[datetime | None, Query(description="Given up then or later.")] = None,
+    before: Annotated[datetime | None, Query(description="Given up before then.")] = None,
+) -> Letters:
+    """Which dead letters are meant. Raises BadField for a filter that does not exist: without it, it would be every one."""
+    for name in request.query_params:
+        if name not in ("flow", "tenant", "cause", "after", "before", "limit", "all"):
+            raise BadField(f"{name[:100]!r} is not a parameter here.", field=name[:100])
+    zoned = [at if at is None or at.tzinfo else at.replace(tzinfo=UTC) for at in (after, before)]
+    return Letters(flow=flow, party=tenant, cause=cause, after=zoned[0], before=zoned[1])
+
+
+Which = Annotated[Letters, Depends(letters)]
+All = Annotated[bool, Query(description="Every one there is: what a call without filter has to say.")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
 @router.get("/failures", response_model=FailurePage)
-async def failures(hall: Hall, actor: Asking, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> FailurePage:
-    """Dead letters: work that was given up, with its cause."""
+async def failures(hall: Hall, actor: Asking, which: Which, limit: Limit = 100) -> FailurePage:
+    """Dead letters: work that was given up, with its cause, its input and what was noted of its tries."""
     access.require(actor, "failures.read")
-    return FailurePage(failures=[failure_out(run) for run in await hall.workflows.dead(limit=limit)])
+    return FailurePage(failures=[failure_out(run) for run in await hall.workflows.dead(which, limit=limit)])
+
+
+@router.post("/failures/retry", status_code=202, response_model=MendedOut)
+async def retry_failures(hall: Hall, actor: Asking, which: Which, all: All = False, limit: Limit = 100) -> MendedOut:
+    """Try some again: the newest of those that fit the filter. Say `before`, or one that fails again is met again."""
+    return await _mended(hall, actor, which, hall.workflows.retry, is_all=all, limit=limit)
+
+
+@router.delete("/failures", response_model=MendedOut)
+async def discard_failures(hall: Hall, actor: Asking, which: Which, all: All = False, limit: Limit = 100) -> MendedOut:
+    """Forget some: the newest of those that fit the filter."""
+    return await _mended(hall, actor, which, hall.workflows.discard, is_all=all, limit=limit)
+
+
+async def _mended(
+    hall: Safelight, actor: Actor, which: Letters, mend: Callable[[str], Awaitable[None]], *, is_all: bool, limit: int
+) -> MendedOut:
+    access.require(actor, "failures.manage")
+    if (which == Letters()) != is_all:
+        raise BadField("Say which by flow, tenant, cause, after or before; or all=true, and none of these.", field="all")
+    found = await hall.workflows.dead(which, limit=limit + 1)
+    count = 0
+    for run in found[:limit]:
+        with contextlib.suppress(Missing, WrongState):  # somebody else was faster
+            await mend(run.id)
+            count += 1
+    return MendedOut(count=count, has_more=len(found) > limit)
 
 
 @router.get("/failures/{id}", response_model=FailureOut)

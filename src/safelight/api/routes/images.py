@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace as changed
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
@@ -109,7 +111,7 @@ async def create(request: Request, hall: Hall, actor: Asking) -> Response:
     """Take in one image; the answer is its record, with URLs, as soon as its renditions are ready."""
     room = await hall.standing.room(actor.tenant)
     async with _form(request, hall, room.require) as form:
-        accepted = await hall.ingest.accept(actor, _arrival(form))
+        accepted = await hall.ingest.accept(actor, changed(_arrival(form), is_urgent=is_urgent(request)))
         image, status = accepted.image, 201 if accepted.is_new else 200
         if accepted.is_new:
             with hall.ingest.at_hand.lend(image.original_key, form.fd):
@@ -128,6 +130,12 @@ def _form(request: Request, hall: Safelight, fits: Callable[[int], None]) -> Abs
     """The upload of this request, within the limits of the settings and what is left to the tenant."""
     limits, server = hall.settings.limits, hall.settings.server
     return received(request, folder=hall.settings.spool_path, max_bytes=limits.max_bytes, idle_s=server.body_idle_s, fits=fits)
+
+
+def is_urgent(request: Request) -> bool:
+    """Whether somebody waits for the picture: not when the request says so, or calls itself background work (RFC 9218: u=5 to 7)."""
+    urgency = re.search(r"(?:^|,)\s*u=([0-7])\s*(?:[,;]|$)", request.headers.get("priority", ""))
+    return patience(request, 1.0) > 0 and (urgency is None or int(urgency[1]) < 5)
 
 
 def patience(request: Request, limit_s: float) -> float:

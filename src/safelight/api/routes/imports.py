@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import album_id, base_url, upload_id
-from safelight.api.routes.images import answer, patience
+from safelight.api.routes.images import answer, is_urgent, patience
 from safelight.api.routes.uploads import became, is_reused
 from safelight.api.schemas import ImageOut, ImportIn, ImportOut, etag_of, image_json, import_out
 from safelight.domain.images import Status
@@ -38,7 +38,7 @@ async def create(request: Request, hall: Hall, actor: Asking, body: ImportIn) ->
         visibility=body.visibility,
         custom=body.custom,
     )
-    asked = await hall.imports.request(actor, body.url, announced)
+    asked = await hall.imports.request(actor, body.url, announced, is_urgent=is_urgent(request))
     upload = await hall.imports.settled(actor, asked.id, waits_until - time.monotonic())
     if not upload.is_open:
         image = await became(hall, actor, said(upload), max(0.0, waits_until - time.monotonic()))

@@ -5,7 +5,7 @@
         def build(self):
             return lambda bound, **settings: MyWorkflows(bound, **settings)
 
-`build` takes a Bound and the keywords `concurrency` and `grace_s` (seconds). Engines are opened and closed by the contract, on the
+`build` takes a Bound and the keywords `concurrency`, `grace_s` (seconds) and `per_party`. Engines are opened and closed by the contract, on the
 test's own event loop. Needs pytest with pytest-asyncio in auto mode, and hypothesis.
 """
 
@@ -22,9 +22,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from safelight.concurrency import beat
 from safelight.errors import BackendUnavailable, BadField, Busy, CorruptImage, Missing, WrongState
 from safelight.flows import Bound, Flow, Retry, Step, StepFunction
-from safelight.ports.workflows import Run, RunState, Workflows
+from safelight.ports.workflows import Letters, Run, RunState, Workflows
 
 PATIENCE_S = 60.0
 ENDED = (RunState.DONE, RunState.DEAD, RunState.CANCELLED)
@@ -53,13 +54,15 @@ class Keeper(Workflows, Protocol):
 class Builder(Protocol):
     """Builds a closed engine on a store of this test."""
 
-    def __call__(self, bound: Bound, *, concurrency: int = 4, grace_s: float = 5.0) -> Keeper: ...
+    def __call__(self, bound: Bound, *, concurrency: int = 4, grace_s: float = 5.0, per_party: int | None = None) -> Keeper: ...
 
 
 class Opener(Protocol):
     """Builds an engine and opens it; the contract closes it."""
 
-    async def __call__(self, stage: Stage, *, concurrency: int = 4, grace_s: float = 5.0) -> Keeper: ...
+    async def __call__(
+        self, stage: Stage, *, concurrency: int = 4, grace_s: float = 5.0, per_party: int | None = None
+    ) -> Keeper: ...
 
 
 @dataclass
@@ -151,8 +154,8 @@ class WorkflowsContract:
     async def opened(self, build: Builder) -> AsyncIterator[Opener]:
         engines: list[Keeper] = []
 
-        async def opened(stage: Stage, *, concurrency: int = 4, grace_s: float = 5.0) -> Keeper:
-            engine = build(stage.bound(), concurrency=concurrency, grace_s=grace_s)
+        async def opened(stage: Stage, *, concurrency: int = 4, grace_s: float = 5.0, per_party: int | None = None) -> Keeper:
+            engine = build(stage.bound(), concurrency=concurrency, grace_s=grace_s, per_party=per_party)
             engines.append(engine)
             await engine.open()
             return engine
@@ -700,3 +703,184 @@ class WorkflowsContract:
         watcher.cancel()
 
         assert worst < 0.25, f"the loop stood still for {math.ceil(worst * 1000)} ms"
+
+    async def test_one_partys_thousands_do_not_hold_up_anothers_two(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"one": gated(gate)}, flow_steps=(Step(name="one", retry=NO_REST),))
+        engine = await opened(stage, concurrency=2)
+        await engine.start("flow", "first", {"run": "first"}, party="large")
+        await until(lambda: stage.of("first") == ["one"])
+
+        many = [f"large{number}" for number in range(200)]
+        await asyncio.gather(*(engine.start("flow", run_id, {"run": run_id}, party="large") for run_id in many))
+        for run_id in ("small0", "small1"):
+            await engine.start("flow", run_id, {"run": run_id}, party="small")
+        gate.set()
+        await until(lambda: len(stage.did) == 203)
+        order = [run_id for run_id, _ in stage.did]
+
+        # One place is for runs that nobody waits for: after the first of the many, they take turns.
+        assert max(order.index("small0"), order.index("small1")) <= 6
+        assert set(Counter(order).values()) == {1}
+
+    async def test_parties_that_all_have_many_get_the_same_share(self, opened: Opener) -> None:
+        stage = Stage(flow_steps=(Step(name="one", retry=NO_REST),))
+        engine = await opened(stage, concurrency=3)
+        gate = asyncio.Event()
+        stage.steps["one"] = gated(gate)
+        for number in range(3):
+            await engine.start("flow", f"w{number}", {"run": f"w{number}"}, is_urgent=True, party="wait")
+        await until(lambda: len(stage.did) == 3)
+        for party in ("a", "b", "c"):
+            for number in range(20):
+                run_id = f"{party}{number}"
+                await engine.start("flow", run_id, {"run": run_id}, is_urgent=True, party=party)
+        gate.set()
+        await until(lambda: len(stage.did) == 63)
+
+        first = Counter(run_id[0] for run_id, _ in stage.did[3:33])
+        assert set(first) == {"a", "b", "c"}
+        assert min(first.values()) >= 5
+
+    async def test_a_party_has_no_more_places_than_it_may(self, opened: Opener) -> None:
+        gate = asyncio.Event()
+        stage = Stage(steps={"one": gated(gate)})
+        engine = await opened(stage, concurrency=6, per_party=2)
+        for number in range(4):
+            for is_urgent in (True, False):
+                run_id = f"large{number}-{is_urgent}"
+                await engine.start("flow", run_id, {"run": run_id}, party="large", is_urgent=is_urgent)
+        for run_id in ("small", "nobodys"):
+            await engine.start("flow", run_id, {"run": run_id}, party="" if run_id == "nobodys" else run_id)
+        await until(lambda: bool(stage.of("small")) and bool(stage.of("nobodys")))
+        begun = [run_id for run_id, _ in stage.did if run_id.startswith("large")]
+        gate.set()
+        await until(lambda: len(stage.did) == 20)
+
+        assert len(begun) == 2
+
+    async def test_a_run_that_is_to_begin_later_waits(self, opened: Opener) -> None:
+        began: dict[str, float] = {}
+
+        async def note(payload: Mapping[str, Any]) -> None:
+            began.setdefault(payload["run"], time.monotonic())
+
+        stage = Stage(steps={"one": note})
+        engine = await opened(stage)
+        asked = time.monotonic()
+        for is_urgent in (True, False):
+            run_id = f"late-{is_urgent}"
+            await engine.start("flow", run_id, {"run": run_id}, is_urgent=is_urgent, after_s=1.5, party="p")
+        states = [(await engine.get(f"late-{is_urgent}")).state for is_urgent in (True, False)]
+        await engine.start("flow", "now", {"run": "now"}, after_s=0.0)
+        runs = [await ended(engine, run_id) for run_id in ("now", "late-True", "late-False")]
+
+        assert states == [RunState.WAITING] * 2
+        assert {run.state for run in runs} == {RunState.DONE}
+        assert min(began["late-True"], began["late-False"]) - asked >= 1.4
+
+    async def test_a_delay_outlives_a_close(self, opened: Opener) -> None:
+        stage = Stage()
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, after_s=1.0)
+        await engine.close()
+        await engine.open()
+        run = await ended(engine, "r1")
+
+        assert run.state is RunState.DONE
+
+    async def test_a_try_that_takes_longer_than_its_step_may_is_broken_off_and_tried_again(self, opened: Opener) -> None:
+        broken_off: list[str] = []
+
+        async def hang(payload: Mapping[str, Any]) -> None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                broken_off.append(payload["run"])
+                raise
+
+        stage = Stage(
+            steps={"one": hang}, flow_steps=(Step(name="one", retry=Retry(attempts=2, first_wait_s=0.0), timeout_s=0.2),)
+        )
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert (run.state, run.attempts) == (RunState.DEAD, 2)
+        assert run.error == "StepTimedOut: The step one took longer than 0.2 s and was broken off."
+        assert broken_off == ["r1", "r1"]
+
+    async def test_a_try_that_gives_signs_of_life_goes_on_and_one_that_does_not_is_broken_off(self, opened: Opener) -> None:
+        async def live(payload: Mapping[str, Any]) -> None:
+            if payload["run"] == "silent":
+                await asyncio.sleep(3600)
+            for _ in range(12):
+                await asyncio.sleep(0.25)
+                beat()
+
+        flow_steps = (Step(name="one", retry=Retry(attempts=1), heartbeat_s=2.0),)
+        engine = await opened(Stage(steps={"one": live}, flow_steps=flow_steps))
+        for run_id in ("lively", "silent"):
+            await engine.start("flow", run_id, {"run": run_id}, is_urgent=True)
+        lively, silent = [await ended(engine, run_id) for run_id in ("lively", "silent")]
+
+        assert lively.state is RunState.DONE
+        assert silent.error == "StepTimedOut: The step one gave no sign of life for 2 s and was broken off."
+
+    async def test_a_timeout_of_the_steps_own_is_an_error_like_any_other(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(TimeoutError("of my own"))})
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+        run = await ended(engine, "r1")
+
+        assert (run.state, stage.of("r1")) == (RunState.DONE, ["one", "one", "two"])
+
+    async def test_a_dead_letter_tells_its_party_and_what_was_noted_of_its_tries(self, opened: Opener) -> None:
+        stage = Stage(steps={"two": failing(*(ConnectionError(f"try {n} \x00") for n in range(1, 9)))})
+        engine = await opened(stage)
+        await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True, party="acme")
+        run = await ended(engine, "r1")
+
+        assert (run.party, run.attempts) == ("acme", 3)
+        assert [line.split(" ", 1)[1] for line in run.log] == [
+            f"try failed step=two tries={n} error=ConnectionError: try {n} \\x00" for n in (1, 2, 3)
+        ]
+        assert [letter.log for letter in await engine.dead()] == [run.log]
+
+    async def test_dead_letters_are_told_by_flow_party_cause_and_time(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage("half a file"), CorruptImage("No END"), CorruptImage("half a page"))})
+        engine = await opened(stage)
+        for run_id, party in (("r1", "acme"), ("r2", "acme"), ("r3", "other")):
+            await engine.start("flow", run_id, {"run": run_id}, is_urgent=True, party=party)
+            await ended(engine, run_id)
+        died = {run.id: run.updated_at for run in await engine.dead()}
+
+        async def found(**words: Any) -> set[str]:
+            return {run.id for run in await engine.dead(Letters(**words))}
+
+        assert await found(party="acme") == {"r1", "r2"}
+        assert await found(cause="HALF A") == {"r1", "r3"}
+        assert await found(cause="half", party="acme", flow="flow") == {"r1"}
+        assert await found(flow="other") == set()
+        assert await found(before=min(died.values())) == set()
+        assert await found(after=min(died.values())) == {"r1", "r2", "r3"}
+        assert await found(after=max(died.values()) + timedelta(seconds=1)) == set()
+        assert [run.id for run in await engine.dead(Letters(party="acme"), limit=1)] in (["r1"], ["r2"])
+
+    async def test_what_is_retried_waits_behind_what_is_urgent(self, opened: Opener) -> None:
+        stage = Stage(steps={"one": failing(CorruptImage())}, flow_steps=(Step(name="one", retry=NO_REST),))
+        engine = await opened(stage, concurrency=1)
+        await engine.start("flow", "dead", {"run": "dead"}, is_urgent=True, party="p")
+        await ended(engine, "dead")
+        gate = asyncio.Event()
+        stage.steps["one"] = gated(gate)
+        await engine.start("flow", "busy", {"run": "busy"}, is_urgent=True)
+        await until(lambda: stage.of("busy") == ["one"])
+
+        await engine.retry("dead")
+        await engine.start("flow", "urgent", {"run": "urgent"}, is_urgent=True)
+        await asyncio.sleep(1.0)  # what looks for work may be on its way between the urgent and the others
+        gate.set()
+        await ended(engine, "dead")
+
+        assert [run_id for run_id, _ in stage.did] == ["dead", "busy", "urgent", "dead"]
