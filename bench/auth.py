@@ -284,7 +284,7 @@ def page(result: dict[str, Any]) -> str:
         f"| {median['per_s']:.1f} | {median['p50_ms']:.0f} | {median['p99_ms']:.0f} |",
         "",
         f"Sixteen at once on {argon['at_once']:.0f} places wait for one another: {CLIENTS / argon['at_once']:.0f} hashes for the last of"
-        f" them, {CLIENTS / argon['at_once'] * argon['hash_cpu_ms']:.0f} ms when the cores are theirs alone; the rest was other work's.",
+        f" them, {CLIENTS / argon['at_once'] * argon['hash_cpu_ms']:.0f} ms when the cores are theirs alone; the rest is the catalog, and other work on these cores.",
         "`SAFELIGHT_AUTH__HASHES_AT_ONCE` follows the cores.",
     ]
     return "\n".join(lines) + "\n"

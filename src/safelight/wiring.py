@@ -669,7 +669,9 @@ def _key_set_rules(settings: Settings) -> KeySetRules:
     issuers = settings.issuers
     return KeySetRules(
         reach=Reach(networks=tuple(map(network, listed(issuers.networks))), ports=frozenset(map(int, listed(issuers.ports)))),
-        limits=FetchLimits(max_bytes=issuers.max_bytes, connect_s=5.0, idle_s=5.0, total_s=issuers.total_s),
+        limits=FetchLimits(
+            max_bytes=issuers.max_bytes, connect_s=issuers.total_s, idle_s=issuers.total_s, total_s=issuers.total_s
+        ),
         fresh_s=issuers.fresh_s,
         stale_s=issuers.stale_s,
         floor_s=issuers.floor_s,

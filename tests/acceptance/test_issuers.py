@@ -69,6 +69,7 @@ def server(cognito, tmp_path_factory):
         "SAFELIGHT_ISSUERS__NETWORKS": "127.0.0.1",
         "SAFELIGHT_ISSUERS__PORTS": str(cognito.port),
         "SAFELIGHT_ISSUERS__IS_HTTP_ALLOWED": "true",
+        "SAFELIGHT_ISSUERS__TOTAL_S": "60",
     }
     running = Server(tmp_path_factory.mktemp("issuers") / "data", environment).start()
     yield running

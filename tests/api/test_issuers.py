@@ -35,7 +35,7 @@ async def provider():
 def settings(provider, **issuers):
     return {
         **open_house(),
-        "issuers": {"networks": "127.0.0.1", "ports": str(provider.port), "is_http_allowed": True, "total_s": 2.0, **issuers},
+        "issuers": {"networks": "127.0.0.1", "ports": str(provider.port), "is_http_allowed": True, "total_s": 60.0, **issuers},
     }
 
 

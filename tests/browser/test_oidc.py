@@ -49,6 +49,7 @@ def running(providers, tmp_path_factory):
         "SAFELIGHT_ISSUERS__PORTS": ",".join(str(provider.port) for provider in providers.values()),
         "SAFELIGHT_ISSUERS__IS_HTTP_ALLOWED": "true",
         "SAFELIGHT_ISSUERS__FLOOR_S": "1",
+        "SAFELIGHT_ISSUERS__TOTAL_S": "60",
     }
     running = Server(tmp_path_factory.mktemp("oidc") / "data", environment).start()
     yield running

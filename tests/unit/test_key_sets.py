@@ -39,10 +39,10 @@ def clock():
     return Clock()
 
 
-def sets_of(provider, clock, *, total_s=5.0, is_http_allowed=True, networks=("127.0.0.1/32",)):
+def sets_of(provider, clock, *, total_s=60.0, is_http_allowed=True, networks=("127.0.0.1/32",)):
     rules = KeySetRules(
         reach=Reach(networks=tuple(map(ip_network, networks)), ports=frozenset({provider.port})),
-        limits=FetchLimits(max_bytes=65_536, connect_s=5.0, idle_s=5.0, total_s=total_s),
+        limits=FetchLimits(max_bytes=65_536, connect_s=total_s, idle_s=total_s, total_s=total_s),
         fresh_s=FRESH,
         stale_s=STALE,
         floor_s=FLOOR,
