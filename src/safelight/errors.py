@@ -162,6 +162,12 @@ class ExpiredSignature(Forbidden):
     code = "expired_signature"
 
 
+class PresetsOnly(Forbidden):
+    """Only presets are delivered here."""
+
+    code = "presets_only"
+
+
 class SourceNotAllowed(Forbidden):
     """This installation takes nothing from that address."""
 

@@ -497,6 +497,10 @@ class DeliverySettings(_Section):
         description="Width times height times frames that transforms keep playing; of more, the first frame is shown.",
     )
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
+    presets_only: bool = Field(
+        False,
+        description="Whether transforms that are no preset are refused (`presets_only`), signed or not, and IIIF is away.",
+    )
 
 
 class IiifSettings(_Section):
@@ -862,6 +866,11 @@ class Settings(BaseSettings):
     def watermarks(self) -> Named:
         """By name."""
         return _named(self.watermark.named)
+
+    @property
+    def has_iiif(self) -> bool:
+        """Whether any region of a picture is delivered at any size."""
+        return self.iiif.enabled and not self.delivery.presets_only
 
     @property
     def font_files(self) -> tuple[Path, ...]:

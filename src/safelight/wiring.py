@@ -590,6 +590,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
                 url_ttl_s=settings.delivery.url_ttl_s,
                 render_s=settings.delivery.render_s,
                 max_animation_pixels=settings.delivery.max_animation_pixels,
+                presets_only=settings.delivery.presets_only,
             ),
             gate=gate,
             turns=turns,
@@ -1057,7 +1058,7 @@ def _cdns(settings: Settings, which: str) -> Sequence[Cdn]:
 
 
 def _ground(settings: Settings, *, has_front: bool, has_back: bool) -> Ground:
-    iiif = ("/iiif/2/", "/iiif/3/") if settings.iiif.enabled else ()
+    iiif = ("/iiif/2/", "/iiif/3/") if settings.has_iiif else ()
     return Ground(
         front=("/i/", *iiif) if has_front else (),
         whole_front=("/i/", "/iiif/", "/imgproxy/", "/thumbor/") if has_front else (),

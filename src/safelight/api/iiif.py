@@ -60,7 +60,7 @@ class Iiif:
 
     async def answer(self, scope: MutableMapping[str, Any]) -> Answer:
         """To GET and HEAD. Raises Missing, BadOption with the name of the part, what delivery raises, Unauthenticated, TooMany."""
-        if not self.safelight.settings.iiif.enabled:
+        if not self.safelight.settings.has_iiif:
             raise Missing
         if scope["query_string"]:
             raise BadOption("There is no query here.", option="query")

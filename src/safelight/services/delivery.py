@@ -29,7 +29,16 @@ from safelight.domain.accounts import Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
-from safelight.errors import BadOption, BadSignature, DamagedObject, DecodeBudgetExceeded, Missing, SourceNotAllowed, WrongState
+from safelight.errors import (
+    BadOption,
+    BadSignature,
+    DamagedObject,
+    DecodeBudgetExceeded,
+    Missing,
+    PresetsOnly,
+    SourceNotAllowed,
+    WrongState,
+)
 from safelight.imaging import PRESETS, File, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
@@ -159,6 +168,8 @@ class DeliveryLimits:
     render_s: float
     """Seconds that making one rendition may take, once it has begun."""
     max_animation_pixels: int
+    presets_only: bool = False
+    """Other transforms are refused, signed or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +199,15 @@ class Delivery:
     _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=lambda: SingleFlight(ends_with_callers=True))
 
     async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
-        """The rendition. Raises Missing, BadOption, TooManyPixels, BadSignature, ExpiredSignature, TenantSuspended, Busy.
+        """The rendition. Raises Missing, BadOption, PresetsOnly, TooManyPixels, BadSignature, ExpiredSignature, TenantSuspended, Busy.
 
         A wrong signature is refused before anything is told that would show whether the image exists.
         """
         if not is_id(asked.image_id):
             raise Missing
         name, _, extension = asked.file.rpartition(".")
+        if self.limits.presets_only and is_transform(name):
+            raise PresetsOnly
         request = parse_request(asked.file, asked.hints, self.watermarks) if is_transform(name) else None
         if request is None:
             if name in SIDES and extension not in FORMATS:
@@ -231,6 +244,8 @@ class Delivery:
         """What another server's URL asks for: the same check, the same rendition, the same key. Raises as `deliver`, SourceNotAllowed."""
         if not order.origin.is_ours:
             raise SourceNotAllowed
+        if self.limits.presets_only and not order.is_preset:
+            raise PresetsOnly
         if not is_id(order.origin.name):
             raise Missing
         known = await self._look_up(ImageId(order.origin.name), is_signed=True)
@@ -500,6 +515,8 @@ class Delivery:
         named = {style.get("watermark") for style in self.watermarks.values()}
         urls = []
         for text in texts:
+            if self.limits.presets_only and not signer.is_preset(image, text, grammar):
+                raise PresetsOnly
             mark = await self._mark(actor.tenant, signer.watermark(image, text, grammar))
             if mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
                 raise _no_watermark(mark.watermark)
@@ -519,6 +536,12 @@ class Signer:
     watermarks: Named = field(default_factory=dict)
     cloudfront: CloudFront | None = None
     tenant: Tenant | None = None
+
+    def is_preset(self, image: Image, text: str, grammar: Grammar) -> bool:
+        """Whether it is delivered where only presets are. Raises BadOption."""
+        if grammar is Grammar.NATIVE:
+            return not is_transform(text.rpartition(".")[0])
+        return self._order(image, text, grammar)[0].is_preset
 
     def meant(self, text: str) -> str:
         """A transform, or what a preset of the tenant's own stands for now: `card.webp`. Raises BadOption."""

@@ -73,6 +73,8 @@ class Order:
     is_attachment: bool = False
     version: str = ""
     exp: int = 0
+    is_preset: bool = False
+    """Of pixels, the URL itself says nothing but names of presets, and a format."""
 
     def request(self, original: Original, accept: str, *, max_animation_pixels: int) -> Request:
         """With its format decided. Raises BadOption, TooManyPixels."""

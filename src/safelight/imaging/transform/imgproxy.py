@@ -417,6 +417,12 @@ class Wish:
         return bars
 
 
+_NAMES_PRESETS: Final = frozenset({"default", "preset", "pr"})
+_ABOUT_THE_ANSWER: Final = frozenset(
+    {"cachebuster", "cb", "expires", "exp", "filename", "fn", "return_attachment", "att", "format", "f", "ext"}
+)
+
+
 def parse(path: str, presets: Mapping[str, str] | None = None, named: Named | None = None) -> Order:
     """`path` is what stands behind the signature, on the wire as it was, with its leading slash. Raises BadOption.
 
@@ -429,10 +435,11 @@ def parse(path: str, presets: Mapping[str, str] | None = None, named: Named | No
     presets = presets or {}
     if "default" in presets:
         _preset(wish, ["default"], presets, ())
-    at = 0
+    at, names = 0, set(presets) & {"default"}
     while at < len(parts) and ":" in parts[at] and parts[at] != "plain":
         name, *arguments = parts[at].split(":")
         _apply(wish, name, arguments, presets, ())
+        names.add(name)
         at += 1
     text, extension = _source(parts[at:])
     if extension:
@@ -444,6 +451,7 @@ def parse(path: str, presets: Mapping[str, str] | None = None, named: Named | No
         is_attachment=wish.is_attachment,
         version=wish.version,
         exp=wish.exp,
+        is_preset=bool(names & _NAMES_PRESETS) and names <= _NAMES_PRESETS | _ABOUT_THE_ANSWER,
     )
 
 
