@@ -43,7 +43,7 @@ from safelight.letters import Letters
 from safelight.observability import Instruments
 from safelight.passkeys import RelyingParty
 from safelight.passwords import Breached, Hasher
-from safelight.ports.archive import Archive
+from safelight.ports.archive import Archive, Moments
 from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
 from safelight.ports.cdn import Cdn
@@ -54,6 +54,7 @@ from safelight.ports.outbound import FetchLimits, Outbound
 from safelight.ports.search import Search
 from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Storage
+from safelight.ports.vault import Vault
 from safelight.ports.workflows import Workflows
 from safelight.services.accounts import Accounts
 from safelight.services.albums import Albums
@@ -862,6 +863,8 @@ class Place:
     settings: Settings
     holdings: Holdings
     parts: tuple[Part, ...]
+    tables: Moments
+    """Those of the holdings."""
 
     @classmethod
     def at(cls, settings: Settings, *, is_source: bool) -> Place:
@@ -869,7 +872,9 @@ class Place:
         from safelight.adapters.catalog.sql_tables import SqlTables
 
         if settings.is_on_dynamodb:
-            raise BadField("A move knows SQLite and PostgreSQL; it does not know dynamodb://.", field="SAFELIGHT_CATALOG__URL")
+            raise BadField(
+                "Moves and backups know SQLite and PostgreSQL; they do not know dynamodb://.", field="SAFELIGHT_CATALOG__URL"
+            )
         if is_source and not settings.catalog.secret_key.get_secret_value() and not settings.secrets_file.exists():
             raise WrongState(
                 f"The key that its signing secrets are sealed with is missing: {settings.secrets_file}."
@@ -878,7 +883,7 @@ class Place:
         tables = SqlTables(settings.catalog_url, secrets=_secret_box(settings))
         kept = _kept(settings, is_read_only=is_source)
         catalog = Part("catalog", tables.open, tables.close, tables.filling)
-        return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part))
+        return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part), tables)
 
     def processes_at_work(self) -> int:
         """How many servers and workers take part in its work now."""
@@ -893,6 +898,13 @@ class Place:
         # Nobody else is there to be told of a change, so no cache is asked either.
         alone = self.settings.model_copy(update={"cache": type(self.settings.cache)()})
         return build(alone, catalog=catalog, originals=buckets.originals, renditions=buckets.renditions)
+
+
+def vault_at(root: Path, *, key_file: Path | None, passphrase: bytes) -> Vault:
+    """The backups in a folder, sealed with the keys of the file or with one that is made of the passphrase."""
+    from safelight.adapters.storage.vault import DirectoryVault
+
+    return DirectoryVault(root, key_file=key_file, passphrase=passphrase)
 
 
 def derived(keys: list[bytes], use: str) -> tuple[bytes, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -99,3 +100,61 @@ def test_commands_refuse_a_folder_without_an_installation(tmp_path: Path) -> Non
     assert ran.returncode == 1
     assert "holds no installation" in ran.stderr
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_backup_by_the_commands_survives_a_kill_and_is_given_back(server: Server, tmp_path: Path) -> None:
+    key, folder = tmp_path / "backup.key", tmp_path / "backups"
+    key.write_text("5a" * 32)
+    key.chmod(0o600)
+    where = ("--in", str(folder), "--key-file", str(key))
+    with server.client() as client:
+        record = client.post("/images", files={"file": jpeg(seed=71)}, data={"title": "Harbour"}).json()
+        original = client.get(f"/images/{record['id']}/original").content
+        first = safelight(server, "backup", "create", *where, "--json")
+        assert first.returncode == 0, first.stderr
+        for seed in range(72, 76):
+            client.post("/images", files={"file": jpeg(seed=seed)})
+    killed_in_the_middle(server, where, folder)
+    listed = json.loads(apart("backup", "list", *where, "--json").stdout)["backups"]
+    assert [one["id"] for one in listed] == [json.loads(first.stdout)["id"]]
+    assert apart("backup", "verify", *where).returncode == 0
+    second = json.loads(safelight(server, "backup", "create", *where, "--json").stdout)
+    assert second["lost"] == []
+    assert second["rows"]["images"] > listed[0]["rows"]["images"]
+
+    back = tmp_path / "back"
+    restored = apart("backup", "restore", *where, "--to", str(back), "--json")
+    assert restored.returncode == 0, restored.stderr
+    assert json.loads(restored.stdout)["id"] == second["id"]
+    again = Server(back).start()
+    with contextlib.ExitStack() as ending:
+        ending.callback(again.stop)
+        client = ending.enter_context(again.client())
+        assert client.get(f"/images/{record['id']}").json()["title"] == "Harbour"
+        assert client.get(f"/images/{record['id']}/original").content == original
+        assert [one["image"]["id"] for one in client.get("/images/search", params={"q": "harbour"}).json()["results"]] == [record["id"]]
+    refused = apart("backup", "restore", *where, "--to", str(back))
+    assert (refused.returncode, "not empty" in refused.stderr) == (1, True), refused.stderr
+
+
+def apart(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command that knows nothing of the installation."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")}
+    ran = subprocess.run([sys.executable, "-m", "safelight", *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in ran.stderr, ran.stderr[-4000:]
+    return ran
+
+
+def killed_in_the_middle(server: Server, where: tuple[str, ...], folder: Path) -> None:
+    """kill -9 as soon as the new rows are there, before the backup is."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")} | server.environment
+    command = [sys.executable, "-m", "safelight", "backup", "create", *where, "--data-dir", str(server.data_dir)]
+    before = len(list((folder / "rows").iterdir()))
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list((folder / "rows").iterdir())) == before and running.poll() is None:
+        time.sleep(0.001)
+    running.kill()
+    running.wait()
+    for path in (folder / "snapshots").iterdir():  # it was faster than the kill: as if it had come too late
+        if path.name != min(one.name for one in (folder / "snapshots").iterdir()):
+            path.unlink()

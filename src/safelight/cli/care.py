@@ -1,22 +1,31 @@
-"""`reconcile`: what an operator does for what is kept. Talks to the backends, beside servers and workers that may be running."""
+"""`reconcile` and `backup`: what an operator does for what is kept. Talks to the backends, beside servers and workers that may be running."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from safelight.cli import EXIT_REFUSED, output
+from safelight.cli import EXIT_REFUSED, WrongUsage, output
 from safelight.cli.connection import Json
 from safelight.cli.server import DataDir, settings
 from safelight.errors import BadField
 
 if TYPE_CHECKING:
+    from safelight.ports.vault import Vault
+    from safelight.services.backups import Backups, Copied, Snapshot, Stage
     from safelight.services.reconciler import Reconciliation
     from safelight.settings import Settings
+    from safelight.wiring import Place
 
 
 def reconcile(
@@ -71,13 +80,18 @@ def reconcile(
 
 def installed(data_dir: Any) -> Settings:
     """The settings of an installation that is there, and quiet logs. Raises BadField."""
-    from safelight.observability import configure_logging
-
     chosen = settings(data_dir=data_dir)
     if not (chosen.data_dir / "catalog.db").exists() and not chosen.catalog.url:
         raise BadField(f"{chosen.data_dir} holds no installation; name it by --data-dir.")
-    configure_logging(level="critical", is_json=False)
+    quiet()
     return chosen
+
+
+def quiet() -> None:
+    """What a command finds it says itself."""
+    from safelight.observability import configure_logging
+
+    configure_logging(level="critical", is_json=False)
 
 
 def _document(report: Reconciliation, *, is_dry: bool) -> dict[str, Any]:
@@ -103,3 +117,247 @@ def _show(report: Reconciliation, *, is_dry: bool) -> None:
             rows.add_row(kind.value.replace("_", " "), f"{finding.count:,}", mended, output.text(first))
     console.print(rows)
     console.print(f"{looked_at}." + (" Nothing was changed (--dry-run)." if is_dry else ""))
+
+
+backup = App(name="backup", help="Backups of records and objects: make, list, verify, give back.")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where backups are.
+
+    Parameters
+    ----------
+    in_
+        Folder of the backups, on another disk than the installation.
+    key_file
+        File with the key that they are sealed with: 64 hexadecimal digits. Keep it elsewhere; without it they are lost.
+    passphrase_file
+        Instead: a file with a passphrase.
+
+    """
+
+    in_: Annotated[str, Parameter(name="--in")]
+    key_file: Path | None = None
+    passphrase_file: Path | None = None
+
+    def vault(self) -> Vault:
+        """Connected to nothing yet. Raises WrongUsage."""
+        from safelight.wiring import vault_at
+
+        if "://" in self.in_:
+            raise WrongUsage("Backups are kept in a folder; carry it to a bucket with a tool for that.", field="in")
+        if (self.key_file is None) == (self.passphrase_file is None):
+            raise WrongUsage("Give either --key-file or --passphrase-file.", field="key-file")
+        passphrase = b""
+        if self.passphrase_file is not None:
+            try:
+                passphrase = self.passphrase_file.read_bytes().strip()
+            except OSError as error:
+                raise WrongUsage(f"{self.passphrase_file} cannot be read ({error.strerror}).", field="passphrase-file") from None
+            if len(passphrase) < 12:
+                raise WrongUsage("A passphrase has at least 12 characters.", field="passphrase-file")
+        return vault_at(Path(self.in_), key_file=self.key_file, passphrase=passphrase)
+
+
+@backup.command
+def create(*, kept: Kept, data_dir: DataDir = None, json: Json = False) -> int:
+    """Make a backup of now. Servers and workers may be running.
+
+    What earlier backups hold is not copied again. Leaves with 1 when an original
+    was missing or damaged; the backup is made all the same, and names it.
+    """
+    from safelight.wiring import Place
+
+    chosen = installed(data_dir)
+    place = Place.at(chosen, is_source=True)
+
+    async def run() -> tuple[Snapshot, Copied]:
+        async with _opened(kept, place) as backups:
+            return await backups.create(place.tables, place.holdings.buckets, _secrets_of(chosen))
+
+    snapshot, copied = asyncio.run(run())
+    if json:
+        output.say_json(_told(snapshot) | {"copied": copied.objects, "copied_bytes": copied.bytes})
+    else:
+        console = output.out()
+        console.print(
+            f"Backup {snapshot.id}: {sum(sheet.rows for sheet in snapshot.tables.values()):,} rows,"
+            f" {output.many(snapshot.objects, 'object')} ({output.size(snapshot.bytes)}),"
+            f" of which {output.size(copied.bytes)} are new."
+        )
+        for key in snapshot.lost:
+            console.print(output.text(f"Missing or damaged: {key}"))
+    return EXIT_REFUSED if snapshot.lost else 0
+
+
+@backup.command(name="list")
+def list_backups(*, kept: Kept, json: Json = False) -> int:
+    """List the backups, oldest first."""
+
+    async def run() -> list[Snapshot]:
+        async with _opened(kept) as backups:
+            return await backups.all()
+
+    found = asyncio.run(run())
+    if json:
+        output.say_json({"backups": [_told(one) for one in found]})
+        return 0
+    rows = output.table("id", "of", "images", "objects", "bytes", right=("images", "objects", "bytes"))
+    for one in found:
+        images = one.tables["images"].rows
+        rows.add_row(one.id, one.at.strftime("%Y-%m-%d %H:%M"), f"{images:,}", f"{one.objects:,}", output.size(one.bytes))
+    output.listing(found, rows, "There is no backup yet.")
+    return 0
+
+
+@backup.command
+def verify(backup: str = "latest", /, *, kept: Kept, json: Json = False) -> int:
+    """Read all of a backup and compare every checksum. Leaves with 1 when something is missing or damaged.
+
+    Parameters
+    ----------
+    backup
+        Its id.
+
+    """
+
+    async def run() -> tuple[Snapshot, list[str]]:
+        async with _opened(kept) as backups:
+            snapshot = await backups.get(backup)
+            return snapshot, await backups.verify(snapshot)
+
+    snapshot, bad = asyncio.run(run())
+    if json:
+        output.say_json(_told(snapshot) | {"is_sound": not bad, "bad": bad})
+    else:
+        console = output.out()
+        for name in bad:
+            console.print(output.text(f"Missing or damaged: {name}"))
+        if not bad:
+            console.print(f"Backup {snapshot.id} is sound: {output.many(snapshot.objects, 'object')} and every row were read.")
+    return EXIT_REFUSED if bad else 0
+
+
+@backup.command
+def restore(backup: str = "latest", /, *, to: Path, kept: Kept, json: Json = False) -> int:
+    """Give a backup back into an empty place, and compare every row and object.
+
+    May be interrupted, killed and repeated: nobody can open the place before it is whole.
+
+    Parameters
+    ----------
+    backup
+        Its id.
+    to
+        A data directory that is to be made, or a file of settings of an empty installation.
+
+    """
+    from safelight.cli.moving import settings_at
+    from safelight.services.moving import settle
+    from safelight.wiring import Place, claimed
+
+    chosen = settings_at(to, is_source=False)
+    quiet()
+
+    async def run() -> tuple[Snapshot, int]:
+        async with _opened(kept) as backups:
+            snapshot = await backups.get(backup)
+            _keep_secrets(chosen, snapshot.secrets)
+            place = Place.at(chosen, is_source=False)
+            safelight = place.safelight()
+            await safelight.catalog.migrate()
+            async with contextlib.AsyncExitStack() as opened:
+                for part in place.parts:
+                    await part.open()
+                    opened.push_async_callback(part.close)
+
+                async def index() -> int:
+                    await safelight.catalog.open()
+                    opened.push_async_callback(safelight.catalog.close)
+                    if chosen.search_url == "none":
+                        return 0
+                    await safelight.library.search_index.open()
+                    opened.push_async_callback(safelight.library.search_index.close)
+                    return await safelight.library.reindex()
+
+                def settled() -> Awaitable[int]:
+                    return settle(safelight.catalog, place.holdings.buckets)
+
+                tables, buckets = place.holdings.tables, place.holdings.buckets
+                return snapshot, await backups.restore(snapshot, tables, buckets, index=index, settle=settled)
+
+    with claimed(chosen.data_dir.resolve()):
+        snapshot, documents = asyncio.run(run())
+    if json:
+        output.say_json(_told(snapshot) | {"documents": documents})
+    else:
+        output.out().print(
+            f"Backup {snapshot.id} of {snapshot.at:%Y-%m-%d %H:%M} UTC is back: every row and {output.many(snapshot.objects, 'object')}"
+            " were compared. Start a server on it."
+        )
+    return 0
+
+
+@asynccontextmanager
+async def _opened(kept: Kept, place: Place | None = None) -> AsyncIterator[Backups]:
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from safelight import __version__
+    from safelight.services.backups import Backups
+    from safelight.wiring import utc_now
+
+    columns = SpinnerColumn(), TextColumn("{task.description} {task.completed:,}"), TimeElapsedColumn()
+    vault = kept.vault()
+    quiet()
+    async with contextlib.AsyncExitStack() as opened:
+        bar = opened.enter_context(output.progress(*columns, console=output.err()))
+        await vault.open()
+        opened.push_async_callback(vault.close)
+        for part in () if place is None else place.parts:
+            await part.open()
+            opened.push_async_callback(part.close)
+        tasks: dict[str, Any] = {}
+
+        def told(stage: Stage, more: int) -> None:
+            if stage.value not in tasks:
+                tasks[stage.value] = bar.add_task(stage.value.capitalize(), total=None)
+            bar.advance(tasks[stage.value], more)
+
+        yield Backups(vault, utc_now, __version__, told)
+
+
+def _secrets_of(chosen: Settings) -> dict[str, str]:
+    """The files that seal secrets and let the operator in; a key that the settings hold is the operator's own to keep."""
+    files = {"admin.key": chosen.data_dir / "admin.key"}
+    if not chosen.catalog.secret_key.get_secret_value():
+        files["catalog.key"] = chosen.secrets_file
+    return {name: path.read_text() for name, path in files.items() if path.exists()}
+
+
+def _keep_secrets(chosen: Settings, secrets: Mapping[str, str]) -> None:
+    """Before anything is sealed there: passwords can only be checked under the keys that they were hashed with."""
+    files = {"admin.key": chosen.data_dir / "admin.key"}
+    if not chosen.catalog.secret_key.get_secret_value():
+        files["catalog.key"] = chosen.secrets_file
+    for name, path in files.items():
+        if name in secrets and not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+                file.write(secrets[name])
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _told(snapshot: Snapshot) -> dict[str, Any]:
+    """All but the secrets."""
+    return {
+        "id": snapshot.id,
+        "at": snapshot.at,
+        "version": snapshot.version,
+        "rows": {table: sheet.rows for table, sheet in snapshot.tables.items() if sheet.rows},
+        "objects": snapshot.objects,
+        "bytes": snapshot.bytes,
+        "lost": list(snapshot.lost),
+    }

@@ -7,6 +7,7 @@ that answer requests know neither: here nothing is hidden and no tenant is asked
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -90,4 +91,12 @@ class Tables(Protocol):
 
     async def set_filling(self, by: str | None) -> None:
         """Say who, or that it is done. In between, a Catalog does not open on it: half an installation must not serve."""
+        ...
+
+
+class Moments(Tables, Protocol):
+    """Tables that can stand still while others go on writing."""
+
+    def moment(self) -> AbstractAsyncContextManager[None]:
+        """Whatever is read inside was so at one moment, which is when the block begins."""
         ...

@@ -173,7 +173,7 @@ class Move:
                 if pair.source is not None:
                     self.told(Stage.OBJECTS, _bytes_of(pair.source), total)
 
-            await _each(_pairs(source, target), carry, self.at_once)
+            await for_each(_pairs(source, target), carry, self.at_once)
 
     async def _carried(self, source: Archive, target: Archive, pair: _Pair) -> int:
         """Make the target's pile the source's; how many layers were written."""
@@ -232,7 +232,7 @@ class Move:
                     seen.add(pair.source)
                     self.told(Stage.VERIFY_OBJECTS, _bytes_of(pair.source), total)
 
-            await _each(_pairs(source, target), verify, self.at_once)
+            await for_each(_pairs(source, target), verify, self.at_once)
             report.buckets[bucket] = seen
 
     async def _is_equal(self, source: Archive, target: Archive, pair: _Pair) -> bool:
@@ -282,13 +282,18 @@ class Move:
         return {table: await self._sheet(tables, table) for table in tables.names}
 
     async def _sheet(self, tables: Tables, table: str) -> Sheet:
-        digest, count, after = hashlib.sha256(), 0, None
-        while rows := await tables.read(table, after=after, limit=ROWS):
-            for row in rows:
-                digest.update(_canonical(row))
-            count, after = count + len(rows), rows[-1]
-            self.told(Stage.VERIFY_ROWS, len(rows), 0)
-        return Sheet(count, digest.hexdigest())
+        return await sheet_of(tables, table, lambda count: self.told(Stage.VERIFY_ROWS, count, 0))
+
+
+async def sheet_of(tables: Tables, table: str, told: Callable[[int], None] = lambda _: None) -> Sheet:
+    """What there is of the table. `told` hears of so many rows more."""
+    digest, count, after = hashlib.sha256(), 0, None
+    while rows := await tables.read(table, after=after, limit=ROWS):
+        for row in rows:
+            digest.update(canonical(row))
+        count, after = count + len(rows), rows[-1]
+        told(len(rows))
+    return Sheet(count, digest.hexdigest())
 
 
 async def settle(catalog: Catalog, buckets: Buckets) -> int:
@@ -312,7 +317,7 @@ async def settle(catalog: Catalog, buckets: Buckets) -> int:
                     count += len(images)
         trash = ImageQuery(status=Status.READY, is_trashed=True, sort=Sort.CREATED, limit=200)
         async for images in _pages(catalog, tenant.id, trash):
-            await _each(_aiter(images), lambda image: buckets.originals.delete(image.original_key), 8)
+            await for_each(_aiter(images), lambda image: buckets.originals.delete(image.original_key), 8)
     return count
 
 
@@ -357,7 +362,7 @@ async def _pairs(source: Archive, target: Archive) -> AsyncIterator[_Pair]:
             right = await anext(theirs, None)
 
 
-async def _each(found: AsyncIterator[T], work: Callable[[T], Awaitable[object]], at_once: int) -> None:
+async def for_each(found: AsyncIterator[T], work: Callable[[T], Awaitable[object]], at_once: int) -> None:
     """Do the work for each, so many at a time. The first failure ends it."""
     gate = asyncio.Semaphore(at_once)
 
@@ -394,7 +399,8 @@ def _is_same(was: str, now: str) -> bool:
     return was == now or len(was) != len(now)
 
 
-def _canonical(row: Row) -> bytes:
+def canonical(row: Row) -> bytes:
+    """The row as a line that is the same wherever it is kept."""
     return orjson.dumps(dict(row), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE, default=_hex)
 
 

@@ -1,4 +1,4 @@
-"""SqlTables: the catalog's rows as they lie, for `safelight move`. Beside SqlCatalog on the same database, and knows no record.
+"""SqlTables: the catalog's rows as they lie, for `safelight move` and `backup`. Beside SqlCatalog on the same database, and knows no record.
 
 Sealed columns say so where they are declared (`tables.sealed_for`), so that a secret leaves one catalog open and enters the next
 sealed with that one's key, whatever table it is in.
@@ -7,8 +7,9 @@ sealed with that one's key, whatever table it is in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, delete, insert, literal, select, tuple_
@@ -41,6 +42,7 @@ class SqlTables:
         self._database: Final = database_at(url, busy_timeout_s=10.0, writers=1, statement_s=STATEMENT_S)
         self._box: Final = secrets
         self._engines: tuple[Engine, Engine] | None = None
+        self._held: Connection | None = None
         self._thread: Final = ThreadPoolExecutor(1, thread_name_prefix="tables")
 
     @property
@@ -57,6 +59,15 @@ class SqlTables:
         engines, self._engines = self._engines, None
         for engine in engines or ():
             await asyncio.to_thread(engine.dispose)
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncIterator[None]:
+        """One transaction of the reader, whose snapshot is taken at once."""
+        await self._run(self._hold)
+        try:
+            yield
+        finally:
+            await self._run(self._let_go)
 
     async def read(self, table: str, *, after: Row | None = None, limit: int = 500) -> list[Row]:
         """Along the primary key."""
@@ -139,9 +150,31 @@ class SqlTables:
     async def _writing(self, work: Callable[[Connection], T]) -> T:
         return await self._run(lambda: self._transacted(1, work))
 
+    def _hold(self) -> None:
+        if self._engines is None:
+            raise BackendUnavailable("The catalog is not open.")
+        with told_as_ours(self._database):
+            connection = self._engines[0].connect()
+            try:
+                connection.begin()
+                require_current(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._held = connection
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            with told_as_ours(self._database):
+                held.close()
+
     def _transacted(self, which: int, work: Callable[[Connection], T]) -> T:
         if self._engines is None:
             raise BackendUnavailable("The catalog is not open.")
+        if which == 0 and self._held is not None:
+            with told_as_ours(self._database):
+                return work(self._held)
         with told_as_ours(self._database), self._engines[which].begin() as connection:
             return work(connection)
 

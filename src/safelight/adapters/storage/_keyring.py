@@ -64,7 +64,7 @@ class KeyRing:
                 key = b""
             if len(key) != KEY_BYTES:
                 raise WrongState(f"Line {number} of the key file {path} is not a key of {2 * KEY_BYTES} hexadecimal digits.")
-            ids.append(_key_id(key))
+            ids.append(key_id(key))
             ciphers[ids[-1]] = AESGCM(key)
         if not ids:
             raise WrongState(f"The key file {path} holds no key.")
@@ -119,5 +119,6 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def _key_id(key: bytes) -> bytes:
+def key_id(key: bytes) -> bytes:
+    """The id of a key, which is also its check value."""
     return hmac.digest(key, b"safelight master key id", "sha256")[:ID_BYTES]
