@@ -310,6 +310,7 @@ class Tenant(TypedDict):
     trash_days: int
     duplicates: str
     origins: Sequence[str]
+    domains: Sequence[str]
     quotas: Amounts
     limits: Amounts
     stored: Amounts

@@ -3,7 +3,7 @@
 SafelightError
 ├── BadRequest          400  BadOption BadCursor BadField BadCode BadPasskey
 ├── Unauthenticated     401  MfaRequired StepUpRequired
-├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed TenantSuspended QuotaExceeded
+├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed TenantSuspended QuotaExceeded Misdirected (421)
 ├── Missing             404  Gone (410)
 ├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse WrongOffset TakenOver (423)
 ├── PreconditionFailed  412  Stale OtherProtocol
@@ -142,6 +142,12 @@ class TenantSuspended(Forbidden):
     """The tenant is suspended: nothing is lost, and nothing goes until the operator resumes it."""
 
     code = "tenant_suspended"
+
+
+class Misdirected(Forbidden):
+    """This host name belongs to another tenant."""
+
+    code = "misdirected"
 
 
 class QuotaExceeded(Forbidden):

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -421,6 +422,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         Quotas(**settings.quotas.model_dump()),
         Expiring(ttl_s=2.0, size=10_000, now=time.monotonic),
         Expiring(ttl_s=10.0, size=1, now=time.monotonic),
+        Expiring(ttl_s=10.0, size=1, now=time.monotonic),
+        urlsplit(settings.server.public_url).hostname or "",
     )
     prices = Prices(**settings.prices.model_dump(exclude={"currency"}))
     meter = Meter(catalog, clock, standing, prices)
@@ -586,6 +589,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             sandbox,
             clock,
             instruments,
+            standing,
             meter,
             DeliveryLimits(
                 url_ttl_s=settings.delivery.url_ttl_s,

@@ -113,3 +113,36 @@ async def test_a_tenants_pages_read_answers_to_its_own_users_and_no_others(run):
         assert "access-control-allow-origin" not in (await shop.client.get("/images", headers={"origin": SHOP})).headers
         for bad in ("*", "null", "https://*.shop.example", "https://shop.example/", "HTTPS://SHOP.EXAMPLE", "https://a b", "javascript:1"):
             assert (await shop.client.patch(f"/admin/tenants/{shop.id}", json={"origins": [bad]})).json()["code"] == "bad_field", bad
+
+
+async def test_a_tenants_host_name_is_in_its_urls_and_opens_nothing_of_another(run):
+    async with run({"server": {"public_url": "https://photos.example"}}) as app:
+        shop, rival = await house(app, "shop"), await house(app, "rival")
+        own = f"/admin/tenants/{shop.id}"
+        for one, domain in ((shop, "img.shop.example"), (rival, "img.rival.example")):
+            assert (await app.client.patch(f"/admin/tenants/{one.id}", json={"domains": [domain]})).json()["domains"] == [domain]
+        record = (await shop.client.post("/images", files={"file": PICTURE}, data={"visibility": "public"})).json()
+        secret = (await shop.client.post("/images", files={"file": jpeg(seed=9502)})).json()
+        urls = [each["renditions"][0]["url"] for each in (record, secret)]
+        assert all(url.startswith("https://img.shop.example/i/") for url in urls)
+        for url in urls:
+            path = url.removeprefix("https://img.shop.example")
+            for host, status in (("img.shop.example", 200), ("photos.example", 200), ("10.0.0.7:8000", 200)):
+                assert (await app.client.get(path, headers={"host": host})).status_code == status, host
+            there = await app.client.get(path, headers={"host": "IMG.rival.example:443"})
+            assert there.status_code == (403 if "sig=" in path else 404)
+            assert there.json()["code"] == ("bad_signature" if "sig=" in path else "not_found")
+
+        wrong = await shop.client.get("/images", headers={"host": "img.rival.example"})
+        assert (wrong.status_code, wrong.json()["code"]) == (421, "misdirected")
+        assert (await shop.client.get("/images", headers={"host": "img.shop.example"})).status_code == 200
+        evil = await shop.client.get("/images", headers={"host": "evil.example"})
+        assert "evil.example" not in evil.text
+
+        taken = await app.client.patch(own, json={"domains": ["img.rival.example"]})
+        assert (taken.status_code, taken.json()["code"]) == (409, "already_exists")
+        everybodys = await app.client.patch(own, json={"domains": ["photos.example"]})
+        assert (everybodys.status_code, everybodys.json()["code"]) == (409, "wrong_state")
+        assert (await shop.client.patch(own, json={"domains": []})).status_code == 403
+        for bad in ("shop", "https://shop.example", "Shop.example", "shop.example:80", "-a.example", "10.0.0.1", "a b.example"):
+            assert (await app.client.patch(own, json={"domains": [bad]})).json()["code"] == "bad_field", bad

@@ -47,12 +47,14 @@ def token_of(headers: Mapping[str, str]) -> str:
 
 
 async def actor(request: Request) -> Actor:
-    """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany."""
+    """Who asks, counted as one request of theirs. Raises Unauthenticated, TooMany, Misdirected."""
     services = services_of(request)
     actor = await services.accounts.authenticate(token_of(request.headers), address_of(request))
     if (witness := AT_HAND.get()) is not None:
         witness.actor = actor
-    request.state.tenant = actor.tenant
+    tenant = await services.standing.of(actor.tenant)
+    request.state.tenant, request.state.domains = tenant.id, tenant.domains
+    await services.standing.require_home(tenant, request.headers.get("host", ""))
     await count_user(services, actor, request.state)
     services.meter.requested(actor.tenant)
     return actor

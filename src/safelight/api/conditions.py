@@ -43,7 +43,11 @@ def if_match(request: Request) -> int | None:
 
 
 def base_url(request: Request) -> str:
-    """What delivery URLs begin with: the setting, or the address that this request was sent to."""
+    """What delivery URLs begin with: the tenant's first domain, the setting, or the address that this request was sent to."""
+    configured: str = request.app.state.public_url
+    domains: tuple[str, ...] = getattr(request.state, "domains", ())
+    if configured and domains:
+        return f"{configured.partition('://')[0]}://{domains[0]}"
     return base_of(request.app.state.public_url, request.url.scheme, request.headers.get("host", ""))
 
 

@@ -147,6 +147,7 @@ class DeliveryDoor:
                 raise too_many(grant)
 
     async def _delivered(self, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Delivered:
+        host = host_of(headers)
         image_id, slash, file = path[len(PREFIX) :].partition("/")
         if not slash or "." not in file or "/" in file:
             raise Missing
@@ -157,7 +158,7 @@ class DeliveryDoor:
         if "=auto" in file:
             told = {name: value.decode("latin-1") for name, value in headers}
             hints = Hints(told.get(b"sec-ch-dpr", ""), told.get(b"sec-ch-width", ""), told.get(b"save-data", ""))
-        return await self._delivery.deliver(Asked(image_id, file, version, accept, hints), signature=signature, path=path)
+        return await self._delivery.deliver(Asked(image_id, file, version, accept, hints, host), signature=signature, path=path)
 
     async def _foreign(self, scope: Scope) -> Delivered:
         if scope["query_string"]:
@@ -182,7 +183,12 @@ class DeliveryDoor:
         accept = ""
         if order.wish.format is None:
             accept = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
-        return await self._delivery.deliver_order(order, signature=proof, accept=accept)
+        return await self._delivery.deliver_order(order, signature=proof, accept=accept, host=host_of(scope["headers"]))
+
+
+def host_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The host name that the request was sent to; empty without one."""
+    return next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
 
 
 def _query(query_string: bytes) -> tuple[str | None, Signature | None]:

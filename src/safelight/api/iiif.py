@@ -81,7 +81,9 @@ class Iiif:
                 raise Missing
 
     async def _image_manifest(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], name: str) -> Answer:
-        image = (await self.safelight.delivery.seen(name, await self._actor(scope, headers))).image
+        image = (
+            await self.safelight.delivery.seen(name, await self._actor(scope, headers), host=dict(headers).get("host", ""))
+        ).image
         base = self._base(scope, headers)
         label = image.title or image.file_name or image.id
         document = documents.manifest(
@@ -111,7 +113,7 @@ class Iiif:
         self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str, parts: list[str]
     ) -> Answer:
         wish = iiif.parse(api, parts, self._most)
-        seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers))
+        seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers), host=dict(headers).get("host", ""))
         size = Size(seen.original.width, seen.original.height)
         canonical = f"{self._service(scope, headers, api, name)}/{wish.canonical(size)}"
         link = f'<{canonical}>;rel="canonical", <{documents.PROFILE[api]}>;rel="profile"'
@@ -120,7 +122,7 @@ class Iiif:
         return Answer(delivered, [(b"link", link.encode())])
 
     async def _info(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str) -> Answer:
-        seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers))
+        seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers), host=dict(headers).get("host", ""))
         image, size = seen.image, Size(seen.original.width, seen.original.height)
         document = documents.info(api, image, size, id=self._service(scope, headers, api, name), most=self._most)
         is_public = image.visibility is Visibility.PUBLIC

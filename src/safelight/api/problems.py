@@ -30,7 +30,7 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.TOO_MANY: 429,
     Kind.UNAVAILABLE: 503,
 }
-EXACT: Final = {"gone": 410, "taken_over": 423, "chunk_mismatch": 460}
+EXACT: Final = {"gone": 410, "misdirected": 421, "taken_over": 423, "chunk_mismatch": 460}
 """Codes whose status is finer than their kind's; tus 1.0 asks for them, 460 is its own."""
 
 

@@ -857,6 +857,9 @@ class TenantPatch(In):
     name: str = Field("", max_length=64)
     trash_days: int = Field(30, ge=0, le=36_500)
     duplicates: DuplicatePolicy = DuplicatePolicy.TELL
+    domains: tuple[str, ...] = Field(
+        (), max_length=20, description="Host names that are this tenant's alone; the first is in its URLs."
+    )
     origins: tuple[str, ...] = Field(
         (), max_length=20, description="Of pages that may read answers to its users, as browsers send them."
     )
@@ -889,6 +892,7 @@ class TenantOut(Out):
     trash_days: int
     duplicates: DuplicatePolicy
     origins: list[str]
+    domains: list[str]
     quotas: QuotasOut
     limits: QuotasOut
     stored: StoredOut
@@ -922,6 +926,7 @@ def tenant_out(tenant: Tenant, limits: Quotas) -> TenantOut:
         trash_days=tenant.trash_days,
         duplicates=tenant.duplicates,
         origins=list(tenant.origins),
+        domains=list(tenant.domains),
         quotas=QuotasOut(**asdict(tenant.quotas)),
         limits=QuotasOut(**asdict(limits)),
         stored=StoredOut(**asdict(tenant.stored)),

@@ -70,6 +70,8 @@ class Tenant:
     quotas: Quotas = UNLIMITED
     origins: tuple[str, ...] = ()
     """Of pages that may read the API's answers to its users, beside those of the installation."""
+    domains: tuple[str, ...] = ()
+    """Host names at which the installation is this tenant's alone; the first is the one in its URLs."""
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Transforms by name, every version that was given out; the last is the one of now."""
     stored: Stored = NOTHING

@@ -34,6 +34,7 @@ from safelight.errors import (
     BadSignature,
     DamagedObject,
     DecodeBudgetExceeded,
+    Misdirected,
     Missing,
     PresetsOnly,
     SourceNotAllowed,
@@ -71,6 +72,7 @@ from safelight.services.meter import Meter
 from safelight.services.originals import delivered_version, descriptor, original_of
 from safelight.services.pyramids import Pyramids
 from safelight.services.remembered import Remembered
+from safelight.services.standing import Standing
 from safelight.services.turns import Turns
 from safelight.signing import imgproxy as imgproxy_signing
 from safelight.signing import thumbor as thumbor_signing
@@ -91,6 +93,7 @@ class Asked:
     version: str | None = None
     accept: str = ""
     hints: Hints = NO_HINTS
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,7 @@ class Delivery:
     sandbox: Sandbox
     clock: Callable[[], datetime]
     instruments: Instruments
+    standing: Standing
     meter: Meter
     limits: DeliveryLimits
     gate: Gate
@@ -214,7 +218,7 @@ class Delivery:
                 raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
             if name not in SIDES and not _OWN_PRESET.fullmatch(name):
                 raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
-        known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None)
+        known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None, host=asked.host)
         image = known.image
         now = self.clock()
         if signature is not None:
@@ -240,7 +244,7 @@ class Delivery:
             return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
         return await self._transformed(image, request, mark, asked.accept, is_public=is_public, max_age_s=max_age)
 
-    async def deliver_order(self, order: Order, *, signature: ForeignSignature, accept: str = "") -> Delivered:
+    async def deliver_order(self, order: Order, *, signature: ForeignSignature, accept: str = "", host: str = "") -> Delivered:
         """What another server's URL asks for: the same check, the same rendition, the same key. Raises as `deliver`, SourceNotAllowed."""
         if not order.origin.is_ours:
             raise SourceNotAllowed
@@ -248,7 +252,7 @@ class Delivery:
             raise PresetsOnly
         if not is_id(order.origin.name):
             raise Missing
-        known = await self._look_up(ImageId(order.origin.name), is_signed=True)
+        known = await self._look_up(ImageId(order.origin.name), is_signed=True, host=host)
         image, now = known.image, self.clock()
         signature.check(known.ring, now)
         known.tenant.require_active()
@@ -265,11 +269,11 @@ class Delivery:
         delivered = await self._transformed(image, request, mark, accept, is_public=is_public, max_age_s=max_age)
         return replace(delivered, varies_by=("Accept",) if order.wish.format is None else (), is_attachment=order.is_attachment)
 
-    async def seen(self, image_id: str, actor: Actor | None) -> Seen:
+    async def seen(self, image_id: str, actor: Actor | None, *, host: str = "") -> Seen:
         """What may be delivered without a signature: what is not private, and what the actor may read. Raises Missing."""
         if not is_id(image_id):
             raise Missing
-        known = await self._look_up(ImageId(image_id), is_signed=False)
+        known = await self._look_up(ImageId(image_id), is_signed=False, host=host)
         image = known.image
         is_open = image.visibility is not Visibility.PRIVATE or (actor is not None and access.may(actor, "image.read", image))
         if not is_open or image.is_trashed or not image.renditions:
@@ -284,7 +288,7 @@ class Delivery:
         is_public = seen.image.visibility is Visibility.PUBLIC
         return await self._transformed(seen.image, request, None, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
 
-    async def _look_up(self, image_id: ImageId, *, is_signed: bool) -> _Known:
+    async def _look_up(self, image_id: ImageId, *, is_signed: bool, host: str = "") -> _Known:
         known = self.known.get(image_id)
         if known is None:
             try:
@@ -296,6 +300,10 @@ class Delivery:
                 raise (BadSignature if is_signed else Missing) from None
             known = _Known(image, house, ring)
             self.known.put(image_id, known)
+        try:
+            await self.standing.require_home(known.tenant, host)
+        except Misdirected:  # at another tenant's host name it is not there
+            raise (BadSignature if is_signed else Missing) from None
         return known
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:

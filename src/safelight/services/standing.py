@@ -13,6 +13,7 @@ from safelight.concurrency import Expiring
 from safelight.domain.accounts import Tenant
 from safelight.domain.ids import TenantId
 from safelight.domain.tenants import Quotas, Room
+from safelight.errors import Misdirected
 from safelight.ports.catalog import Catalog
 
 
@@ -24,6 +25,9 @@ class Standing:
     defaults: Quotas
     known: Expiring[TenantId, Tenant]
     pages: Expiring[str, Mapping[str, frozenset[TenantId]]]
+    hosts: Expiring[str, Mapping[str, TenantId]]
+    own_host: str = ""
+    """Everybody's; without one, no tenant has a name of its own."""
 
     async def of(self, tenant_id: TenantId) -> Tenant:
         """The tenant as it was a moment ago. Raises Missing."""
@@ -44,10 +48,26 @@ class Standing:
             self.pages.put("", found)
         return found
 
+    async def require_home(self, tenant: Tenant, host: str) -> None:
+        """Raises Misdirected for a host name of another tenant. Everybody's, and names that nobody has, are anybody's."""
+        host = host.partition(":")[0].lower()
+        if not self.own_host or host == self.own_host or host in tenant.domains:
+            return
+        found = self.hosts.get("")
+        if found is None:
+            async with self.catalog.directory() as directory:
+                tenants = await directory.tenants()
+            # Newest first, so that of two who were given one name at the same moment the older one has it.
+            found = {domain: one.id for one in reversed(tenants) for domain in one.domains}
+            self.hosts.put("", found)
+        if found.get(host, tenant.id) != tenant.id:
+            raise Misdirected
+
     def forget(self, tenant_id: TenantId) -> None:
         """The record has changed."""
         self.known.drop(tenant_id)
         self.pages.clear()
+        self.hosts.clear()
 
     async def require_active(self, tenant_id: TenantId) -> None:
         """Raises TenantSuspended, Missing."""

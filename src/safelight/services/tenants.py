@@ -18,7 +18,7 @@ from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
 from safelight.imaging import PRESETS
 from safelight.imaging.transform import parse_request
 from safelight.imaging.transform.grammar import Named
-from safelight.ports.catalog import Catalog
+from safelight.ports.catalog import Catalog, Directory
 from safelight.services.accounts import new_signing_key
 from safelight.services.api_keys import new_key
 from safelight.services.standing import Standing
@@ -31,6 +31,7 @@ OWN: Final = frozenset({"trash_days", "duplicates", "origins"})
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RACES: Final = 5
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_DOMAIN: Final = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_ORIGINS: Final = 20
 MAX_PRESETS: Final = 50
@@ -101,7 +102,7 @@ class Tenants:
     async def change(
         self, actor: Actor, tenant_id: TenantId, changes: Mapping[str, Any], *, if_revision: int | None = None
     ) -> Tenant:
-        """Name, trash_days, duplicates, origins, and single quotas by their names. Raises Missing, Forbidden, BadField, Stale, AlreadyExists."""
+        """Name, trash_days, duplicates, origins, domains, and single quotas by their names. Raises Missing, Forbidden, BadField, Stale, AlreadyExists."""
         tenant = await self.get(actor, tenant_id)
         access.require(actor, "tenant.configure" if changes.keys() <= OWN else "tenant.manage", tenant)
         if "name" in changes:
@@ -177,6 +178,8 @@ class Tenants:
                 return before
             try:
                 async with self.catalog.directory(writes=True) as directory:
+                    if after.domains != before.domains:
+                        await self._require_free(directory, after)
                     await directory.save_tenant(after := replace(after, revision=before.revision + 1))
             except Stale:
                 continue  # somebody else has changed it: look again at what that leaves to do
@@ -185,6 +188,14 @@ class Tenants:
             log.info("tenant.changed", tenant=tenant_id, is_suspended=after.suspended_at is not None)
             return after
         raise Stale
+
+    async def _require_free(self, directory: Directory, tenant: Tenant) -> None:
+        own = self.standing.own_host
+        if tenant.domains and (not own or own in tenant.domains):
+            raise WrongState("SAFELIGHT_SERVER__PUBLIC_URL says which host name is everybody's, and no tenant can have that.")
+        taken = {domain for other in await directory.tenants() if other.id != tenant.id for domain in other.domains}
+        if taken & set(tenant.domains):
+            raise AlreadyExists("Another tenant has this host name.")
 
     async def _deserted(self, wanted: Tenant) -> Tenant:
         async with self.catalog.directory() as directory:
@@ -206,6 +217,11 @@ def _checked_name(name: str) -> str:
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if not 0 <= fields.get("trash_days", 0) <= 36_500:
         raise BadField("trash_days is a whole number from 0 to 36500.", field="trash_days")
+    domains = fields.get("domains", ())
+    if len(domains) > MAX_ORIGINS or not all(len(domain) <= 253 and _DOMAIN.fullmatch(domain) for domain in domains):
+        raise BadField(
+            f"domains are at most {MAX_ORIGINS} host names in small letters, like photos.shop.example.", field="domains"
+        )
     origins = fields.get("origins", ())
     if len(origins) > MAX_ORIGINS or not all(len(origin) <= 300 and _ORIGIN.fullmatch(origin) for origin in origins):
         raise BadField(f"origins are at most {MAX_ORIGINS} like https://shop.example, as browsers send them.", field="origins")

@@ -295,6 +295,7 @@ def tenant_columns(tenant: Tenant) -> Columns:
         "revision": tenant.revision,
         "suspended_at": maybe_micros(tenant.suspended_at),
         "origins": " ".join(tenant.origins),
+        "domains": " ".join(tenant.domains),
         "presets": dump_json(tenant.presets),
         **{f"quota_{name}": value for name, value in asdict(tenant.quotas).items()},
     }
@@ -317,6 +318,7 @@ def tenant_of(row: Mapping[str, Any]) -> Tenant:
         suspended_at=maybe_moment(row["suspended_at"]),
         quotas=Quotas(**{each.name: row[f"quota_{each.name}"] for each in fields(Quotas)}),
         origins=tuple(row["origins"].split()),
+        domains=tuple(row["domains"].split()),
         presets={name: tuple(texts) for name, texts in orjson.loads(row["presets"]).items()},
         stored=Stored(row["stored_bytes"], row["stored_images"]),
     )

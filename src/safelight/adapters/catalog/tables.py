@@ -64,6 +64,7 @@ tenants: Final = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("stored_images", BigInteger, nullable=False),
     Column("origins", Text, nullable=False),
+    Column("domains", Text, nullable=False),
     Column("presets", Text, nullable=False),
     UniqueConstraint("name"),
 )

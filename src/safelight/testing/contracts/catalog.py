@@ -1124,6 +1124,7 @@ class CatalogContract(
                 suspended_at=NOON,
                 quotas=Quotas(bytes=2**40, images=0, requests_per_s=7),
                 origins=("https://shop.example", "http://localhost:5173"),
+                domains=("photos.shop.example", "shop.example"),
                 presets={"card": ("w=300", "w=320,h=200"), "tile": ("w=80,h=80,fit=cover",)},
             )
             await directory.save_tenant(early)

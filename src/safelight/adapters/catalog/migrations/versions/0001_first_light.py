@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("stored_bytes", sa.BigInteger(), nullable=False),
         sa.Column("stored_images", sa.BigInteger(), nullable=False),
         sa.Column("origins", sa.Text(), nullable=False),
+        sa.Column("domains", sa.Text(), nullable=False),
         sa.Column("presets", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
