@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safelight.adapters.storage.memory import MemoryStorage
 from tests.api.test_iiif import Stranger, kinds, uploaded
 
@@ -103,7 +105,7 @@ async def test_an_album_of_many_pages_is_shown_whole(run):
         id = await album_of(app, image)
         service = app.safelight.albums
         actor = await app.safelight.accounts.authenticate(app.token)
-        from dataclasses import replace
+
 
         from safelight.domain.ids import ImageId, new_id
 
@@ -116,3 +118,29 @@ async def test_an_album_of_many_pages_is_shown_whole(run):
 
         assert len((await service.shown(None, id)).images) == 231
         assert shown(await Stranger(app).get(f"/iiif/albums/{id}/manifest.json"))[-1] == more[-1].id
+
+
+async def test_a_suspended_tenants_albums_and_images_are_told_to_nobody(run):
+    async with run(**kinds()) as app:
+        id = await album_of(app, image := await uploaded(app, size=(60, 40)))
+        async with app.safelight.catalog.directory(writes=True) as directory:
+            (tenant,) = await directory.tenants()
+            await directory.save_tenant(replace(tenant, suspended_at=tenant.created_at, revision=tenant.revision + 1))
+        app.safelight.delivery.forget_rings()  # which it would do by itself in two seconds
+        for path in (f"/iiif/albums/{id}/manifest.json", f"/iiif/images/{image}/manifest.json", f"/iiif/3/{image}/info.json"):
+            answer = await Stranger(app).get(path)
+            assert (answer.status_code, answer.json()["code"]) == (403, "tenant_suspended"), path
+
+
+async def test_what_is_told_counts_for_the_tenant_whose_it_is(run):
+    async with run(**kinds()) as app:
+        id = await album_of(app, image := await uploaded(app, size=(60, 40)))
+        async with app.safelight.catalog.directory() as directory:
+            (tenant,) = await directory.tenants()
+        meter = app.safelight.meter
+        await meter.flush()
+        for path in (f"/iiif/albums/{id}/manifest.json", f"/iiif/images/{image}/manifest.json", f"/iiif/3/{image}/info.json"):
+            assert (await Stranger(app).get(path)).status_code == 200
+        await meter.flush()
+        async with app.safelight.catalog.ledger() as ledger:
+            assert (await ledger.usage(tenant.id, meter._month)).counts.deliveries == 3

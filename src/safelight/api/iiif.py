@@ -90,7 +90,8 @@ class Iiif:
             [image], id=f"{base}{PREFIX}images/{image.id}/manifest.json", base=base, most=self._most, label=label
         )
         is_public = image.visibility is Visibility.PUBLIC
-        return Answer(_spoken(document, headers, context=documents.MANIFEST_CONTEXT, at=image.updated_at, is_public=is_public))
+        spoken = _spoken(document, headers, context=documents.MANIFEST_CONTEXT, at=image.updated_at, is_public=is_public)
+        return Answer(replace(spoken, tenant=image.tenant))
 
     async def _album_manifest(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], name: str) -> Answer:
         actor = await self._actor(scope, headers)
@@ -107,7 +108,7 @@ class Iiif:
         at = max([album.updated_at, *(image.updated_at for image in shown.images)])
         spoken = _spoken(document, headers, context=documents.MANIFEST_CONTEXT, at=at, is_public=actor is None)
         # One address, two answers: a cache on the way must not hand a stranger's to the reader.
-        return Answer(replace(spoken, varies_by=(*spoken.varies_by, "Authorization", "X-API-Key")))
+        return Answer(replace(spoken, tenant=album.tenant, varies_by=(*spoken.varies_by, "Authorization", "X-API-Key")))
 
     async def _picture(
         self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], api: Api, name: str, parts: list[str]
@@ -127,7 +128,8 @@ class Iiif:
         document = documents.info(api, image, size, id=self._service(scope, headers, api, name), most=self._most)
         is_public = image.visibility is Visibility.PUBLIC
         link: Headers = [(b"link", f'<{documents.PROFILE[api]}>;rel="profile"'.encode())]
-        return Answer(_spoken(document, headers, context=documents.CONTEXT[api], at=image.updated_at, is_public=is_public), link)
+        spoken = _spoken(document, headers, context=documents.CONTEXT[api], at=image.updated_at, is_public=is_public)
+        return Answer(replace(spoken, tenant=image.tenant), link)
 
     @property
     def _most(self) -> Most:

@@ -64,12 +64,13 @@ class Albums:
     async def shown(self, actor: Actor | None, album_id: AlbumId) -> Shown:
         """What somebody may see of an album, perhaps a stranger: its reader all that they may see, others its public images.
 
-        Raises Missing, also where there is no public image: nobody learns which albums there are.
+        Raises Missing, also where there is no public image: nobody learns which albums there are; and TenantSuspended.
         """
         async with self.catalog.directory() as directory:
             tenant = await directory.tenant_of(album_id)
         images: list[Image] = []
         async with self.catalog.tenant(tenant) as records:
+            records.tenant.require_active()
             album = await records.albums.get(album_id)
             reader = actor if actor is not None and access.may(actor, "album.read", album) else None
             reach = None if reader else Visibility.PUBLIC
