@@ -473,6 +473,24 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "webhook test": (["nothing"], 1),
     "webhook deliveries": (["nothing"], 1),
     "webhook replay": (["nothing", "--since", "6h"], 1),
+    "user export": (["nobody {now}", "{home}/user.zip"], 1),
+    "user erase": (["nobody {now}"], 1),
+    "tenant list": ([], 0),
+    "tenant show": (["nothing"], 1),
+    "tenant add": (["studio-{now}"], 0),
+    "tenant set": (["nothing", "--max-requests-per-s", "5"], 1),
+    "tenant suspend": (["nothing"], 1),
+    "tenant resume": (["nothing"], 1),
+    "tenant usage": ([], 0),
+    "issuer list": ([], 0),
+    "issuer add": (["nothing", "--audience", "app"], 1),
+    "issuer remove": (["nothing"], 1),
+    "issuer check": (["nothing"], 1),
+    "audit list": ([], 0),
+    "audit head": ([], 0),
+    "audit export": (["{home}/trail.ndjson"], 0),
+    "audit verify": ([], 0),
+    "reconcile": (["--data-dir", "{home}/nothing"], 1),
     "purge image": (["nothing"], 1),
     "purge tag": (["sea"], 1),
     "purge tenant": ([], 1),
@@ -513,7 +531,7 @@ def test_with_json_standard_output_is_json_and_nothing_else(
     assert done.err.startswith("safelight: ") == (code != 0)
 
 
-@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move")])
+@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile")])
 def test_without_a_server_there_is_a_line_that_helps_and_exit_code_3(
     command: str, here: Callable[..., Run], tmp_path: Path, folder: Path
 ) -> None:
