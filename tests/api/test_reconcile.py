@@ -149,12 +149,7 @@ async def test_work_that_nobody_does_is_begun_again_and_work_that_somebody_does_
 async def test_a_run_that_waits_is_no_stuck_image(run):
     async with run(originals=MemoryStorage(), renditions=MemoryStorage()) as app:
         image = await upload(app, title="Harbour")
-        async with app.safelight.development.fetching:
-            held = app.safelight.development.fetching
-            taken = 0
-            while not held.locked():  # every place: the run waits in its step
-                await held.acquire()
-                taken += 1
+        async with app.safelight.development.fetching.admit(1_000_000):  # all of it: the run waits in its step
             again = image.developed_again(at=app.safelight.development.clock())
             async with app.safelight.catalog.tenant(image.tenant, writes=True) as records:
                 await records.images.save(again)
@@ -168,8 +163,6 @@ async def test_a_run_that_waits_is_no_stuck_image(run):
 
             await until(begun)
             found = await reconciled(app, NONE)
-            for _ in range(taken):
-                held.release()
         assert Drift.STUCK not in found
         await ready_again(app, again)
 

@@ -1,8 +1,8 @@
 """Reconciling: records, objects, search documents and work are held against each other. For `safelight reconcile` and the clock.
 
-Everything here is judged by listings; whether the bytes are still what they were is for the scrub, which reads them. What has
-changed within the `grace` is left alone, since its flows may still be at work on it. Nothing is mended on the word of an old look:
-each record is read again, and mended only if it is the one that was judged.
+Everything here is judged by listings; whether bytes are still what they were is seen by whoever reads them. What has changed within
+the `grace` is left alone, since its flows may still be at work on it. Nothing is mended on the word of an old look: each record is
+read again, and mended only if it is the one that was judged.
 """
 
 from __future__ import annotations
