@@ -113,7 +113,7 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "tenant.read": (Scope.ADMIN, _leads),
     "tenant.configure": (Scope.ADMIN, _leads),
     "usage.read": (Scope.ADMIN, _administers),
-    "preset.read": (Scope.READ, _anyone),
+    "preset.read": (Scope.ADMIN, _administers),
     "preset.manage": (Scope.ADMIN, _administers),
     "key.list": (Scope.READ, _in_person),
     "key.manage": (Scope.WRITE, _in_person),
