@@ -213,10 +213,12 @@ async def test_objects_that_no_row_knows_are_removed_and_others_stay(run, tmp_pa
 async def test_readiness_names_the_part_that_does_not_answer(run, tmp_path, part):
     async with run(originals=MemoryStorage(), renditions=MemoryStorage(), workflows=impatient(tmp_path, 1)) as app:
         await next(p for p in app.safelight.parts if p.name == part).close()
-        answer = await app.client.get("/health/ready")
 
-        assert answer.status_code == 503
-        assert {name for name, state in answer.json()["parts"].items() if state != "ok"} == {part}
+        async def silent():
+            answer = await app.client.get("/health/ready")
+            return answer.status_code, {name for name, state in answer.json()["parts"].items() if state != "ok"}
+
+        await eventually(silent, lambda said: said == (503, {part}))  # on a busy machine another one may be late for once
 
 
 async def test_reindexing_finds_again_what_the_search_had_lost(run, tmp_path):

@@ -222,7 +222,7 @@ def test_a_transform_that_is_told_to_stop_stops():
 
 def test_pixels_that_stream_are_stopped_on_their_way():
     stop = libvips.Stop()
-    image = libvips.open_pixels(encoded(Image.new("RGB", (3000, 3000)), "JPEG"), Format.JPEG)
+    image = libvips.open_pixels(encoded(Image.new("RGB", (9000, 9000)), "JPEG"), Format.JPEG)
     watched = stop.watching(image)
     stop.now()
 

@@ -53,8 +53,7 @@ def judged(client: httpx.Client, file: Malformed) -> tuple[str, str | None]:
         return "duplicate", None
     record = answer.json()
     finding = wrong_with(client, record)
-    client.delete(f"/images/{record['id']}")
-    client.delete(f"/images/{record['id']}", params={"purge": "true"})
+    dropped(client, record["id"])
     return "accepted", finding
 
 
@@ -67,9 +66,18 @@ def settled(client: httpx.Client, answer: httpx.Response) -> httpx.Response:
     while record.status_code == 200 and record.json()["status"] == "developing" and time.monotonic() < deadline:
         time.sleep(0.2)
         record = client.get(f"/images/{answer.json()['id']}")
-    if record.status_code == 200:
-        return httpx.Response(201, json=record.json())
-    return record
+    if record.status_code != 200:
+        return record
+    said = record.json()
+    if said["status"] != "rejected":
+        return httpx.Response(201, json=said)
+    dropped(client, said["id"])  # it is kept until its owner has seen why
+    return httpx.Response(422, json=said["problem"], headers={"content-type": "application/problem+json"})
+
+
+def dropped(client: httpx.Client, image_id: str) -> None:
+    client.delete(f"/images/{image_id}")
+    client.delete(f"/images/{image_id}", params={"purge": "true"})
 
 
 def wrong_with(client: httpx.Client, record: dict) -> str | None:
