@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from safelight.adapters.storage.memory import MemoryStorage
+from safelight.domain.ids import TenantId, new_id
 from tests.api.test_iiif import Stranger, kinds, uploaded
 
 
@@ -130,6 +131,19 @@ async def test_a_suspended_tenants_albums_and_images_are_told_to_nobody(run):
         for path in (f"/iiif/albums/{id}/manifest.json", f"/iiif/images/{image}/manifest.json", f"/iiif/3/{image}/info.json"):
             answer = await Stranger(app).get(path)
             assert (answer.status_code, answer.json()["code"]) == (403, "tenant_suspended"), path
+
+
+async def test_at_another_tenants_host_name_an_album_is_not_there(run):
+    async with run({"server": {"public_url": "https://images.example"}}, **kinds()) as app:
+        id = await album_of(app, await uploaded(app, size=(60, 40)))
+        async with app.safelight.catalog.directory(writes=True) as directory:
+            (tenant,) = await directory.tenants()
+            await directory.save_tenant(replace(tenant, domains=("own.example",), revision=tenant.revision + 1))
+            await directory.add_tenant(replace(tenant, id=TenantId(new_id()), name="other", domains=("other.example",), revision=1))
+        app.safelight.standing.hosts.clear()
+        for host, status in (("images.example", 200), ("own.example", 200), ("other.example", 404)):
+            answer = await Stranger(app).get(f"/iiif/albums/{id}/manifest.json", host=host)
+            assert answer.status_code == status, host
 
 
 async def test_what_is_told_counts_for_the_tenant_whose_it_is(run):

@@ -22,7 +22,7 @@ from safelight.api.client_address import ClientAddress
 from safelight.api.conditions import album_id, base_of
 from safelight.domain.accounts import Actor
 from safelight.domain.images import Visibility
-from safelight.errors import BadOption, BadRequest, Missing
+from safelight.errors import BadOption, BadRequest, Misdirected, Missing
 from safelight.imaging.transform import Order, Origin, Size, iiif
 from safelight.imaging.transform.foreign import OURS, unescaped
 from safelight.imaging.transform.iiif import Api, Most
@@ -96,6 +96,10 @@ class Iiif:
     async def _album_manifest(self, scope: MutableMapping[str, Any], headers: Iterable[tuple[str, str]], name: str) -> Answer:
         actor = await self._actor(scope, headers)
         shown = await self.safelight.albums.shown(actor, album_id(name))
+        try:
+            await self.safelight.standing.require_home(shown.house, dict(headers).get("host", ""))
+        except Misdirected:  # at another tenant's host name it is not there
+            raise Missing from None
         album, base = shown.album, self._base(scope, headers)
         document = documents.manifest(
             shown.images,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from safelight.domain import access
-from safelight.domain.accounts import Actor, Role
+from safelight.domain.accounts import Actor, Role, Tenant
 from safelight.domain.albums import MAX_ALBUM_IMAGES, Album
 from safelight.domain.events import AlbumCreated, AlbumDeleted, AlbumEdited, AlbumEvent
 from safelight.domain.ids import AlbumId, ImageId, new_id
@@ -26,6 +26,7 @@ class Shown:
     album: Album
     images: tuple[Image, ...]
     is_whole: bool
+    house: Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Albums:
             tenant = await directory.tenant_of(album_id)
         images: list[Image] = []
         async with self.catalog.tenant(tenant) as records:
-            records.tenant.require_active()
+            house = records.tenant
+            house.require_active()
             album = await records.albums.get(album_id)
             reader = actor if actor is not None and access.may(actor, "album.read", album) else None
             reach = None if reader else Visibility.PUBLIC
@@ -87,7 +89,7 @@ class Albums:
                 query = replace(query, cursor=page.next)
         if reader is None and not images:
             raise Missing
-        return Shown(album, tuple(images), is_whole=reader is not None or len(images) == album.image_count)
+        return Shown(album, tuple(images), is_whole=reader is not None or len(images) == album.image_count, house=house)
 
     async def list(self, actor: Actor, *, after: AlbumId | None, limit: int) -> Sequence[Album]:
         """The actor's albums, newest first; all of the tenant's for an admin."""
