@@ -535,7 +535,7 @@ def test_with_json_standard_output_is_json_and_nothing_else(
     assert done.err.startswith("safelight: ") == (code != 0)
 
 
-@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile")])
+@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile", "backup")])
 def test_without_a_server_there_is_a_line_that_helps_and_exit_code_3(
     command: str, here: Callable[..., Run], tmp_path: Path, folder: Path
 ) -> None:
