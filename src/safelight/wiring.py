@@ -128,12 +128,12 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Part:
-    """Something with a connection, asked by readiness."""
+    """Something that is opened and closed; what can be asked how it is, readiness asks."""
 
     name: str
     open: Opening
     close: Opening
-    ping: Opening
+    ping: Opening | None
     is_vital: bool = True
     """Without it nothing goes; without the others everything goes slower."""
 
@@ -193,7 +193,7 @@ class Safelight:
     @property
     def pings(self) -> Mapping[str, Opening]:
         """What readiness asks, by name."""
-        return {part.name: part.ping for part in self.parts}
+        return {part.name: part.ping for part in self.parts if part.ping is not None}
 
     @property
     def is_draining(self) -> bool:
@@ -266,7 +266,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     days = settings.audit.retention_days
     trail_keys = derived(_catalog_keys(settings), "audit pseudonyms")
     trail = Trail(catalog, clock, trail_keys, timedelta(days=days) if days else None)
-    parts.append(Part("trail", _nothing, trail.close, _nothing))
+    parts.append(Part("trail", _nothing, trail.close, None))
     if shared is not None:
         catalog = Forgetting(catalog, shared)
     catalog = Audited(catalog, clock, trail_keys[0], trail.appended)
@@ -305,7 +305,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
 
     shelf = overrides.get("shelf") or _shelf(settings)
     if shelf is not None:
-        parts.append(Part("shelf", shelf.open, _nothing, _nothing))
+        parts.append(Part("shelf", shelf.open, _nothing, None))
 
     known: Expiring[ImageId, object] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
     bell: Bell[ImageId] = Bell(also=known.drop)
@@ -347,7 +347,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     fronts = overrides.get("fronts", _cdns(settings, "front_distributions"))
     backs = _cdns(settings, "bucket_distributions")
     # Not vital, and not asked by readiness either: an API of few requests a second, without which delivery goes on.
-    parts += [Part(f"cdn_{cdn.name}", cdn.open, cdn.close, _nothing, is_vital=False) for cdn in (*fronts, *backs)]
+    parts += [Part(f"cdn_{cdn.name}", cdn.open, cdn.close, None, is_vital=False) for cdn in (*fronts, *backs)]
     purges = Purges(catalog, fronts, backs, _ground(settings, has_front=bool(fronts), has_back=bool(backs)), clock, instruments)
 
     async def erasing(step: str, payload: Mapping[str, Any]) -> None:
@@ -374,7 +374,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         kept=timedelta(days=settings.progress.kept_days),
     )
     progress = Progress(catalog, clock, instruments, stream_limits)
-    parts.append(Part("progress", progress.open, progress.close, _nothing))
+    parts.append(Part("progress", progress.open, progress.close, None))
     of_images: dict[tuple[str, str], flows.StepFunction] = {
         ("develop", "develop"): development.develop,
         ("develop", "index"): development.index,
@@ -427,7 +427,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     )
     prices = Prices(**settings.prices.model_dump(exclude={"currency"}))
     meter = Meter(catalog, clock, standing, prices)
-    parts.append(Part("meter", meter.open, meter.close, _nothing))
+    parts.append(Part("meter", meter.open, meter.close, None))
     ingest = Ingest(catalog, buckets.originals, sandbox, relay, clock, bell, standing, meter, at_hand)
     upload_limits = UploadLimits(
         max_bytes=settings.limits.max_bytes,
