@@ -249,16 +249,9 @@ def add_key(
         salt = "".join(salts)
     with server.connect() as client:
         key = client.add_signing_key(grammar=grammar, secret=secret, salt=salt, size_bytes=signature_bytes)
-    if json:
-        output.say_json(key)
-        return 0
-    console = output.out()
     whose = "" if grammar == "native" else f" {grammar}'s URLs"
-    console.print(
-        output.text(f"Key {key['kid']} signs{whose} from now on. Its secret, shown only now, for services that sign themselves:")
-    )
-    for secret in filter(None, (key["secret"], key["salt"])):
-        console.print(output.text(secret))
+    sentence = f"Key {key['kid']} signs{whose} from now on. Its secret, shown only now, for services that sign themselves:"
+    output.say_once(key, sentence, *filter(None, (key["secret"], key["salt"])), as_json=json)
     return 0
 
 
@@ -581,12 +574,8 @@ def add_api_key(
     with server.connect() as client:
         whose = _user(client, user)
         key = client.add_api_key(whose["id"], name=name, scopes=scope, expires_at=expires_at, networks=network)
-    if json:
-        output.say_json(key)
-        return 0
-    console = output.out()
-    console.print(output.text(f"Key {key['id']} of {whose['name']} ({', '.join(key['scopes'])}). Its token, shown only now:"))
-    console.print(output.text(key["token"]))
+    sentence = f"Key {key['id']} of {whose['name']} ({', '.join(key['scopes'])}). Its token, shown only now:"
+    output.say_once(key, sentence, key["token"], as_json=json)
     return 0
 
 

@@ -32,6 +32,15 @@ def say_json(document: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def say_once(document: Any, sentence: str, *secrets: str | None, as_json: bool) -> None:
+    """What has been made, with the secrets that nobody is told again: each on a line of its own, to be copied."""
+    if as_json:
+        say_json(document)
+        return
+    for line in (sentence, *secrets):
+        out().print(text(line))
+
+
 def out() -> Console:
     """Standard output, for people."""
     from rich.console import Console

@@ -93,12 +93,9 @@ def add_tenant(
     fields = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
     with server.connect() as client:
         made = client.add_tenant(name, admin=admin, **fields)
-    if json:
-        output.say_json(made)
-        return 0
-    console = output.out()
-    console.print(output.text(f"Tenant {made['name']} is {made['id']}. Its admin's token, shown only now:"))
-    console.print(output.text(made["token"]))
+    output.say_once(
+        made, f"Tenant {made['name']} is {made['id']}. Its admin's token, shown only now:", made["token"], as_json=json
+    )
     return 0
 
 

@@ -58,12 +58,7 @@ def add(url: str, /, *, event: tuple[str, ...] = (), description: str = "", serv
     """
     with server.connect() as client:
         made = client.add_webhook(url, events=event, description=description)
-    if json:
-        output.say_json(made)
-        return 0
-    console = output.out()
-    console.print(output.text(f"Endpoint {made['id']} is told from now on. Its secret, shown only now:"))
-    console.print(output.text(made["secret"]))
+    output.say_once(made, f"Endpoint {made['id']} is told from now on. Its secret, shown only now:", made["secret"], as_json=json)
     return 0
 
 
@@ -139,12 +134,7 @@ def rotate(
     """
     with server.connect() as client:
         rotated = client.rotate_webhook(endpoint, grace_s=grace)
-    if json:
-        output.say_json(rotated)
-        return 0
-    console = output.out()
-    console.print(output.text(f"Endpoint {endpoint} has a new secret, shown only now:"))
-    console.print(output.text(rotated["secret"]))
+    output.say_once(rotated, f"Endpoint {endpoint} has a new secret, shown only now:", rotated["secret"], as_json=json)
     return 0
 
 
