@@ -18,9 +18,9 @@ from safelight.domain.ids import TenantId, UserId, new_id
 from safelight.domain.images import Image, Status
 from safelight.domain.people import OneTimeCode, Session
 from safelight.domain.uploads import Upload
-from safelight.ports.catalog import Catalog, Directory, Journal, Records
-from safelight.ports.ledger import Ledger
+from safelight.ports.catalog import Directory, Records
 from safelight.ports.trail import TrailRecords
+from safelight.services.around import Around
 from safelight.services.witness import AT_HAND
 
 
@@ -211,46 +211,17 @@ class _Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
+class Audited(Around):
     """Keeps Catalog: the one inside, with a trail of what is changed through it."""
 
-    inner: Catalog
     clock: Callable[[], datetime]
     pseudonym_key: bytes
     appended: Callable[[str], None]
     """Called with the chain after a commit that left entries in it."""
 
-    async def open(self) -> None:
-        """Only the one inside."""
-        await self.inner.open()
-
-    async def close(self) -> None:
-        """Only the one inside."""
-        await self.inner.close()
-
-    async def migrate(self) -> list[str]:
-        """Only the one inside."""
-        return await self.inner.migrate()
-
-    async def plan(self) -> list[str]:
-        """Only the one inside."""
-        return await self.inner.plan()
-
-    async def ping(self) -> None:
-        """Only the one inside."""
-        await self.inner.ping()
-
     def tenant(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Records]:
         """What the block has changed is in the trail when it ends."""
         return self._tenant(tenant) if writes else self.inner.tenant(tenant)
-
-    def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
-        """Told for those who watch: what it tells of has its entry in the trail."""
-        return self.inner.journal(tenant, writes=writes)
-
-    def ledger(self, *, writes: bool = False) -> AbstractAsyncContextManager[Ledger]:
-        """Sums of what has happened: nobody's act."""
-        return self.inner.ledger(writes=writes)
 
     def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:
         """The same, in the installation's trail."""

@@ -27,17 +27,15 @@ from safelight.ports.catalog import (
     AccountRecords,
     AlbumRecords,
     Catalog,
-    Directory,
     FactorRecords,
     ImageRecords,
-    Journal,
     PeopleRecords,
     Records,
     UploadRecords,
     WebhookRecords,
 )
-from safelight.ports.ledger import Ledger
 from safelight.ports.trail import TrailRecords
+from safelight.services.around import Around
 from safelight.services.wire import dumped, loaded, shape_of
 
 MISSING_S: Final = 60.0
@@ -151,47 +149,14 @@ def albums_tag(tenant: TenantId) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgetting:
+class Forgetting(Around):
     """Keeps Catalog: the one inside, and a cache that is told after the commit what was written."""
 
-    inner: Catalog
     cache: Cache
-
-    async def open(self) -> None:
-        """See the port, here and below."""
-        await self.inner.open()
-
-    async def close(self) -> None:
-        """Only the one inside."""
-        await self.inner.close()
-
-    async def migrate(self) -> list[str]:
-        """Only the one inside."""
-        return await self.inner.migrate()
-
-    async def plan(self) -> list[str]:
-        """Only the one inside."""
-        return await self.inner.plan()
-
-    async def ping(self) -> None:
-        """Only the one inside."""
-        await self.inner.ping()
 
     def tenant(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Records]:
         """The block ends when the cache knows."""
         return self._noted(tenant) if writes else self.inner.tenant(tenant)
-
-    def journal(self, tenant: TenantId, *, writes: bool = False) -> AbstractAsyncContextManager[Journal]:
-        """Entries are never changed, and nobody remembers them."""
-        return self.inner.journal(tenant, writes=writes)
-
-    def ledger(self, *, writes: bool = False) -> AbstractAsyncContextManager[Ledger]:
-        """Nothing of it is remembered."""
-        return self.inner.ledger(writes=writes)
-
-    def directory(self, *, writes: bool = False) -> AbstractAsyncContextManager[Directory]:
-        """Holds nothing that is remembered."""
-        return self.inner.directory(writes=writes)
 
     @asynccontextmanager
     async def _noted(self, tenant: TenantId) -> AsyncIterator[Records]:
