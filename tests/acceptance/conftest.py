@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -23,10 +24,22 @@ from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 __all__ = ["postgres_cluster"]
 
 
+T = TypeVar("T")
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], T], *, within_s: float = 90.0) -> T:
+    """What it tells, as soon as that is something."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+    return found
 
 
 @dataclass

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from uuid import uuid4
 
 import httpx
@@ -15,7 +14,7 @@ import psycopg
 import pytest
 from PIL import Image as Pillow
 
-from tests.acceptance.conftest import Server
+from tests.acceptance.conftest import Server, until
 from tests.photographs import photographs
 from tests.pictures import jpeg
 from tests.servers.moto import CREDENTIALS, MotoServer
@@ -55,14 +54,6 @@ def upload(client: httpx.Client, data: bytes, name: str = "picture.jpg", **field
     answer = client.post("/images", files={"file": (name, data)}, data=fields)
     assert answer.status_code == 201, answer.text
     return answer.json()
-
-
-def until(condition, *, within_s: float = 60.0):
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return found
 
 
 def test_a_photograph_comes_in_is_developed_found_and_delivered(client):

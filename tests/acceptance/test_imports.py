@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.acceptance.conftest import until
 from tests.pictures import jpeg
 
 PICTURE = jpeg(900, 600, seed=8900)
@@ -54,14 +54,6 @@ def gallery():
     server.may_end.set()
     server.shutdown()
     server.server_close()
-
-
-def until(condition, within_s=60.0):
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
-    return found
 
 
 def test_a_picture_is_imported_and_a_fetch_that_was_killed_is_taken_up_again(new_server, gallery):

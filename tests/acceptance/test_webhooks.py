@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks import Webhook
 
+from tests.acceptance.conftest import until
 from tests.pictures import jpeg
 
 
@@ -54,14 +54,6 @@ def receiver():
     server.may_answer.set()
     server.shutdown()
     server.server_close()
-
-
-def until(condition, within_s=90.0):
-    deadline = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
-    return found
 
 
 def test_what_was_accepted_is_told_though_the_server_dies_before_and_while_it_is(new_server, receiver):

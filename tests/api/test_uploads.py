@@ -361,20 +361,25 @@ async def test_what_nobody_has_told_of_is_found_by_the_clock(run):
         assert (await app.client.get(f"/uploads/{offer['id']}")).json()["state"] == "accepted"
 
 
+async def interrupted(uploads, ticket, monkeypatch):
+    """Taking it in ends where it has been noted as arrived, and is not yet an image."""
+
+    async def power_cut(*_, **__):
+        raise BackendUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(uploads.incoming), "promote", power_cut)
+        with pytest.raises(BackendUnavailable):
+            await uploads.arrived(ticket.tenant, ticket.upload)
+
+
 async def test_what_a_crash_has_interrupted_is_taken_up_by_the_clock(run, monkeypatch):
     clock = {"now": utc_now()}
     async with run(clock=lambda: clock["now"]) as app:
         offer = await announce(app)
         ticket = await keep(app.safelight.reception, offer)
         uploads = app.safelight.uploads
-
-        async def power_cut(*_, **__):
-            raise BackendUnavailable
-
-        with monkeypatch.context() as patch:
-            patch.setattr(type(uploads.incoming), "promote", power_cut)
-            with pytest.raises(BackendUnavailable):
-                await uploads.arrived(ticket.tenant, ticket.upload)
+        await interrupted(uploads, ticket, monkeypatch)
         assert (await app.client.get(f"/uploads/{offer['id']}")).json()["state"] == "arrived"
         clock["now"] += TAKING
         await uploads.sweep()
@@ -389,14 +394,7 @@ async def test_an_upload_whose_bytes_vanish_before_they_are_taken_in_ends(run, m
         offer = await announce(app)
         ticket = await keep(app.safelight.reception, offer)
         uploads = app.safelight.uploads
-
-        async def power_cut(*_, **__):
-            raise BackendUnavailable
-
-        with monkeypatch.context() as patch:
-            patch.setattr(type(uploads.incoming), "promote", power_cut)
-            with pytest.raises(BackendUnavailable):
-                await uploads.arrived(ticket.tenant, ticket.upload)
+        await interrupted(uploads, ticket, monkeypatch)
         await uploads.incoming.discard(await uploads.row(ticket.tenant, ticket.upload))
         clock["now"] += TAKING
         await uploads.sweep()
