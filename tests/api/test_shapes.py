@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safelight.adapters.storage.memory import MemoryStorage
-from safelight.api import schemas
+from safelight.api.images import FoundImage, ImageOut, ImagePage, RenditionOut, SearchPage
 from tests.pictures import jpeg
 
 
@@ -19,10 +19,10 @@ async def test_records_pages_and_results_have_exactly_the_promised_shape(run):
         page = (await app.client.get("/images")).json()
         found = (await app.client.get("/images/search")).json()
 
-        exactly(schemas.ImageOut, record)
-        exactly(schemas.RenditionOut, record["renditions"][0])
-        exactly(schemas.ImageOut, page["images"][0])
-        exactly(schemas.ImagePage, page)
-        exactly(schemas.SearchPage, found)
+        exactly(ImageOut, record)
+        exactly(RenditionOut, record["renditions"][0])
+        exactly(ImageOut, page["images"][0])
+        exactly(ImagePage, page)
+        exactly(SearchPage, found)
         for result in found["results"]:
-            exactly(schemas.FoundImage, result)
+            exactly(FoundImage, result)

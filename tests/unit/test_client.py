@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 import pytest
 
 import safelight.client
-from safelight.api import schemas
+from safelight.api.schemas import albums, images, progress, signing, users, webhooks
 from safelight.client import Client, Unreachable
 from safelight.errors import (
     BackendUnavailable,
@@ -114,24 +114,24 @@ def problem(status: int, code: str, **extra: Any) -> Said:
 @pytest.mark.parametrize(
     ("typed", "sent"),
     (
-        ("Image", schemas.ImageOut),
-        ("Rendition", schemas.RenditionOut),
-        ("Problem", schemas.ImageProblem),
-        ("FoundImage", schemas.FoundImage),
-        ("SearchPage", schemas.SearchPage),
-        ("Album", schemas.AlbumOut),
-        ("Step", schemas.StepOut),
-        ("Failure", schemas.FailureOut),
-        ("SigningKey", schemas.SigningKeyOut),
-        ("CloudFrontRendition", schemas.CloudFrontRendition),
-        ("CloudFrontUrls", schemas.CloudFrontOut),
-        ("CloudFrontCookies", schemas.CloudFrontCookies),
-        ("User", schemas.UserOut),
-        ("ApiKey", schemas.ApiKeyOut),
-        ("Webhook", schemas.WebhookOut),
-        ("WebhookAttempt", schemas.AttemptOut),
-        ("WebhookDelivery", schemas.WebhookDeliveryOut),
-        ("Ready", schemas.ReadyOut),
+        ("Image", images.ImageOut),
+        ("Rendition", images.RenditionOut),
+        ("Problem", images.ImageProblem),
+        ("FoundImage", images.FoundImage),
+        ("SearchPage", images.SearchPage),
+        ("Album", albums.AlbumOut),
+        ("Step", progress.StepOut),
+        ("Failure", progress.FailureOut),
+        ("SigningKey", signing.SigningKeyOut),
+        ("CloudFrontRendition", images.CloudFrontRendition),
+        ("CloudFrontUrls", images.CloudFrontOut),
+        ("CloudFrontCookies", images.CloudFrontCookies),
+        ("User", users.UserOut),
+        ("ApiKey", users.ApiKeyOut),
+        ("Webhook", webhooks.WebhookOut),
+        ("WebhookAttempt", webhooks.AttemptOut),
+        ("WebhookDelivery", webhooks.WebhookDeliveryOut),
+        ("Ready", progress.ReadyOut),
     ),
 )
 def test_every_document_is_typed_as_the_server_writes_it(typed: str, sent: type) -> None:

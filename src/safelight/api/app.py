@@ -38,7 +38,7 @@ from safelight.api.routes import (
     usage,
     webhooks,
 )
-from safelight.api.schemas import ProblemOut
+from safelight.api.schemas.common import ProblemOut
 from safelight.api.witness import Witnessed
 from safelight.settings import listed
 from safelight.wiring import Safelight

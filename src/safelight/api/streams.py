@@ -19,7 +19,7 @@ import orjson
 from fastapi import Query, Request, Response
 
 from safelight.api.client import ClientGone, while_there
-from safelight.api.schemas import event_json
+from safelight.api.schemas.progress import event_json
 from safelight.domain.accounts import Actor
 from safelight.domain.events import ImagePurged
 from safelight.domain.ids import ImageId

@@ -10,36 +10,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.schemas import (
+from safelight.api.schemas.images import CloudFrontCookies
+from safelight.api.schemas.issuers import IssuerCheckIn, IssuerCheckOut, IssuerIn, IssuerOut, issuer_check_out, issuer_out
+from safelight.api.schemas.progress import FailureOut, FailurePage, MendedOut, failure_out
+from safelight.api.schemas.signin import TakenOut, TokenKeyIn, TokenKeyOut, TokenRetireIn, token_key_out
+from safelight.api.schemas.signing import RetireIn, SigningKeyIn, SigningKeyOut, signing_key_fields, signing_key_out
+from safelight.api.schemas.users import (
     ApiKeyChangeIn,
     ApiKeyIn,
     ApiKeyOut,
-    CloudFrontCookies,
-    FailureOut,
-    FailurePage,
     InviteIn,
-    IssuerCheckIn,
-    IssuerCheckOut,
-    IssuerIn,
-    IssuerOut,
-    MendedOut,
-    RetireIn,
-    SigningKeyIn,
-    SigningKeyOut,
-    TakenOut,
-    TokenKeyIn,
-    TokenKeyOut,
-    TokenRetireIn,
     UserIn,
     UserOut,
     api_key_out,
-    failure_out,
-    issuer_check_out,
-    issuer_out,
     key_wish,
-    signing_key_fields,
-    signing_key_out,
-    token_key_out,
     user_out,
 )
 from safelight.domain import access

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import album_id, if_match, image_id
-from safelight.api.schemas import AlbumImages, AlbumIn, AlbumOut, AlbumPage, AlbumPatch, album_out
+from safelight.api.schemas.albums import AlbumImages, AlbumIn, AlbumOut, AlbumPage, AlbumPatch, album_out
 
 router = APIRouter(prefix="/albums", tags=["albums"])
 

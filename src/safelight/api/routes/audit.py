@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.schemas import AuditHeadOut, AuditPage, audit_entry_out
+from safelight.api.schemas.audit import AuditHeadOut, AuditPage, audit_entry_out
 from safelight.domain.accounts import Actor
 from safelight.domain.audit import Checkpoint, Head, Sealed, TrailQuery, sealed_document
 from safelight.domain.ids import UserId, is_id

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Request, Response
 
 from safelight import jose
 from safelight.api.auth import Asking, Hall, address_of, documented
-from safelight.api.schemas import (
+from safelight.api.schemas.signin import (
     ForgotIn,
     GrantOut,
     PasswordChangeIn,

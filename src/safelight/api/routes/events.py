@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall, documented
 from safelight.api.routes.images import small_body
-from safelight.api.schemas import HeardOut
+from safelight.api.schemas.uploads import HeardOut
 from safelight.api.streams import STREAM, After, EventStream, resumed
 from safelight.errors import BadRequest, Forbidden, Unauthenticated
 

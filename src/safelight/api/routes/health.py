@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from safelight.api.auth import Hall
-from safelight.api.schemas import ReadyOut
+from safelight.api.schemas.progress import ReadyOut
 
 log = structlog.get_logger()
 router = APIRouter(tags=["health"])

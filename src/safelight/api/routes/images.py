@@ -19,10 +19,10 @@ from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import album_id, base_url, disposition, if_match, image_id
 from safelight.api.problems import body_of
 from safelight.api.ranges import condition, http_date, spans
-from safelight.api.schemas import (
+from safelight.api.schemas.common import small_json
+from safelight.api.schemas.images import (
     CloudFrontOut,
     CloudFrontRendition,
-    HistoryOut,
     ImageOut,
     ImagePage,
     ImagePatch,
@@ -32,12 +32,11 @@ from safelight.api.schemas import (
     UrlsOut,
     VersionOut,
     etag_of,
-    history_out,
     image_json,
     search_json,
-    small_json,
     version_out,
 )
+from safelight.api.schemas.progress import HistoryOut, history_out
 from safelight.api.streams import STREAM, After, EventStream, resumed
 from safelight.api.uploads import Received, received
 from safelight.domain import access

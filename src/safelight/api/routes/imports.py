@@ -7,12 +7,13 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import album_id, base_url, upload_id
+from safelight.api.conditions import base_url, upload_id
 from safelight.api.routes.images import answer, is_urgent, patience
 from safelight.api.routes.uploads import became, is_reused
-from safelight.api.schemas import ImageOut, ImportIn, ImportOut, etag_of, image_json, import_out
+from safelight.api.schemas.images import ImageOut, etag_of, image_json
+from safelight.api.schemas.uploads import ImportIn, ImportOut, import_out
 from safelight.domain.images import Status
-from safelight.services.uploads import Announced, said
+from safelight.services.uploads import said
 
 router = APIRouter(prefix="/imports", tags=["imports"])
 
@@ -29,16 +30,7 @@ router = APIRouter(prefix="/imports", tags=["imports"])
 async def create(request: Request, hall: Hall, actor: Asking, body: ImportIn) -> Response:
     """Fetch a picture from a URL; the answer is the image, as of `POST /images`, or 202 when that takes longer than you wait."""
     waits_until = time.monotonic() + patience(request, hall.settings.ingest.wait_s)
-    announced = Announced(
-        file_name=body.filename,
-        title=body.title,
-        description=body.description,
-        tags=tuple(body.tags),
-        album=album_id(body.album_id) if body.album_id else None,
-        visibility=body.visibility,
-        custom=body.custom,
-    )
-    asked = await hall.imports.request(actor, body.url, announced, is_urgent=is_urgent(request))
+    asked = await hall.imports.request(actor, body.url, body.announced(), is_urgent=is_urgent(request))
     upload = await hall.imports.settled(actor, asked.id, waits_until - time.monotonic())
     if not upload.is_open:
         image = await became(hall, actor, said(upload), max(0.0, waits_until - time.monotonic()))

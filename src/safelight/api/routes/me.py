@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.schemas import ApiKeyChangeIn, ApiKeyOut, OwnKeyIn, api_key_out, key_wish
+from safelight.api.schemas.users import ApiKeyChangeIn, ApiKeyOut, OwnKeyIn, api_key_out, key_wish
 from safelight.domain.ids import KeyId, is_id
 from safelight.errors import Missing
 

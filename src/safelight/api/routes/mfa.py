@@ -7,18 +7,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from safelight.api.auth import Asking, Hall, address_of, documented
-from safelight.api.schemas import (
+from safelight.api.schemas.factors import (
     AccessOut,
     CodeIn,
     EnrolmentOut,
-    GrantOut,
     MfaOut,
     RecoveryCodesOut,
     SecondLegIn,
     StepUpIn,
     access_out,
-    grant_out,
 )
+from safelight.api.schemas.signin import GrantOut, grant_out
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 PRIVATE = {"cache-control": "no-store"}  # RFC 6749 section 5.1

@@ -9,15 +9,8 @@ from fastapi import APIRouter, Header, Request, Response
 
 from safelight.api.auth import Asking, Hall, address_of, documented
 from safelight.api.routes.mfa import PRIVATE
-from safelight.api.schemas import (
-    GrantOut,
-    PasskeyIn,
-    PasskeyNameIn,
-    PasskeyOut,
-    PasskeySignInIn,
-    grant_out,
-    passkey_out,
-)
+from safelight.api.schemas.factors import PasskeyIn, PasskeyNameIn, PasskeyOut, PasskeySignInIn, passkey_out
+from safelight.api.schemas.signin import GrantOut, grant_out
 from safelight.domain.ids import PasskeyId
 from safelight.errors import Missing
 

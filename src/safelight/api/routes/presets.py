@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.schemas import PresetIn, PresetOut, preset_out
+from safelight.api.schemas.tenants import PresetIn, PresetOut, preset_out
 
 router = APIRouter(prefix="/admin/presets", tags=["presets"])
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall, documented
-from safelight.api.schemas import ErasureOut
+from safelight.api.schemas.audit import ErasureOut
 from safelight.domain.ids import ErasureId, TenantId, UserId, is_id
 from safelight.errors import Missing
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.schemas import PurgeIn, PurgeOut, PurgePage, purge_out, purge_wish
+from safelight.api.schemas.purges import PurgeIn, PurgeOut, PurgePage, purge_out, purge_wish
 from safelight.domain.ids import is_id
 from safelight.errors import BadCursor
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import if_match
-from safelight.api.schemas import TenantIn, TenantMadeOut, TenantOut, TenantPatch, quotas_of, tenant_changes, tenant_out
+from safelight.api.schemas.tenants import TenantIn, TenantMadeOut, TenantOut, TenantPatch, quotas_of, tenant_changes, tenant_out
 from safelight.domain.accounts import Tenant
 from safelight.domain.ids import TenantId, is_id
 from safelight.errors import Missing

@@ -5,14 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import album_id, base_url, upload_id
+from safelight.api.conditions import base_url, upload_id
 from safelight.api.routes.images import answer, patience
-from safelight.api.schemas import ImageOut, OfferOut, UploadIn, UploadOut, etag_of, image_json, upload_fields
+from safelight.api.schemas.images import ImageOut, etag_of, image_json
+from safelight.api.schemas.uploads import OfferOut, UploadIn, UploadOut, upload_fields
 from safelight.domain.accounts import Actor
 from safelight.domain.images import Image, Status
-from safelight.domain.uploads import Method, Upload
+from safelight.domain.uploads import Upload
 from safelight.errors import Kind, Missing, SafelightError
-from safelight.services.uploads import Announced, said
+from safelight.services.uploads import said
 from safelight.wiring import Safelight
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
@@ -21,20 +22,7 @@ router = APIRouter(prefix="/uploads", tags=["uploads"])
 @router.post("", status_code=201, response_model=OfferOut)
 async def create(request: Request, response: Response, hall: Hall, actor: Asking, body: UploadIn) -> OfferOut:
     """Announce a file; the answer is a URL that takes it, and nothing but it, until it expires."""
-    announced = Announced(
-        method=Method(body.method),
-        media_type=body.content_type,
-        size_bytes=body.size,
-        sha256=body.sha256 or "",
-        file_name=body.filename,
-        title=body.title,
-        description=body.description,
-        tags=tuple(body.tags),
-        album=album_id(body.album_id) if body.album_id else None,
-        visibility=body.visibility,
-        custom=body.custom,
-    )
-    upload, offer = await hall.uploads.expect(actor, announced)
+    upload, offer = await hall.uploads.expect(actor, body.announced())
     response.headers["location"] = f"/uploads/{upload.id}"
     response.headers["cache-control"] = "no-store"
     return OfferOut(

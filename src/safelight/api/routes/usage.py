@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.schemas import BilledUsageOut, UsageOut, billed_usage, usage_fields
+from safelight.api.schemas.tenants import BilledUsageOut, UsageOut, billed_usage, usage_fields
 from safelight.domain.ids import TenantId, is_id
 from safelight.errors import Missing
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import if_match
-from safelight.api.schemas import (
+from safelight.api.schemas.webhooks import (
     WebhookDeliveryOut,
     WebhookDeliveryPage,
     WebhookIn,

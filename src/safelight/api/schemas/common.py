@@ -1,0 +1,57 @@
+"""What every shape on the wire begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from safelight.domain.images import MAX_CUSTOM_BYTES
+
+
+def small_json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same object, if it is small enough to be kept beside a record and plain enough to be stored."""
+    try:
+        size = len(orjson.dumps(value))
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise ValueError("not plain JSON") from error
+    if size > MAX_CUSTOM_BYTES:
+        raise ValueError(f"at most {MAX_CUSTOM_BYTES} bytes of JSON")
+    return value
+
+
+class Out(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class In(BaseModel):
+    """A request's body; what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class ProblemOut(Out):
+    """RFC 9457 problem details, with a stable `code`."""
+
+    type: str = Field(examples=["urn:safelight:problem:not_found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    code: str = Field(examples=["not_found"])
+    detail: str = Field(examples=["There is nothing here."])
+
+
+class FocalPoint(In):
+    """A point as fractions of the upright picture, from its upper left corner; four decimals count."""
+
+    x: float = Field(ge=0, le=1)
+    y: float = Field(ge=0, le=1)
+
+
+class Secretive(In):
+    """Passwords are taken as they are typed, blanks and all."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=False)
