@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from safelight.api.schemas.common import Out
 from safelight.domain.journal import Entry
 from safelight.ports.workflows import Run, StepRun

@@ -1,0 +1,26 @@
+"""Which adapter keeps which promise: the only room that knows. `build(settings)` makes the services, `open` connects them."""
+
+from safelight.wiring.backends import s3_options, vault_at, wishes
+from safelight.wiring.build import build
+from safelight.wiring.keys import hex_keys, secret_keys
+from safelight.wiring.overrides import Overrides
+from safelight.wiring.parts import Clock, Opening, Part, Safelight, utc_now
+from safelight.wiring.places import Place, claimed, rehearse
+
+__all__ = [
+    "Clock",
+    "Opening",
+    "Overrides",
+    "Part",
+    "Place",
+    "Safelight",
+    "build",
+    "claimed",
+    "hex_keys",
+    "rehearse",
+    "s3_options",
+    "secret_keys",
+    "utc_now",
+    "vault_at",
+    "wishes",
+]

@@ -1,0 +1,290 @@
+"""Backends: which adapter keeps which promise, by the settings.
+
+Adapters are imported where they are chosen, so that a command that needs few of them starts fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safelight import flows
+from safelight.errors import BadField
+from safelight.ports.cache import Cache
+from safelight.ports.catalog import Catalog
+from safelight.ports.cdn import Cdn
+from safelight.ports.inbox import Inbox
+from safelight.ports.incoming import Incoming, Reception
+from safelight.ports.mailer import Mailer
+from safelight.ports.outbound import Outbound
+from safelight.ports.search import Search
+from safelight.ports.shelf import Shelf
+from safelight.ports.storage import Storage
+from safelight.ports.vault import Vault
+from safelight.ports.workflows import Workflows
+from safelight.services.development import Buckets
+from safelight.settings import Settings, listed
+
+if TYPE_CHECKING:
+    from safelight.adapters.storage.incoming import EmbeddedIncoming
+    from safelight.adapters.storage.s3 import S3Options, S3Store
+    from safelight.adapters.storage.s3.governance import Governance
+from safelight.wiring.keys import catalog_keys, secret_box
+from safelight.wiring.parts import Clock, Opening, Part
+
+
+def make_outbound() -> Outbound:
+    """The way out to addresses that users name."""
+    from safelight.adapters.outbound.httpx import HttpxOutbound
+
+    return HttpxOutbound()
+
+
+def make_catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
+    """SQLite, PostgreSQL or DynamoDB. Not whole: one that is still being filled, whose schema nobody checks."""
+    if settings.is_on_dynamodb:
+        from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions
+
+        return DynamoCatalog(DynamoOptions.from_url(settings.catalog.url), secrets=secret_box(settings))
+    from safelight.adapters.catalog.sql import SqlCatalog
+
+    return SqlCatalog(
+        settings.catalog_url,
+        secrets=secret_box(settings),
+        readers=settings.catalog.readers,
+        writers=settings.catalog.writers,
+        statement_s=settings.catalog.statement_timeout_s,
+        is_whole=is_whole,
+    )
+
+
+def make_cache(settings: Settings) -> Cache | None:
+    """None without a server: a process's own memory would answer with what another process has changed."""
+    url = settings.cache.url.get_secret_value()
+    if not url:
+        return None
+    from safelight.adapters.cache.valkey import ValkeyCache
+
+    return ValkeyCache(url, key=catalog_keys(settings)[0], deadline_s=settings.cache.deadline_s)
+
+
+def make_inbox(settings: Settings) -> Inbox | None:
+    """The queue of the store's events, where there is one."""
+    if not settings.events.sqs_url:
+        return None
+    from safelight.adapters.inbox.sqs import SqsInbox
+
+    storage = settings.storage
+    return SqsInbox(
+        settings.events.sqs_url,
+        access_key_id=storage.access_key_id,
+        secret_access_key=storage.secret_access_key.get_secret_value(),
+    )
+
+
+def make_shelf(settings: Settings) -> Shelf | None:
+    """The disk before the store, where one is set."""
+    delivery = settings.delivery
+    if delivery.disk_path is None:
+        return None
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    from safelight.adapters.shelf.disk import DiskShelf
+
+    # A key of its own, the same after a restart: one that is changed only forgets what was kept.
+    key = HKDF(SHA256(), 32, salt=None, info=b"safelight shelf").derive(catalog_keys(settings)[0])
+    return DiskShelf(delivery.disk_path, capacity_bytes=delivery.disk_bytes, key=key)
+
+
+def make_incoming(settings: Settings, bucket: Storage, originals: Storage) -> EmbeddedIncoming:
+    """What takes uploads where no store does."""
+    from safelight.adapters.storage.incoming import EmbeddedIncoming
+
+    # Derived, so that what seals URLs is not what encrypts the catalog's secrets.
+    secrets = [hmac.digest(key, b"safelight-incoming-v1", hashlib.sha256) for key in catalog_keys(settings)]
+    return EmbeddedIncoming(bucket, originals, secrets=secrets)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The bytes' side of an installation, connected to nothing yet."""
+
+    buckets: Buckets
+    incoming: Incoming
+    reception: Reception | None
+    part: Part
+    sweep: Opening | None = None
+    s3: S3Store | None = None
+
+
+def make_kept(settings: Settings, *, is_read_only: bool = False) -> Kept:
+    """S3 or files."""
+    if settings.storage.url:
+        from safelight.adapters.storage.s3 import S3Incoming, S3Store
+
+        s3 = S3Store(s3_options(settings, is_read_only=is_read_only))
+        buckets = Buckets(s3.bucket("originals"), s3.bucket("renditions"))
+        return Kept(buckets, S3Incoming(s3), None, Part("storage", s3.open, s3.close, s3.ping), s3=s3)
+    from safelight.adapters.storage.local import LocalStore
+
+    store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
+    buckets = Buckets(store.bucket("originals"), store.bucket("renditions"))
+    incoming = make_incoming(settings, store.bucket("incoming"), buckets.originals)
+    part = Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1))
+    return Kept(buckets, incoming, incoming, part, store.sweep)
+
+
+def stand_ins(store: S3Store, settings: Settings, clock: Clock, chores: Mapping[str, Opening]) -> dict[str, Opening]:
+    """What the clock does where the buckets' lifecycle has no such rule; told by the same settings as `safelight bucket`."""
+    wanted = wishes(settings)
+
+    def unless_ruled(item: str, chore: Opening) -> Opening:
+        async def stand_in() -> object:
+            return None if await store.has_rule(wanted, item) else await chore()
+
+        return stand_in
+
+    abort = unless_ruled("abort_multipart", lambda: store.abort_uploads(before=clock() - timedelta(days=1)))
+    expire = chores.get("expire_noncurrent")
+    made = {"abort_multipart": abort}
+    return made if expire is None else made | {"expire_noncurrent": unless_ruled("noncurrent_versions", expire)}
+
+
+def vault_at(root: Path, *, key_file: Path | None, passphrase: bytes) -> Vault:
+    """The backups in a folder, sealed with the keys of the file or with one that is made of the passphrase."""
+    from safelight.adapters.storage.vault import DirectoryVault
+
+    return DirectoryVault(root, key_file=key_file, passphrase=passphrase)
+
+
+def make_mailer(settings: Settings, clock: Clock) -> Mailer:
+    """SMTP, or letters as files. Raises BadField for a password without TLS."""
+    mail = settings.mail
+    if not mail.host:
+        from safelight.adapters.mailer.files import FilesMailer
+
+        return FilesMailer(settings.mail_path, sender=mail.sender, clock=clock)
+    from safelight.adapters.mailer.smtp import SmtpMailer, SmtpOptions
+
+    if mail.security == "none" and mail.password.get_secret_value():
+        raise BadField("A password is not sent without TLS; set SAFELIGHT_MAIL__SECURITY.", field="SAFELIGHT_MAIL__SECURITY")
+    return SmtpMailer(
+        SmtpOptions(
+            host=mail.host,
+            port=mail.port,
+            security=mail.security,
+            username=mail.username,
+            password=mail.password.get_secret_value(),
+            sender=mail.sender,
+            timeout_s=mail.timeout_s,
+        ),
+        clock=clock,
+    )
+
+
+def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:
+    """How to talk to the buckets, from the settings. Raises BadField when they are not on S3."""
+    from safelight.adapters.storage.s3 import S3Options
+
+    storage = settings.storage
+    if not storage.url:
+        raise BadField("SAFELIGHT_STORAGE__URL names no bucket: the embedded store has none.", field="SAFELIGHT_STORAGE__URL")
+    bucket, _, prefix = storage.url.removeprefix("s3://").partition("/")
+    return S3Options(
+        originals_bucket=bucket,
+        renditions_bucket=storage.renditions_bucket or f"{bucket}-renditions",
+        prefix=prefix.rstrip("/") + "/" if prefix else "",
+        endpoint_url=storage.endpoint_url or None,
+        public_endpoint_url=storage.public_endpoint_url or None,
+        region=storage.region or None,
+        path_style=storage.path_style,
+        access_key_id=storage.access_key_id or None,
+        secret_access_key=storage.secret_access_key.get_secret_value() or None,
+        is_encrypted=storage.is_encrypted,
+        kms_key_id=storage.kms_key_id or None,
+        spool_path=settings.spool_path,
+        is_read_only=is_read_only,
+        connect_timeout_s=storage.connect_timeout_s,
+        attempt_timeout_s=storage.attempt_timeout_s,
+        deadline_s=storage.deadline_s,
+        max_connections=storage.max_connections,
+    )
+
+
+def wishes(settings: Settings) -> Governance:
+    """What the buckets should be, for `safelight bucket` and for the clock that does what they lack."""
+    from safelight.adapters.storage.s3.governance import Governance
+
+    bucket = settings.bucket
+    return Governance(
+        ip_allow_list=listed(bucket.ip_allow),
+        cors_origins=listed(bucket.cors_origins),
+        queue_arn=bucket.queue_arn or None,
+        archive_after_days=bucket.archive_after_days or None,
+        archive_storage_class=bucket.archive_class,
+        tiering_after_days=bucket.tier_after_days or None,
+        noncurrent_days=bucket.noncurrent_days or None,
+    )
+
+
+def make_search(settings: Settings) -> Search:
+    """Full text in SQLite or PostgreSQL, or none."""
+    if settings.search_url == "none":
+        from safelight.adapters.search.none import NoSearch
+
+        return NoSearch()
+    if settings.search_url == "sqlite":
+        from safelight.adapters.search.sqlite import SqliteSearch
+
+        return SqliteSearch(settings.data_dir / "search.db")
+    from safelight.adapters.search.postgres import PostgresSearch
+
+    return PostgresSearch(settings.search_url, statement_s=settings.catalog.statement_timeout_s)
+
+
+def engine_of(settings: Settings) -> Callable[[flows.Bound], Workflows]:
+    """The engine of durable runs, to be given its steps."""
+
+    def engine(bound: flows.Bound) -> Workflows:
+        from safelight.adapters.workflows.dbos import DbosWorkflows
+
+        return DbosWorkflows(
+            workflows_url(settings),
+            bound,
+            concurrency=settings.develop.waiting,
+            per_party=settings.develop.waiting_per_tenant,
+        )
+
+    return engine
+
+
+def workflows_url(settings: Settings) -> str:
+    """Where the engine's tables are, as SQLAlchemy writes it."""
+    is_file = settings.workflows_url == "sqlite"
+    return f"sqlite:///{settings.data_dir.resolve() / 'workflows.db'}" if is_file else settings.workflows_url
+
+
+def make_cdns(settings: Settings, which: str) -> Sequence[Cdn]:
+    """The distributions of this setting: `front_distributions` or `bucket_distributions`."""
+    chosen = settings.cloudfront
+    ids = listed(getattr(chosen, which))
+    if not ids:
+        return ()
+    from safelight.adapters.cdn.cloudfront import CloudFrontCdn
+
+    return tuple(
+        CloudFrontCdn(
+            id,
+            setting=f"SAFELIGHT_CLOUDFRONT__{which.upper()}",
+            endpoint_url=chosen.endpoint_url,
+            access_key_id=chosen.access_key_id,
+            secret_access_key=chosen.secret_access_key.get_secret_value(),
+        )
+        for id in ids
+    )

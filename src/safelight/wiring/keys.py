@@ -1,0 +1,58 @@
+"""Keys: the secrets that every process of an installation shares, and what is derived from them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safelight.errors import WrongState
+from safelight.settings import Settings
+
+if TYPE_CHECKING:
+    from safelight.adapters.catalog.secretbox import SecretBox
+
+
+def catalog_keys(settings: Settings) -> list[bytes]:
+    """What every process of the installation has and no client ever gets, the one in use first."""
+    given = settings.catalog.secret_key.get_secret_value()
+    return hex_keys(given, "SAFELIGHT_CATALOG__SECRET_KEY") if given else secret_keys(settings.secrets_file)
+
+
+def secret_box(settings: Settings) -> SecretBox:
+    """What seals the secrets in the catalog."""
+    from safelight.adapters.catalog.secretbox import SecretBox
+
+    return SecretBox(*catalog_keys(settings))
+
+
+def derived(keys: list[bytes], use: str) -> tuple[bytes, ...]:
+    """A key for this use from each of these: one secret to keep, and none that serves two ends (HMAC as a PRF, RFC 5869)."""
+    return tuple(hmac.digest(key, b"safelight " + use.encode(), hashlib.sha256) for key in keys)
+
+
+def secret_keys(path: Path) -> list[bytes]:
+    """The keys of the file, 64 hexadecimal digits a line, the one in use first; made at the first start. Raises WrongState."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    return hex_keys(path.read_text(), str(path))
+
+
+def hex_keys(text: str, where: str) -> list[bytes]:
+    """Keys of 32 bytes from 64 hexadecimal digits each, the one in use first. Raises WrongState that says where."""
+    try:
+        keys = [bytes.fromhex(word) for word in text.split()]
+    except ValueError:
+        keys = []
+    if not keys or any(len(key) != 32 for key in keys):
+        raise WrongState(f"{where} does not hold keys of 64 hexadecimal digits.")
+    return keys

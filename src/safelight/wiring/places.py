@@ -1,0 +1,107 @@
+"""Places: an installation from outside, for those who start, copy and restore it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safelight.errors import BadField, DataDirInUse, WrongState
+from safelight.ports.archive import Moments
+from safelight.services.moving import Holdings
+from safelight.settings import Settings
+from safelight.wiring.backends import make_catalog, make_cdns, make_kept, make_search, workflows_url
+from safelight.wiring.build import build
+from safelight.wiring.keys import secret_box
+from safelight.wiring.parts import Part, Safelight
+
+
+async def rehearse(settings: Settings) -> None:
+    """Connect to whatever is kept elsewhere and let go again, so that what is wrong with the settings is told before anything begins.
+
+    In a process of its own: the drivers' threads do not survive the fork of the workers. Raises what opening raises.
+    """
+    from safelight.adapters.workflows.stores import store_at
+
+    kept = make_kept(settings)
+    await kept.part.open()
+    await kept.part.close()
+    if not settings.is_embedded:
+        await make_catalog(settings).plan()
+    search = make_search(settings)
+    await search.open()
+    await search.close()
+    for cdn in (*make_cdns(settings, "front_distributions"), *make_cdns(settings, "bucket_distributions")):
+        await cdn.open()
+        await cdn.close()
+    if settings.workflows_url != "sqlite":
+        await asyncio.to_thread(store_at(settings.workflows_url).slots().held)
+
+
+@dataclass(frozen=True)
+class Place:
+    """An installation as `safelight move` sees it: what it keeps, who is at work on it, and how it is opened."""
+
+    settings: Settings
+    holdings: Holdings
+    parts: tuple[Part, ...]
+    tables: Moments
+    """Those of the holdings."""
+
+    @classmethod
+    def at(cls, settings: Settings, *, is_source: bool) -> Place:
+        """Connected to nothing yet. Of a source nothing is made or written: raises WrongState where its key is missing."""
+        from safelight.adapters.catalog.sql_tables import SqlTables
+
+        if settings.is_on_dynamodb:
+            raise BadField(
+                "Moves and backups know SQLite and PostgreSQL; they do not know dynamodb://.", field="SAFELIGHT_CATALOG__URL"
+            )
+        if is_source and not settings.catalog.secret_key.get_secret_value() and not settings.secrets_file.exists():
+            raise WrongState(
+                f"The key that its signing secrets are sealed with is missing: {settings.secrets_file}."
+                " Put the file back, or set SAFELIGHT_CATALOG__SECRET_KEY."
+            )
+        tables = SqlTables(settings.catalog_url, secrets=secret_box(settings))
+        kept = make_kept(settings, is_read_only=is_source)
+        catalog = Part("catalog", tables.open, tables.close, tables.filling)
+        return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part), tables)
+
+    def processes_at_work(self) -> int:
+        """How many servers and workers take part in its work now."""
+        from safelight.adapters.workflows.stores import store_at
+
+        return store_at(workflows_url(self.settings)).slots().held()
+
+    def safelight(self) -> Safelight:
+        """The services over the same buckets and a catalog that may still be half filled."""
+        catalog = make_catalog(self.settings, is_whole=False)
+        buckets = self.holdings.buckets
+        # Nobody else is there to be told of a change, so no cache is asked either.
+        alone = self.settings.model_copy(update={"cache": type(self.settings.cache)()})
+        return build(alone, catalog=catalog, originals=buckets.originals, renditions=buckets.renditions)
+
+
+@contextlib.contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory for one server. Raises DataDirInUse, which names the process that has it."""
+    import fcntl
+
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(data_dir / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise DataDirInUse(
+                f"Another Safelight server (process {holder}) uses {data_dir}. Stop it, or give this one a --data-dir of its own."
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
