@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safelight.adapters.storage.memory import MemoryStorage
-from safelight.api.images import FoundImage, ImageOut, ImagePage, RenditionOut, SearchPage
+from safelight.api.schemas.images import FoundImage, ImageOut, ImagePage, RenditionOut, SearchPage
 from tests.pictures import jpeg
 
 
