@@ -764,6 +764,14 @@ class Client:
         """Take a user's second factors and passkeys away, and end their sessions. Raises Missing."""
         self._ask("DELETE", f"/admin/users/{_segment(user_id)}/mfa")
 
+    def disable_user(self, user_id: str) -> User:
+        """Let nobody in as this user; what is theirs stays. Raises Missing, Conflict for yourself."""
+        return cast("User", self._ask("POST", f"/admin/users/{_segment(user_id)}/disable"))
+
+    def enable_user(self, user_id: str) -> User:
+        """Let them in again. Raises Missing."""
+        return cast("User", self._ask("POST", f"/admin/users/{_segment(user_id)}/enable"))
+
     def token_keys(self) -> Sequence[TokenKey]:
         """The ring of keys for access tokens, newest first, without private halves."""
         return cast("Sequence[TokenKey]", self._ask("GET", "/admin/token-keys"))

@@ -465,6 +465,8 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "user add": (["someone {now}"], 0),
     "user invite": (["nobody {now}", "nobody@example.org"], 1),
     "user reset-mfa": (["nobody {now}"], 1),
+    "user disable": (["nobody {now}"], 1),
+    "user enable": (["nobody {now}"], 1),
     "user key list": ([], 0),
     "user key add": (["operator", "--days", "1"], 0),
     "user key change": (["nothing", "--name", "other"], 1),

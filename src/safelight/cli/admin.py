@@ -366,9 +366,10 @@ def list_users(*, server: Server = HERE, json: Json = False) -> int:
     if json:
         output.say_json({"users": people})
         return 0
-    rows = output.table("name", "role", "since", "id")
+    rows = output.table("name", "role", "since", "state", "id")
     for each in people:
-        rows.add_row(output.text(each["name"]), each["role"], output.date(each["created_at"]), output.text(each["id"]))
+        state = "disabled" if each["disabled_at"] else ""
+        rows.add_row(output.text(each["name"]), each["role"], output.date(each["created_at"]), state, output.text(each["id"]))
     output.listing(people, rows, "There is no user.")
     return 0
 
@@ -514,6 +515,44 @@ def reset_mfa(user: str, /, *, server: Server = HERE, json: Json = False) -> int
         output.say_json({"user": whose["id"]})
     else:
         output.out().print(output.text(f"{whose['name']} signs in with the password alone now."))
+    return 0
+
+
+@user.command(name="disable")
+def disable_user(user: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Let nobody in as this user: sessions end, keys and tokens open nothing. Images and albums stay.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+
+    """
+    with server.connect() as client:
+        whose = client.disable_user(_user(client, user)["id"])
+    if json:
+        output.say_json(whose)
+    else:
+        output.out().print(output.text(f"Nobody comes in as {whose['name']} any more."))
+    return 0
+
+
+@user.command(name="enable")
+def enable_user(user: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Let a disabled user in again, with the API keys that they had.
+
+    Parameters
+    ----------
+    user
+        Name or id.
+
+    """
+    with server.connect() as client:
+        whose = client.enable_user(_user(client, user)["id"])
+    if json:
+        output.say_json(whose)
+    else:
+        output.out().print(output.text(f"{whose['name']} may come in again."))
     return 0
 
 

@@ -20,7 +20,7 @@ from safelight.domain import access
 from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, Unavailable, WrongState
-from safelight.ports.catalog import Catalog
+from safelight.ports.catalog import Catalog, Records
 from safelight.services.api_keys import TOKEN_PREFIX, new_key
 from safelight.services.standing import Standing
 from safelight.services.tokens import Bearers
@@ -150,6 +150,45 @@ class Accounts:
         access.require(actor, "users.manage")
         async with self.catalog.tenant(actor.tenant) as records:
             return await records.accounts.users()
+
+    async def disable(self, actor: Actor, user_id: UserId) -> User:
+        """Let nobody in as this user any more: sessions end, keys and tokens open nothing. What is theirs stays.
+
+        Raises Missing, Forbidden for an operator unless an operator asks, WrongState for oneself: who would undo it?
+        """
+        access.require(actor, "users.manage")
+        if user_id == actor.user:
+            raise WrongState("You cannot disable yourself.")
+        now = self.clock()
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            user = await self._below(records, actor, user_id)
+            user = replace(user, disabled_at=user.disabled_at or now)
+            await records.accounts.save_user(user)
+            for session in await records.people.sessions(user_id):
+                await records.people.save_session(session.ended(now))
+        self.believed.clear()
+        self.bearers.believed.clear()
+        log.info("user.disabled", user=user_id)
+        return user
+
+    async def enable(self, actor: Actor, user_id: UserId) -> User:
+        """Let a user in again: keys that were not revoked are good again, sessions have to be begun anew. Raises Missing, Forbidden."""
+        access.require(actor, "users.manage")
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            user = replace(await self._below(records, actor, user_id), disabled_at=None)
+            await records.accounts.save_user(user)
+        log.info("user.enabled", user=user_id)
+        return user
+
+    @staticmethod
+    async def _below(records: Records, actor: Actor, user_id: UserId) -> User:
+        """A user of the tenant whom the actor may manage."""
+        user = next((one for one in await records.accounts.users() if one.id == user_id), None)
+        if user is None:
+            raise Missing
+        if user.role is Role.OPERATOR and actor.role is not Role.OPERATOR:
+            raise Forbidden
+        return user
 
     async def signing_keys(self, actor: Actor) -> Sequence[SigningKey]:
         """The ring, newest first."""

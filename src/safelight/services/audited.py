@@ -76,7 +76,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "accounts": {
         "add_user": lambda user: _of_user("user.added", user.id),
-        "save_user": lambda user: _of_user("user.changed", user.id),
+        "save_user": lambda user: _of_user("user.disabled" if user.disabled_at else "user.changed", user.id),
         "remove_user": lambda user_id: _of_user("user.erased", user_id),
         "add_signing_key": lambda key: Told("signing_key.added", f"signing_key/{key.kid}"),
         "retire_signing_key": lambda kid: Told("signing_key.retired", f"signing_key/{kid}"),

@@ -61,6 +61,22 @@ async def invite_user(hall: Hall, actor: Asking, id: str, body: InviteIn) -> Tak
     return TakenOut()
 
 
+@router.post("/users/{id}/disable", response_model=UserOut)
+async def disable_user(hall: Hall, actor: Asking, id: str) -> UserOut:
+    """Let nobody in as this user: sessions end, API keys and tokens open nothing; images and albums stay."""
+    if not is_id(id):
+        raise Missing
+    return user_out(await hall.accounts.disable(actor, UserId(id)))
+
+
+@router.post("/users/{id}/enable", response_model=UserOut)
+async def enable_user(hall: Hall, actor: Asking, id: str) -> UserOut:
+    """Let a user in again, with the API keys that they had."""
+    if not is_id(id):
+        raise Missing
+    return user_out(await hall.accounts.enable(actor, UserId(id)))
+
+
 @router.delete("/users/{id}/mfa", status_code=204)
 async def reset_mfa(hall: Hall, actor: Asking, id: str) -> Response:
     """Take authenticator app, recovery codes and passkeys from a user who has lost them, and end their sessions."""
