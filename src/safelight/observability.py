@@ -105,6 +105,7 @@ class Instruments:
             ("source",),
             registry=self.registry,
         )
+        self.deliveries_from_memory = self.deliveries.labels("memory")
         self.renders = Counter(
             "safelight_renders",
             "Renditions made on request, by what they were made of.",

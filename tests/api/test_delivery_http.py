@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
+import re
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -129,3 +131,61 @@ async def test_a_transform_that_takes_too_long_is_refused(run):
             answer = await app.client.get(await signed(app, transform, encoded(scene(900, 700), "PNG")))
 
             assert (answer.status_code, answer.json()["code"]) == (422, "decode_budget_exceeded")
+
+
+class Hands:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+async def test_an_answer_that_is_repeated_says_what_the_first_one_said(run):
+    async with run() as app:
+        url = await signed(app, "w=200.jpg")
+        await app.client.get(url)
+        decided, repeated = await app.client.get(url, headers={"if-none-match": '"another"'}), await app.client.get(url)
+
+        def lasting(answer):
+            return {name: value for name, value in answer.headers.items() if name not in ("cache-control", "server-timing")}
+
+        assert repeated.content == decided.content
+        assert lasting(repeated) == lasting(decided)
+        ages = [int(re.search(r"max-age=(\d+)", answer.headers["cache-control"])[1]) for answer in (decided, repeated)]
+        assert 0 <= ages[0] - ages[1] <= 60, "nobody may keep it past the end of its signature"
+        assert (await app.client.get(url, headers={"if-none-match": repeated.headers["etag"]})).status_code == 304
+        assert (await app.client.get(url, headers={"range": "bytes=0-9"})).status_code == 206
+        assert (await app.client.head(url)).content == b""
+
+
+async def test_an_answer_is_repeated_no_longer_than_its_signature_holds(run):
+    hands = Hands()
+    async with run(clock=hands) as app:
+        url = await signed(app, "w=200.jpg")
+        assert [(await app.client.get(url)).status_code for _ in range(3)] == [200] * 3
+
+        hands.at = datetime.fromtimestamp(int(parse_qs(urlsplit(url).query)["exp"][0]), UTC)
+        assert (await app.client.get(url)).json()["code"] == "expired_signature"
+
+
+async def test_an_answer_is_repeated_to_nobody_with_another_signature_nor_after_the_image_is_gone(run):
+    async with run() as app:
+        url = await signed(app, "w=200.jpg")
+        id = urlsplit(url).path.split("/")[2]
+        assert [(await app.client.get(url)).status_code for _ in range(3)] == [200] * 3
+
+        assert (await app.client.get(url[:-2] + ("AA" if url[-2:] != "AA" else "BB"))).status_code == 403
+        assert (await app.client.get(url.split("?")[0])).status_code == 404
+        assert (await app.client.delete(f"/images/{id}")).status_code in (200, 204)
+        assert (await app.client.get(url)).status_code == 404
+
+
+async def test_answers_that_are_repeated_are_counted_like_all_others(run):
+    async with run({"rate": {"delivery_per_s": 0.5}}) as app:
+        url = await signed(app, "w=200.jpg")
+        codes = [(await app.client.get(url)).status_code for _ in range(40)]
+        assert codes[0] == 200
+        assert 429 in codes

@@ -7,10 +7,12 @@ It answers GET and HEAD, checks the signature, and speaks RFC 9110's conditions 
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -25,10 +27,11 @@ from safelight.api.iiif import PREFIX as IIIF
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.rates import delivery_policy, too_many
+from safelight.concurrency import Expiring
 from safelight.domain.accounts import Grammar
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.rates import counted_as
-from safelight.errors import BadOption, BadSignature, Missing, SafelightError
+from safelight.errors import BadOption, BadSignature, Missing, SafelightError, TooMany
 from safelight.imaging.transform import NO_HINTS, Hints, imgproxy, thumbor
 from safelight.services.delivery import Asked, Delivered
 from safelight.services.limiter import Policy
@@ -37,6 +40,7 @@ from safelight.wiring import Safelight
 log = structlog.get_logger()
 
 Scope = MutableMapping[str, Any]
+_Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PREFIX: Final = "/i/"
@@ -52,6 +56,7 @@ _ROUTES: Final = {
 _MERGED: Final = re.compile(r"(/plain/[a-zA-Z][a-zA-Z0-9+.-]*:/)(?!/)")
 """A source whose two slashes a proxy on the way has merged into one."""
 _ALLOWED: Final = (b"allow", b"GET, HEAD")
+_AT_ONCE: Final = (b"server-timing", b"memory;dur=0.0")
 _ALWAYS: Final = (
     (b"accept-ranges", b"bytes"),
     (b"cross-origin-resource-policy", b"cross-origin"),
@@ -66,6 +71,21 @@ _GUARDS: Final = (
     (b"access-control-allow-origin", b"*"),
 )
 _KNOWN_QUERY: Final = frozenset({"v", "kid", "exp", "sig"})
+_CONDITIONS: Final = frozenset(
+    (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"range", b"if-range")
+)
+_REMEMBERED_S: Final = 2.0
+"""As long as delivery believes a record; what it was asked for then has to be decided anew anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What a URL was answered with, to be said again for as long as its grounds hold. Of the answer only its age changes."""
+
+    delivered: Delivered
+    at_s: float
+    """Of the clock that only counts."""
+    headers: tuple[tuple[bytes, bytes], ...]
 
 
 class DeliveryDoor:
@@ -79,6 +99,9 @@ class DeliveryDoor:
         self._address = client_address(safelight.settings.server)
         self._iiif = Iiif(safelight, self._address)
         self._guards = [*_GUARDS, *transport_security(safelight.settings.server.public_url)]
+        self._answered: Expiring[tuple[bytes, bytes, bytes], _Answered] = Expiring(
+            ttl_s=_REMEMBERED_S, size=4096, now=time.monotonic
+        )
         instruments = safelight.instruments
         self._refused = instruments.refused
         self._abandoned = instruments.abandoned
@@ -90,12 +113,15 @@ class DeliveryDoor:
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         """Answer one request."""
         started = time.perf_counter()
-        try:
-            async with while_there(receive):
-                status, headers, body = await self._answer(scope, started)
-        except ClientGone:
-            self._abandoned.inc()
-            return
+        answer = self._again(scope)
+        if answer is None:
+            try:
+                async with while_there(receive):
+                    answer = await self._answer(scope, started)
+            except ClientGone:
+                self._abandoned.inc()
+                return
+        status, headers, body = answer
         prefix = next(prefix for prefix in PREFIXES if scope["path"].startswith(prefix))
         if prefix == IIIF:
             headers = [*headers, *(PREFLIGHT if scope["method"] == "OPTIONS" else EXPOSED)]
@@ -103,7 +129,28 @@ class DeliveryDoor:
         await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
         self._seconds[prefix][status // 100].observe(time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, started: float) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    def _again(self, scope: Scope) -> _Answer | None:
+        """The answer to a GET whose URL was answered a moment ago, decided by the same grounds; None where it is to be decided."""
+        if scope["method"] != "GET":
+            return None
+        found = self._answered.get(_wording(scope))
+        if found is None or any(name in _CONDITIONS for name, _ in scope["headers"]):
+            return None
+        delivered = found.delivered
+        body = self._delivery.again(delivered)
+        if body is None:
+            return None
+        if self._rate is not None:
+            try:
+                self._count(self._rate, scope)
+            except TooMany as error:
+                self._refused.labels(error.code).inc()
+                return _refusal(error)
+        self._meter.delivered(delivered.tenant, len(body))
+        age_s = math.ceil(time.monotonic() - found.at_s)
+        return 200, [*found.headers, (b"cache-control", _cache_control(delivered, age_s)), _AT_ONCE], body
+
+    async def _answer(self, scope: Scope, started: float) -> _Answer:
         if scope["method"] == "OPTIONS" and scope["path"].startswith(IIIF):
             return 204, [], b""
         if scope["method"] not in ("GET", "HEAD"):
@@ -128,10 +175,14 @@ class DeliveryDoor:
         except Exception:
             log.exception("delivery.failed")
             return _refusal(SafelightError("The image could not be delivered."))
-        asked = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        asked = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
         if scope["method"] == "HEAD":
             asked.pop("range", None)  # of a GET only (RFC 9110 section 14.2)
         status, answered, body = _response(delivered, asked)
+        if status == 200 and delivered.grounds is not None and scope["method"] == "GET":
+            lasting = tuple(pair for pair in answered if pair[0] != b"cache-control")
+            kept = replace(delivered, body=b"")  # the bytes are in delivery's memory, which is bounded
+            self._answered.put(_wording(scope), _Answered(kept, time.monotonic(), lasting))
         self._meter.delivered(delivered.tenant, len(body) if scope["method"] == "GET" else 0)
         took_ms = (time.perf_counter() - started) * 1000
         answered += told
@@ -189,6 +240,11 @@ class DeliveryDoor:
 def host_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The host name that the request was sent to; empty without one."""
     return next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
+
+
+def _wording(scope: Scope) -> tuple[bytes, bytes, bytes]:
+    host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return scope.get("raw_path") or quote(scope["path"]).encode(), scope["query_string"], host
 
 
 def _query(query_string: bytes) -> tuple[str | None, Signature | None]:
@@ -265,8 +321,9 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
     return 206, [*headers, (b"content-type", b"multipart/byteranges; boundary=" + boundary), _length(multipart)], multipart
 
 
-def _cache_control(found: Delivered) -> bytes:
+def _cache_control(found: Delivered, age_s: int = 0) -> bytes:
+    """`age_s` is how long ago its age was reckoned: nobody may keep it past the end of its signature."""
     reach = b"public" if found.is_public else b"private"
     if found.max_age_s is None:
         return reach + b", max-age=60"
-    return reach + b", max-age=%d, immutable" % found.max_age_s
+    return reach + b", max-age=%d, immutable" % max(0, found.max_age_s - age_s)

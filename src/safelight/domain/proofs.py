@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +21,8 @@ class Signature:
     exp: int
     sig: str
 
-    def check(self, ring: Iterable[SigningKey], path: str, now: datetime) -> None:
-        """Return, or raise BadSignature or ExpiredSignature."""
+    def check(self, ring: Iterable[SigningKey], path: str, now: datetime) -> float:
+        """Until when it holds, in seconds since 1970. Raises BadSignature, ExpiredSignature."""
         key = next((key for key in ring if key.kid == self.kid and key.grammar is Grammar.NATIVE), None)
         if key is None or not key.is_live(now):
             raise BadSignature
@@ -29,6 +30,7 @@ class Signature:
             raise BadSignature
         if self.exp <= now.timestamp():
             raise ExpiredSignature
+        return min(self.exp, _ends(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,22 @@ class ForeignSignature:
     paths: tuple[str, ...]
     exp: int = 0
 
-    def check(self, ring: Iterable[SigningKey], now: datetime) -> None:
-        """Return, or raise BadSignature or ExpiredSignature."""
+    def check(self, ring: Iterable[SigningKey], now: datetime) -> float:
+        """Until when it holds, in seconds since 1970. Raises BadSignature, ExpiredSignature."""
         keys = [key for key in ring if key.grammar is self.grammar and key.is_live(now)]
-        if not any([self._is_by(key, path) for key in keys for path in self.paths]):  # noqa: C419 (all of them: no telling which)
+        # All of them are tried, and so there is no telling which was right.
+        ends = [_ends(key) for key in keys for path in self.paths if self._is_by(key, path)]
+        if not ends:
             raise BadSignature
         if self.exp and self.exp <= now.timestamp():
             raise ExpiredSignature
+        return min(self.exp or math.inf, *ends)
 
     def _is_by(self, key: SigningKey, path: str) -> bool:
         if self.grammar is Grammar.IMGPROXY:
             return imgproxy.verify(key.secret, key.salt, path, self.sig, size_bytes=key.size_bytes)
         return thumbor.verify(key.secret, path, self.sig)
+
+
+def _ends(key: SigningKey) -> float:
+    return math.inf if key.retired_at is None else key.retired_at.timestamp()

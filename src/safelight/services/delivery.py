@@ -3,7 +3,7 @@
 Presets go by signed URL, or by plain URL where the image is not private; any other transform by signed URL only, since whoever
 may ask for any size may have us compute for ever.
 
-A hit touches two dictionaries and one HMAC. What has not been made, or has been lost, is made: once per key however many ask, at
+A hit touches two dictionaries and one HMAC, and the same URL again within two seconds not even that (`again`). What has not been made, or has been lost, is made: once per key however many ask, at
 most so many at a time; from our own master in a thread, or, where that does not suffice, from the original in the sandbox.
 """
 
@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -117,6 +118,10 @@ class Delivered:
     """Whose it is."""
     is_attachment: bool = True
     """Whether it should save rather than show it, where there is a name."""
+    key: str = ""
+    """Where its bytes are kept."""
+    grounds: Grounds | None = None
+    """None where another request may differ though its URL is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,15 @@ class _Known:
     image: Image
     tenant: Tenant
     ring: tuple[SigningKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What a delivery was decided by. As long as it holds, the same URL at the same host means the same bytes."""
+
+    known: _Known
+    until: float
+    """Seconds since 1970: the end of its signature, or infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +234,9 @@ class Delivery:
                 raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
         known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None, host=asked.host)
         image = known.image
-        now = self.clock()
+        now, until = self.clock(), math.inf
         if signature is not None:
-            signature.check(known.ring, path, now)
+            until = signature.check(known.ring, path, now)
         elif image.visibility is Visibility.PRIVATE:
             raise Missing
         elif request is not None:
@@ -241,8 +255,22 @@ class Delivery:
         is_exact = is_pinned and asked.version == image.address(by_focal_point=by_point, mark=mark.tag if mark else "")
         max_age = (_YEAR_S if is_public or signature is None else _left(signature, now)) if is_exact else None
         if request is None:
-            return await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
-        return await self._transformed(image, request, mark, asked.accept, is_public=is_public, max_age_s=max_age)
+            found = await self._preset(image, name, FORMATS[extension], is_public=is_public, max_age_s=max_age)
+        else:
+            found = await self._transformed(image, request, mark, asked.accept, is_public=is_public, max_age_s=max_age)
+        return _on(Grounds(known, until), found, mark)
+
+    def again(self, found: Delivered) -> bytes | None:
+        """The bytes for the URL that had this answer, if all that decided it still holds and they are in memory. No waiting."""
+        grounds = found.grounds
+        if grounds is None or self.known.get(grounds.known.image.id) is not grounds.known:
+            return None
+        if grounds.until <= self.clock().timestamp():
+            return None
+        body = self.memory.get(found.key)
+        if body is not None:
+            self.instruments.deliveries_from_memory.inc()
+        return body
 
     async def deliver_order(self, order: Order, *, signature: ForeignSignature, accept: str = "", host: str = "") -> Delivered:
         """What another server's URL asks for: the same check, the same rendition, the same key. Raises as `deliver`, SourceNotAllowed."""
@@ -254,7 +282,7 @@ class Delivery:
             raise Missing
         known = await self._look_up(ImageId(order.origin.name), is_signed=True, host=host)
         image, now = known.image, self.clock()
-        signature.check(known.ring, now)
+        until = signature.check(known.ring, now)
         known.tenant.require_active()
         if image.is_trashed or not image.renditions:
             raise Missing
@@ -267,7 +295,9 @@ class Delivery:
             max_age = max(0, order.exp - int(now.timestamp())) if order.exp else _YEAR_S
         is_public = image.visibility is Visibility.PUBLIC
         delivered = await self._transformed(image, request, mark, accept, is_public=is_public, max_age_s=max_age)
-        return replace(delivered, varies_by=("Accept",) if order.wish.format is None else (), is_attachment=order.is_attachment)
+        varies_by = ("Accept",) if order.wish.format is None else ()
+        delivered = replace(delivered, varies_by=varies_by, is_attachment=order.is_attachment)
+        return _on(Grounds(known, until), delivered, mark)
 
     async def seen(self, image_id: str, actor: Actor | None, *, host: str = "") -> Seen:
         """What may be delivered without a signature: what is not private, and what the actor may read. Raises Missing."""
@@ -320,7 +350,9 @@ class Delivery:
 
         body, source = await self._found(_Wanted(key, format, _DECODED_MASTER_BYTES, make))
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
-        return Delivered(body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant)
+        return Delivered(
+            body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant, key=key
+        )
 
     async def _transformed(
         self,
@@ -366,6 +398,7 @@ class Delivery:
             download=request.filename(format) if request.download else "",
             tenant=image.tenant,
             is_cut_short=settled.is_cut_short,
+            key=key,
         )
 
     async def _mark(self, tenant: TenantId, watermark: Watermark | None) -> Mark | None:
@@ -439,7 +472,7 @@ class Delivery:
         """The bytes, from memory, this machine's disk, the store, or made now; and which."""
         body = self.memory.get(wanted.key)
         if body is not None:
-            self.instruments.deliveries.labels("memory").inc()
+            self.instruments.deliveries_from_memory.inc()
             return body, "memory"
         body, source = await self._flights.do(wanted.key, lambda: self._fetched(wanted))
         self.memory.put(wanted.key, body)
@@ -626,6 +659,11 @@ def _key(image: Image, spec: Spec, mark: Mark | None) -> str:
     assert spec.format is not None  # settled
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
     return image.rendition_key(f"t-{digest}", spec.format.extension, version=image.developed_version)
+
+
+def _on(grounds: Grounds, found: Delivered, mark: Mark | None) -> Delivered:
+    """The delivery with its grounds, unless something else took part in it."""
+    return found if found.varies_by or (mark is not None and mark.image is not None) else replace(found, grounds=grounds)
 
 
 def _no_watermark(watermark: Watermark) -> BadOption:
