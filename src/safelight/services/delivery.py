@@ -3,8 +3,9 @@
 Presets go by signed URL, or by plain URL where the image is not private; any other transform by signed URL only, since whoever
 may ask for any size may have us compute for ever.
 
-A hit touches two dictionaries and one HMAC, and the same URL again within two seconds not even that (`again`). What has not been made, or has been lost, is made: once per key however many ask, at
-most so many at a time; from our own master in a thread, or, where that does not suffice, from the original in the sandbox.
+A hit touches two dictionaries and one HMAC, and the same URL again within two seconds not even that (`again`). What has not been
+made, or has been lost, is made: once per key however many ask, at most so many at a time; from our own master in a thread, or,
+where that does not suffice, from the original in the sandbox.
 """
 
 from __future__ import annotations
