@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import quote
 
@@ -651,7 +651,13 @@ class Signer:
         return imgproxy.parse(path, self.presets, self.watermarks), path
 
     def _signed(self, image: Image, path: str, address: str) -> str:
-        return signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp, query=[("v", address)])
+        return _signed_url(self.key.secret, path, self.key.kid, self.exp, address)
+
+
+@lru_cache(maxsize=8192)
+def _signed_url(secret: bytes, path: str, kid: str, exp: int, address: str) -> str:
+    # A page of fifty records carries six hundred, the same ones each time it is shown before they get a new expiry.
+    return signing.signed(secret, path, kid=kid, exp=exp, query=[("v", address)])
 
 
 def _key(image: Image, spec: Spec, mark: Mark | None) -> str:
