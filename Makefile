@@ -37,6 +37,10 @@ $(VENV)/.bench: requirements-bench.lock $(VENV)/.dev | $(VENV)/bin/python
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@
 
+$(VENV)/.security: requirements-security.lock $(VENV)/.dev | $(VENV)/bin/python
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-security.lock
+	@touch $@
+
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
@@ -54,6 +58,10 @@ test: $(VENV)/.dev ## Run every test (ARGS="-k name" for some)
 .PHONY: fuzz-urls
 fuzz-urls: $(VENV)/.dev ## 50,000 random delivery URLs, none a 5xx (FUZZ_URLS=..., FUZZ_SEED=...)
 	@FUZZ_URLS=$${FUZZ_URLS:-50000} FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} $(BIN)/pytest tests/hostile/test_urls.py
+
+.PHONY: fuzz
+fuzz: $(VENV)/.security ## Fuzz our own parsers by coverage (ARGS="--minutes 5 --only cursors"; --keep takes what was reached into tests/fuzz/corpus)
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 .PHONY: hostile
 hostile: $(VENV)/.dev ## 20,000 malformed files through the real door, each in five seconds (HOSTILE=..., HOSTILE_SEED=...)
@@ -125,6 +133,7 @@ locks: | $(UV) ## Resolve the pinned, hashed requirement locks anew
 	@$(COMPILE) --extra heic -c requirements-dev.lock -o requirements.lock
 	@$(COMPILE) --all-extras --group dev --group bench -c requirements-dev.lock -o requirements-bench.lock
 	@$(COMPILE) --all-extras --group dev --group browser -c requirements-dev.lock -o requirements-browser.lock
+	@$(COMPILE) --all-extras --group dev --group security -c requirements-dev.lock -o requirements-security.lock
 
 .PHONY: clean
 clean: ## Remove environments and caches (never your data)

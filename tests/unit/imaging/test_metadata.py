@@ -131,6 +131,23 @@ def test_a_date_that_cannot_be_is_no_date(date):
     assert facts(exif=exif(photo=((0x9003, ASCII, date),))).taken_at is None
 
 
+@pytest.mark.parametrize("value", [1e300, -1e300, 2.0**63, float("inf"), float("nan")])
+def test_a_number_that_no_record_holds_is_not_told(value):
+    block = b"MM\0*" + struct.pack(">IHHHII", 8, 1, 0x011A, 12, 1, 22) + struct.pack(">d", value)
+
+    assert read_exif(block).public == {}
+
+
+@pytest.mark.parametrize("offset", ["+01:00:00.5", "-00:30:00.000001"])
+def test_an_offset_by_a_fraction_of_a_second_is_no_date(offset):
+    packet = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:xmp="http://ns.adobe.com/xap/1.0/">'
+        f'<rdf:Description xmp:CreateDate="2024-01-02T03:04:05{offset}"/></rdf:RDF>'
+    )
+
+    assert read_facts(lambda name: packet.encode() if name == "xmp-data" else b"").taken_at is None
+
+
 def test_text_beyond_ascii_survives():
     block = exif(image=((0x8298, ASCII, "© Zoë".encode() + b"\0"), (0x013B, ASCII, "Zoë".encode("latin-1") + b"\0")))
 

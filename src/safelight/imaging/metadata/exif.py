@@ -18,6 +18,8 @@ MAX_ENTRIES: Final = 512
 MAX_VALUES: Final = 16
 """Numbers of one tag; longer ones are curves and tables, not facts."""
 
+_LARGEST: Final = 2**63
+
 _TAGS: Final[dict[str, dict[int, str]]] = {
     "image": {
         0x010E: "ImageDescription", 0x010F: "Make", 0x0110: "Model", 0x0112: "Orientation", 0x011A: "XResolution",
@@ -126,7 +128,8 @@ def _rational(top: int, bottom: int) -> int | float | None:
 
 
 def _finite(value: float) -> int | float | None:
-    return value if math.isfinite(value) else None
+    """None for what is no number, or none that a record can hold (`sandbox.wire`): nothing is measured so."""
+    return value if math.isfinite(value) and abs(value) < _LARGEST else None
 
 
 def _text(tag: int, raw: bytes, order: str) -> str:

@@ -137,7 +137,10 @@ def _iso_time(value: Any) -> str | None:
         moment = datetime.fromisoformat(value[:40])
     except ValueError:
         return None
-    return moment.replace(microsecond=0).isoformat() if moment.year >= 1800 else None
+    is_whole = (moment.utcoffset() or timedelta()) % timedelta(
+        seconds=1
+    ) == timedelta()  # no zone is off by a fraction of a second
+    return moment.replace(microsecond=0).isoformat() if is_whole and moment.year >= 1800 else None
 
 
 def _location(exif: Exif) -> Location | None:
