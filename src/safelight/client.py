@@ -257,7 +257,7 @@ class CloudFrontCookies(TypedDict):
 
 
 class Purge(TypedDict):
-    """What CDNs are to let go of, and how far that has come."""
+    """What caches are to let go of, and how far that has come."""
 
     id: str
     what: str
@@ -923,7 +923,7 @@ class Client:
         return found
 
     def purge(self, *, image: str = "", tag: str = "", tenant: bool = False) -> Purge:
-        """Let CDNs forget an image, the images with a tag, or everything. Raises Missing, Forbidden, BadField, WrongState without one."""
+        """Let caches, its own and CDNs, forget an image, the images with a tag, or everything. Raises Missing, Forbidden, BadField."""
         body: dict[str, Any] = {"tenant": True} if tenant else {"tag": tag} if tag else {"image": image}
         return cast("Purge", self._ask("POST", "/admin/purges", json=body))
 

@@ -27,6 +27,7 @@ from safelight.domain.events import (
     ImageReplaced,
     ImageRestored,
     ImageTrashed,
+    ImageUncached,
     ImportRequested,
     MailDue,
     UploadRejected,
@@ -114,7 +115,17 @@ STARTS: Final[dict[type[Event], Flow]] = {
 }
 
 QUIET: Final[frozenset[type[Event]]] = frozenset(
-    {ImageReady, ImageRejected, ImageFailed, UploadRejected, AlbumCreated, AlbumEdited, AlbumDeleted, EndpointDisabled}
+    {
+        ImageReady,
+        ImageRejected,
+        ImageFailed,
+        ImageUncached,
+        UploadRejected,
+        AlbumCreated,
+        AlbumEdited,
+        AlbumDeleted,
+        EndpointDisabled,
+    }
 )
 """Events that start no flow; every event is here or in STARTS, a test sees to it."""
 
@@ -137,7 +148,7 @@ CLOCK: Final[dict[str, float]] = {
     "prune_trail": 24 * 3600.0,
     "anchor_trail": 3600.0,
     "reconcile": 3600.0,
-    "tell_cdn": 2.0,
+    "purge_caches": 2.0,
     "sweep_purges": 24 * 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""

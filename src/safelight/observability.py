@@ -174,6 +174,6 @@ class Instruments:
             registry=self.registry,
         )
         self.purges = Counter(
-            "safelight_purges", "Purges of CDNs that came to an end (done, failed).", ("outcome",), registry=self.registry
+            "safelight_purges", "Purges of caches that came to an end (done, failed).", ("outcome",), registry=self.registry
         )
         self.relayed = Counter("safelight_events_relayed", "Events told to the workflow engine.", registry=self.registry)

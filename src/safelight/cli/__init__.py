@@ -64,7 +64,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.webhooks:webhook",
             "Whom to tell of what happens: webhook endpoints, and the log of what they were told.",
         ),
-        "purge": ("safelight.cli.purging:purge", "What CDNs are to let go of, and how far that has come."),
+        "purge": ("safelight.cli.purging:purge", "What caches are to let go of, and how far that has come."),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
     },
 }

@@ -1,4 +1,4 @@
-"""`purge`: what CDNs in front of a server are to let go of."""
+"""`purge`: what a server's caches, and CDNs in front of it, are to let go of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safelight.cli.connection import HERE, Json, Server
 if TYPE_CHECKING:
     from safelight.client import Client, Purge
 
-purge = App(name="purge", help="What CDNs are to let go of, and how far that has come.")
+purge = App(name="purge", help="What caches are to let go of, and how far that has come.")
 
 Wait = Annotated[bool, Parameter(help="Come back when it has ended; the exit code is 1 when it failed.")]
 _LOOK_S: Final = 1.0
@@ -22,7 +22,7 @@ _LOOK_S: Final = 1.0
 
 @purge.command
 def image(image: str, /, *, wait: Wait = False, server: Server = HERE, json: Json = False) -> int:
-    """Let go of one image: its presets and transforms, and its IIIF pictures.
+    """Let go of one image: what was made of it on request, and at CDNs its presets too.
 
     Parameters
     ----------

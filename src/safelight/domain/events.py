@@ -101,6 +101,13 @@ class ImageEdited(ImageEvent):
     name = "image.edited"
 
 
+class ImageUncached(ImageEvent):
+    """What had been made of it on request is not used any more."""
+
+    __slots__ = ()
+    name = "image.uncached"
+
+
 class ImageTrashed(ImageEvent):
     """Hidden, not gone."""
 
@@ -255,6 +262,7 @@ EVENTS: dict[str, type[Event]] = {
         ImageRejected,
         ImageFailed,
         ImageEdited,
+        ImageUncached,
         ImageTrashed,
         ImageRestored,
         ImagePurged,

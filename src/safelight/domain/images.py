@@ -126,6 +126,10 @@ class Image:
     """Versions before this one, oldest first."""
     highest_version: int = 1
     """The last number that was given out; a replacement that was rejected has used one up."""
+    generation: int = 0
+    """How often all that had been made of it on request was let go of; what is made from then on has other keys."""
+    uncached_at: datetime | None = None
+    """When that was last."""
     trashed_at: datetime | None = None
     problem: Problem | None = None
 
@@ -184,7 +188,12 @@ class Image:
         `mark` tells one watermark from another.
         """
         point = self.focal_point if by_focal_point else None
-        return "-".join(str(part) for part in (self.developed_version, point, mark) if part)
+        return "-".join(str(part) for part in (self.edition, point, mark) if part)
+
+    @property
+    def edition(self) -> str:
+        """Tells what is delivered from what was delivered before a replacement or a purge of caches."""
+        return ".".join(str(number) for number in (self.developed_version, self.generation) if number)
 
     @property
     def prefix(self) -> str:
@@ -192,8 +201,17 @@ class Image:
         return f"{self.tenant}/{self.id}/"
 
     def rendition_key(self, preset: str, extension: str, *, version: int) -> str:
-        """Where a rendition of a version lies, in the renditions bucket."""
+        """Where a rendition that developing makes of a version lies, in the renditions bucket."""
         return f"{self.tenant}/{self.id}/{version}/{preset}.{extension}"
+
+    def made_key(self, name: str, extension: str, *, version: int) -> str:
+        """Where something lies that is made of a version on request, in the same bucket, apart by generation."""
+        return f"{self.tenant}/{self.id}/{version}/g{self.generation}/{name}.{extension}"
+
+    def is_outdated(self, key: str) -> bool:
+        """Whether the object of this key in the renditions bucket was made on request in a generation before this one."""
+        folder = key.removeprefix(self.prefix).partition("/")[2].partition("/")[0]
+        return folder[:1] == "g" and folder[1:].isdecimal() and int(folder[1:]) < self.generation
 
     def rendition(self, preset: str, format: str) -> Rendition | None:
         """The rendition of this preset and format, if it has been made."""
@@ -257,6 +275,10 @@ class Image:
     def failed(self, problem: Problem, *, at: datetime) -> Image:
         """Developing was given up for now; an operator may retry."""
         return self._changed(at, status=Status.FAILED, problem=problem)
+
+    def uncached(self, *, at: datetime) -> Image:
+        """Nothing that was made of it on request is used any more. The record says what it said: `updated_at` stays."""
+        return replace(self, revision=self.revision + 1, generation=self.generation + 1, uncached_at=at)
 
     def trashed(self, *, at: datetime) -> Image:
         """Hidden from lists and delivery. Raises WrongState when it already is."""

@@ -1,7 +1,8 @@
-"""Purges: what a CDN is to let go of, how far that has come, and the paths by which it is told. Pure.
+"""Purges: what caches are to let go of, how far that has come, and the paths by which a CDN is told. Pure.
 
-waiting -> running -> waiting (more of a tag, or another try) -> done | failed. A purge goes slice by slice: as many images at a
-time as their wildcards may be under way at once.
+forgetting -> removing -> waiting -> running -> waiting (more of a tag, or another try) -> done | failed. What is asked for by hand
+goes from our own caches first (forgetting, removing), page by page; what Safelight notes itself begins with the CDNs. These are
+told slice by slice: as many images at a time as their wildcards may be under way at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from safelight.domain.ids import ImageId, PurgeId, TenantId
 from safelight.domain.queries import Cursor, Sort
 
 SETTLE: Final = timedelta(seconds=3)
-"""Before the CDN is told: every process believes a record for two seconds, and would fill the CDN again from what it believes."""
+"""Before the CDN is told, and before what is outdated is removed: every process believes a record for two seconds, and would fill
+the CDN and the store again from what it believes."""
+LEASE: Final = timedelta(seconds=15)
+"""For whoever goes on with a page of our own caches; then somebody else does."""
+AHEAD: Final = timedelta(days=1)
+"""Of whatever waits for CDNs: those take minutes, our own caches do not wait for them."""
 FIRST_WAIT: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(minutes=10)
 MOST_ATTEMPTS: Final = 40
@@ -27,6 +33,8 @@ KEPT: Final = timedelta(days=30)
 MOST_WILDCARDS: Final = 15
 """Under way at a time: https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/cloudfront-limits.html"""
 MAX_CAUSE: Final = 300
+_TRASH: Final = "trash/"
+"""Before the cursor, when the trash is walked: what comes back from there is not to be served from what was made before."""
 
 
 class PurgeOf(StrEnum):
@@ -38,8 +46,10 @@ class PurgeOf(StrEnum):
 
 
 class PurgeState(StrEnum):
-    """Where a purge stands."""
+    """Where a purge stands: our own caches forget, what they held is removed from the store, CDNs are told."""
 
+    FORGETTING = "forgetting"
+    REMOVING = "removing"
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
@@ -63,11 +73,11 @@ class Purge:
     images: int = 1
     """That it is about."""
     images_done: int = 0
-    """Of which every CDN has said that they are gone."""
+    """Of which the state is over; of one that is done, or has come to the CDNs, those that every CDN has said are gone."""
     slice: tuple[ImageId, ...] = ()
     """The images in turn."""
     cursor: str = ""
-    """Where the images of a tag go on behind the slice; '' at their beginning and at their end."""
+    """Where the images go on behind the slice or page; '' at their beginning and, for CDNs, at their end."""
     batch: str = ""
     """Those that are told together; '' while none is under way."""
     invalidations: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +91,36 @@ class Purge:
     def has_ended(self) -> bool:
         """Nothing more comes of it."""
         return self.due_at is None
+
+    @property
+    def is_ours(self) -> bool:
+        """It is still about our own caches."""
+        return self.state in (PurgeState.FORGETTING, PurgeState.REMOVING)
+
+    @property
+    def walks_at(self) -> tuple[bool, Cursor | None]:
+        """Whether the trash is walked, and where its next page begins; None for the first."""
+        text = self.cursor.removeprefix(_TRASH)
+        return self.cursor.startswith(_TRASH), Cursor.decode(text, Sort.CREATED) if text else None
+
+    def claimed(self, *, at: datetime) -> Purge:
+        """Somebody goes on with our own caches; nobody else need for a while."""
+        return replace(self, due_at=at + LEASE, updated_at=at, revision=self.revision + 1)
+
+    def walked(self, count: int, cursor: Cursor | None, *, at: datetime, has_cdn: bool) -> Purge:
+        """So many images more are through this state. Behind the last comes the trash, then the next state."""
+        is_trashed, _ = self.walks_at
+        done = self.images_done + count
+        after = replace(self, attempts=0, cause="", updated_at=at, due_at=at - AHEAD, revision=self.revision + 1)
+        if cursor or not (is_trashed or self.what is PurgeOf.IMAGE):
+            place = (_TRASH if is_trashed or not cursor else "") + (cursor.encode() if cursor else "")
+            # Images may have come since they were counted.
+            return replace(after, cursor=place, images_done=done, images=max(done, self.images))
+        if self.state is PurgeState.FORGETTING:
+            return replace(after, state=PurgeState.REMOVING, cursor="", images_done=0, images=done, due_at=at + SETTLE)
+        if has_cdn:
+            return replace(after, state=PurgeState.WAITING, cursor="", images_done=0, images=done, due_at=at)
+        return replace(after, state=PurgeState.DONE, due_at=None, cursor="", slice=(), images_done=done, images=done)
 
     def sliced(self, images: Sequence[ImageId], cursor: Cursor | None) -> Purge:
         """These come next, and behind the cursor there are more."""
@@ -100,13 +140,13 @@ class Purge:
         return replace(self, invalidations=dict(invalidations), updated_at=at, revision=self.revision + 1)
 
     def put_off(self, cause: str, *, at: datetime) -> Purge:
-        """It did not work: again later, longer each time; after too many it has failed."""
+        """It did not work: again later where it was, longer each time; after too many it has failed."""
         attempts = self.attempts + 1
         wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
         is_over = attempts >= MOST_ATTEMPTS
         return replace(
             self,
-            state=PurgeState.FAILED if is_over else PurgeState.WAITING,
+            state=PurgeState.FAILED if is_over else self.state if self.is_ours else PurgeState.WAITING,
             due_at=None if is_over else at + wait,
             batch="",
             invalidations={},

@@ -446,7 +446,7 @@ class Told:
 
 
 class PurgeRecords(Protocol):
-    """What CDNs are to let go of, across tenants, since they are told of several at once."""
+    """What caches are to let go of, across tenants, since CDNs are told of several at once."""
 
     async def add(self, purge: Purge) -> None:
         """A new row. Raises AlreadyExists for its id."""
@@ -474,7 +474,7 @@ class PurgeRecords(Protocol):
 
 
 class Outbox(Protocol):
-    """What is still to be told: events to the workflow engine, deliveries to those whom tenants named, purges to CDNs."""
+    """What is still to be told: events to the workflow engine, deliveries to those whom tenants named, purges to caches."""
 
     async def untold(self, limit: int = 100) -> list[Told]:
         """Events that have not been relayed, oldest first."""
@@ -490,7 +490,7 @@ class Outbox(Protocol):
 
     @property
     def purges(self) -> PurgeRecords:
-        """What CDNs are to let go of."""
+        """What caches are to let go of."""
         ...
 
 

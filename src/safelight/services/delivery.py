@@ -162,6 +162,13 @@ class _Wanted:
     for one more."""
     is_kept: bool = True
     """In the store, beyond this machine."""
+    stored_at: str = ""
+    """Where in the store, if not under the key."""
+
+    @property
+    def place(self) -> str:
+        """Where in the store."""
+        return self.stored_at or self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +181,8 @@ class Mark:
     @property
     def tag(self) -> str:
         """Tells it from any other, also from itself before its image got new bytes or its name another meaning."""
-        version = self.image.developed_version if self.image else 0
-        return hashlib.sha256(f"{sorted(self.watermark.said().items())}@{version}".encode()).hexdigest()[:8]
+        edition = self.image.edition if self.image else ""
+        return hashlib.sha256(f"{sorted(self.watermark.said().items())}@{edition}".encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,8 +346,7 @@ class Delivery:
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
         rendition = image.rendition(preset, format.value)
-        lasting = image.rendition_key(preset, format.extension, version=image.developed_version)
-        key = rendition.object_key if rendition else lasting
+        key = image.made_key(preset, format.extension, version=image.developed_version)
 
         async def make() -> bytes:
             from safelight.imaging.pipeline import render
@@ -349,7 +355,9 @@ class Delivery:
             self.instruments.renders.labels("master").inc()
             return (await asyncio.to_thread(render, master, side=SIDES[preset], format=format)).data
 
-        body, source = await self._found(_Wanted(key, format, _DECODED_MASTER_BYTES, make))
+        body, source = await self._found(
+            _Wanted(key, format, _DECODED_MASTER_BYTES, make, stored_at=rendition.object_key if rendition else "")
+        )
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
         return Delivered(
             body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant, key=key
@@ -490,7 +498,7 @@ class Delivery:
 
     async def _stored_or_made(self, wanted: _Wanted) -> tuple[bytes, str]:
         since_s = time.monotonic()
-        key = wanted.key
+        key = wanted.place
         for attempt in itertools.count():
             body = await self._stored(key)
             if body is not None:
@@ -662,10 +670,10 @@ def _signed_url(secret: bytes, path: str, kid: str, exp: int, address: str) -> s
 
 def _key(image: Image, spec: Spec, mark: Mark | None) -> str:
     """Where a transform lies: another place for every spec, and for every version of a watermark's image."""
-    text = f"{spec.text}@{mark.image.developed_version}" if mark and mark.image else spec.text
+    text = f"{spec.text}@{mark.image.edition}" if mark and mark.image else spec.text
     assert spec.format is not None  # settled
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return image.rendition_key(f"t-{digest}", spec.format.extension, version=image.developed_version)
+    return image.made_key(f"t-{digest}", spec.format.extension, version=image.developed_version)
 
 
 def _on(grounds: Grounds, found: Delivered, mark: Mark | None) -> Delivered:
@@ -699,7 +707,8 @@ def _credits(image: Image, wanted: Metadata) -> Credits:
 
 
 def _changed_at(image: Image) -> datetime:
-    return image.replaced_at or image.created_at
+    changed_at = image.replaced_at or image.created_at
+    return changed_at if image.uncached_at is None else max(changed_at, image.uncached_at)
 
 
 def _left(signature: Signature, now: datetime) -> int:

@@ -1,12 +1,14 @@
-"""Purges: what CDNs keep of images that may not be seen any more, or that somebody asks to be let go of, goes.
+"""Purges: what caches keep of images that may not be seen any more, or that somebody asks to be let go of, goes.
 
-What is to go is a row before anybody is told, and the row goes on until every distribution has said that nothing is left: a
-process that dies in between is followed by another one, which tells it again under the same reference. Purges are told together,
-one invalidation at a time, since a distribution takes few wildcards at once.
+What is to go is a row before anything is done, and the row goes on until nothing is left, in our own caches (where somebody asks)
+and at every distribution: a process that dies in between is followed by another one, which does its page again, or tells again
+under the same reference. CDNs are told of several purges together, one invalidation at a time, since a distribution takes few
+wildcards at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,20 +19,23 @@ import structlog
 from safelight.domain import access
 from safelight.domain.accounts import Actor
 from safelight.domain.ids import ImageId, PurgeId, TenantId, is_id, new_id
-from safelight.domain.images import normal_tag
-from safelight.domain.purges import KEPT, SETTLE, Ground, Purge, PurgeOf, PurgeState, joined, paths_of
-from safelight.domain.queries import ImageQuery, Sort
-from safelight.errors import Missing, SafelightError, Stale, Unavailable, WrongState
+from safelight.domain.images import Image, normal_tag
+from safelight.domain.purges import KEPT, LEASE, SETTLE, Ground, Purge, PurgeOf, PurgeState, joined, paths_of
+from safelight.domain.queries import Cursor, ImageQuery, Sort
+from safelight.errors import Missing, SafelightError, Stale, Unavailable
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.cdn import Cdn
+from safelight.services.derived import Derived
 
 log = structlog.get_logger()
 
 _OPEN: Final = 200
 """Purges looked at together; what is under way is always first in line."""
 _ROUNDS: Final = 20
-"""Batches in one run of the chore: the clock has other things to do."""
+"""Batches and pages in one run of the chore: the clock has other things to do."""
+_PAGE: Final = 100
+"""Images of our own caches that are let go of before the row says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Purges:
     fronts: Sequence[Cdn]
     backs: Sequence[Cdn]
     ground: Ground
+    derived: Derived
     clock: Callable[[], datetime]
     instruments: Instruments
 
@@ -50,13 +56,13 @@ class Purges:
         return bool(self.fronts or self.backs)
 
     async def ask(self, actor: Actor, what: PurgeOf, value: str = "") -> Purge:
-        """Let go of an image, of the images with a tag, or of everything. Raises Missing, Forbidden, BadField, WrongState without a CDN.
+        """Let go of an image, of the images with a tag, or of everything. Raises Missing, Forbidden, BadField.
 
-        A whole tenant is the operator's: before Safelight, paths do not tell whose an image is, so that everybody's go.
+        Our own caches have forgotten an image, or the first hundred, when this returns: two seconds later no process serves what was
+        made of these before. A whole tenant is the operator's: before Safelight, paths do not tell whose
+        an image is, so that everybody's go.
         """
         access.require(actor, "purges.all" if what is PurgeOf.TENANT else "purges.manage")
-        if not self.has_cdn:
-            raise WrongState("No CDN is set up: see SAFELIGHT_CLOUDFRONT__FRONT_DISTRIBUTIONS.")
         now = self.clock()
         purge = Purge(
             id=PurgeId(new_id(now.timestamp())),
@@ -65,7 +71,8 @@ class Purges:
             value=value,
             created_at=now,
             updated_at=now,
-            due_at=now + SETTLE,
+            due_at=now + LEASE,
+            state=PurgeState.FORGETTING,
         )
         async with self.catalog.tenant(actor.tenant) as records:
             match what:
@@ -81,6 +88,11 @@ class Purges:
                 case PurgeOf.TENANT:
                     purge = replace(purge, images=records.tenant.stored.images)
         await self._add(purge)
+        with contextlib.suppress(Stale):  # another process is quicker, and goes on
+            purge = await self._walked(purge)
+            if purge.state is PurgeState.FORGETTING and not purge.attempts:
+                (purge,) = await self._save([purge.claimed(at=self.clock())])
+                purge = await self._walked(purge)  # the trash, of what has no more than a page
         return purge
 
     async def get(self, actor: Actor, purge_id: str) -> Purge:
@@ -125,19 +137,25 @@ class Purges:
         if image.is_trashed:
             await self.note(payload)
 
-    async def tell(self) -> int:
+    async def go_on(self) -> int:
         """Go on with what waits or is under way; how many purges have come to an end. Called by the clock, in several processes."""
         ended = 0
         try:
             for _ in range(_ROUNDS):
-                async with self.catalog.directory() as directory:
-                    waiting = await directory.outbox.purges.due(self.clock(), _OPEN)
+                ours = [purge for purge in await self._due() if purge.is_ours]
+                for purge in ours:
+                    (claimed,) = await self._save([purge.claimed(at=self.clock())])
+                    ended += (await self._walked(claimed)).has_ended
+                if not ours:
+                    break
+            for _ in range(_ROUNDS):
+                waiting = [purge for purge in await self._due() if not purge.is_ours]
                 running = [purge for purge in waiting if purge.state is PurgeState.RUNNING]
                 if not running:
                     running = await self._begin(waiting)
                 if not running:
                     break
-                after = await self._go_on(running)
+                after = await self._look_on(running)
                 ended += sum(purge.has_ended for purge in after)
                 if any(purge.state is PurgeState.RUNNING for purge in after):
                     break
@@ -157,6 +175,37 @@ class Purges:
                     count = await directory.outbox.purges.sweep(tenant.id, self.clock() - KEPT, 500)
                 swept += count
         return swept
+
+    async def _due(self) -> list[Purge]:
+        async with self.catalog.directory() as directory:
+            return await directory.outbox.purges.due(self.clock(), _OPEN)
+
+    async def _walked(self, purge: Purge) -> Purge:
+        """One that this process has claimed, a page of our own caches later."""
+        try:
+            images, cursor = await self._page(purge)
+            if purge.state is PurgeState.FORGETTING:
+                await self.derived.forget(purge.tenant, images)
+            else:
+                await self.derived.remove(images)
+        except SafelightError as error:
+            (after,) = await self._put_off([purge], error)
+            return after
+        (after,) = await self._save([purge.walked(len(images), cursor, at=self.clock(), has_cdn=self.has_cdn)])
+        if after.has_ended:
+            self.instruments.purges.labels("done").inc()
+        return after
+
+    async def _page(self, purge: Purge) -> tuple[Sequence[Image], Cursor | None]:
+        """The images that come next, in the trash too, and where they go on."""
+        is_trashed, cursor = purge.walks_at
+        tags = (purge.value,) if purge.what is PurgeOf.TAG else ()
+        async with self.catalog.tenant(purge.tenant) as records:
+            if purge.what is PurgeOf.IMAGE:
+                return await records.images.get_many(purge.slice), None
+            query = ImageQuery(tags=tags, is_trashed=is_trashed, sort=Sort.CREATED, limit=_PAGE, cursor=cursor)
+            page = await records.images.page(query)
+        return page.images, page.next
 
     async def _begin(self, waiting: Sequence[Purge]) -> list[Purge]:
         """The next batch, as it is kept now; empty when nothing waits."""
@@ -178,7 +227,7 @@ class Purges:
             page = await records.images.page(query)
         return purge.sliced([image.id for image in page.images], page.next)
 
-    async def _go_on(self, running: Sequence[Purge]) -> list[Purge]:
+    async def _look_on(self, running: Sequence[Purge]) -> list[Purge]:
         """The batch after another look at it: told to whoever has not been told, and over when all are done."""
         paths = paths_of(running, self.ground)
         wanted = [(cdn, some) for cdns, some in ((self.fronts, paths.front), (self.backs, paths.buckets)) if some for cdn in cdns]

@@ -111,7 +111,7 @@ class Pyramids:
 
 def key_of(image: Image, version: Version) -> str:
     """Where the pyramid of a version lies, in the renditions bucket."""
-    return image.rendition_key("pyramid", "tiles", version=version.number)
+    return image.made_key("pyramid", "tiles", version=version.number)
 
 
 async def _joined(chunks: AsyncIterator[bytes]) -> bytes:

@@ -339,22 +339,28 @@ def drifts(image: Image, originals: Mapping[str, Pile], renditions: Mapping[str,
 def unknown(
     image: Image, originals: Mapping[str, Pile], renditions: Mapping[str, Pile], before: datetime
 ) -> tuple[list[str], list[str]]:
-    """Keys of versions that the record does not know and that were written before then, of both buckets.
+    """Keys of versions and generations that the record does not know and that were written before then, of both buckets.
 
     Bytes come before rows, so those of a replacement that is just coming in are not known yet either.
     """
     versions = {version.number for version in image.versions} - ({image.version} if image.status is Status.REJECTED else set())
     delivered = {image.version, image.developed_version}
-    return _others(originals, versions, before), _others(renditions, delivered, before)
+    # Made by a process that still believed in the generation before, while that was purged.
+    outdated = [key for key, pile in renditions.items() if image.is_outdated(key) and _written_at(pile) < before]
+    return _others(originals, versions, before), sorted({*_others(renditions, delivered, before), *outdated})
 
 
 def _others(piles: Mapping[str, Pile], numbers: set[int], before: datetime) -> list[str]:
     found: list[str] = []
     for key, pile in piles.items():
         number = key.split("/")[2]
-        if number.isdecimal() and int(number) not in numbers and max(layer.modified_at for layer in pile.layers) < before:
+        if number.isdecimal() and int(number) not in numbers and _written_at(pile) < before:
             found.append(key)
     return found
+
+
+def _written_at(pile: Pile) -> datetime:
+    return max(layer.modified_at for layer in pile.layers)
 
 
 def has_bytes(pile: Pile | None) -> bool:

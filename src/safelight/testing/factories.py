@@ -255,7 +255,7 @@ def make_upload(tenant: TenantId, owner: UserId | None = None, **fields: Any) ->
 
 
 def make_purge(tenant: TenantId, **fields: Any) -> Purge:
-    """An image that CDNs are to let go of, due when it is made."""
+    """An image that caches are to let go of, due when it is made."""
     created_at = fields.get("created_at", NOON)
     image = ImageId(new_id(created_at.timestamp()))
     purge = Purge(

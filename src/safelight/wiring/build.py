@@ -21,6 +21,7 @@ from safelight.services.albums import Albums
 from safelight.services.announcing import Announcing
 from safelight.services.courier import Courier
 from safelight.services.delivery import Delivery
+from safelight.services.derived import Derived
 from safelight.services.development import Development
 from safelight.services.erasure import Erasure
 from safelight.services.history import History
@@ -88,7 +89,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
 
     fronts = overrides.get("fronts", make_cdns(settings, "front_distributions"))
     backs = make_cdns(settings, "bucket_distributions")
-    purges = Purges(catalog, fronts, backs, ground_of(settings, has_front=bool(fronts), has_back=bool(backs)), clock, instruments)
+    made = Derived(catalog, buckets.renditions, keeping.shelf, clock, darkroom.bell.ring)
+    ground = ground_of(settings, has_front=bool(fronts), has_back=bool(backs))
+    purges = Purges(catalog, fronts, backs, ground, made, clock, instruments)
     codes = Codes(derived(catalog_keys(settings), "one-time codes"), settings.mail.page_url or f"{settings.own_url}/account")
     mailer = overrides.get("mailer") or make_mailer(settings, clock)
     post = Post(catalog, mailer, Letters(settings.mail.letters_path), codes, settings.mail.product, clock, instruments)
@@ -156,6 +159,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_sessions": people.signin.sweep,
         "sweep_journal": progress.sweep,
         "sweep_webhooks": webhooks.sweep,
+        "purge_caches": purges.go_on,
+        "sweep_purges": purges.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
         "sweep_incoming": uploads.sweep_objects,
@@ -163,8 +168,6 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     }
     if settings.auth.key_days:
         chores["rotate_token_keys"] = lambda: people.tokens.rotate(after=timedelta(days=settings.auth.key_days))
-    if purges.has_cdn:
-        chores |= {"tell_cdn": purges.tell, "sweep_purges": purges.sweep}
     prune = getattr(workflows, "prune", None)
     if prune is not None:
         chores["prune_runs"] = prune

@@ -191,6 +191,8 @@ def image_columns(image: Image) -> Columns:
         "replaced_at": maybe_micros(image.replaced_at),
         "earlier": tuple(version_columns(version) for version in image.earlier),
         "highest_version": image.highest_version,
+        "generation": image.generation,
+        "uncached_at": maybe_micros(image.uncached_at),
         "trashed_at": maybe_micros(image.trashed_at),
         "problem": image.problem,
         "is_trashed": image.is_trashed,
@@ -204,7 +206,7 @@ IMAGE_COLUMNS: Final = (
     "id", "tenant", "owner", "created_at", "updated_at", "version", "revision", "status", "visibility", "title",
     "description", "file_name", "tags", "custom", "media_type", "size_bytes", "sha256", "width", "height", "frames",
     "taken_at", "camera", "place", "thumbhash", "dominant_color", "phash", "metadata", "renditions", "trashed_at", "problem",
-    "developed_version", "replaced_at", "earlier", "highest_version", "has_alpha", "focal_point",
+    "developed_version", "replaced_at", "earlier", "highest_version", "has_alpha", "focal_point", "generation", "uncached_at",
 )  # fmt: skip
 """What `image_of` takes, in this order."""
 
@@ -215,7 +217,7 @@ def image_of(row: Sequence[Any]) -> Image:
         id_, tenant, owner, created_at, updated_at, version, revision, status, visibility, title,
         description, file_name, tags, custom, media_type, size_bytes, sha256, width, height, frames,
         taken_at, camera, place, thumbhash, dominant_color, phash, metadata, renditions, trashed_at, problem,
-        developed_version, replaced_at, earlier, highest_version, has_alpha, focal_point,
+        developed_version, replaced_at, earlier, highest_version, has_alpha, focal_point, generation, uncached_at,
     ) = row  # fmt: skip
     return Image(
         id=id_,
@@ -254,6 +256,8 @@ def image_of(row: Sequence[Any]) -> Image:
         replaced_at=maybe_moment(replaced_at),
         earlier=tuple(Version(**{**one, "created_at": moment(one["created_at"])}) for one in earlier),
         highest_version=highest_version,
+        generation=generation,
+        uncached_at=maybe_moment(uncached_at),
     )
 
 

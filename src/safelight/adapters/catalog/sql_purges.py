@@ -1,4 +1,4 @@
-"""What CDNs are to let go of, in SQL."""
+"""What caches are to let go of, in SQL."""
 
 from __future__ import annotations
 

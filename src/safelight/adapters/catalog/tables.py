@@ -297,6 +297,8 @@ images: Final = Table(
     Column("replaced_at", BigInteger),
     Column("earlier", Json, nullable=False),
     Column("highest_version", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("uncached_at", BigInteger),
     Column("trashed_at", BigInteger),
     Column("problem", Json),
     Column("is_trashed", Boolean, nullable=False),

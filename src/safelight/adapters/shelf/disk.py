@@ -1,6 +1,6 @@
 """Renditions in files, at most so many bytes together, shared by the server processes of a machine.
 
-A file is `tenant/image/version.name` and holds a nonce and AES-256-GCM over the bytes, with the key it lies under bound in. So what
+A file is `tenant/image/version.generation.name` and holds a nonce and AES-256-GCM over the bytes, with the key it lies under bound in. So what
 is torn, cut or exchanged does not open and is removed, and a disk that goes astray shows nobody's pictures. It is written beside and
 renamed, without fsync: what a power cut spoils is found out by the seal.
 
@@ -32,7 +32,9 @@ from safelight.errors import WrongState
 
 log = structlog.get_logger()
 
-_KEY: Final = re.compile(r"([a-zA-Z0-9-]{1,64})/([a-zA-Z0-9-]{1,64})/([0-9]{1,10})/([a-zA-Z0-9_-]{1,80}\.[a-z]{3,5})")
+_KEY: Final = re.compile(
+    r"([a-zA-Z0-9-]{1,64})/([a-zA-Z0-9-]{1,64})/([0-9]{1,10}(?:/g[0-9]{1,10})?)/([a-zA-Z0-9_-]{1,80}\.[a-z]{3,5})"
+)
 _MAGIC: Final = b"SLS1"
 _NONCE: Final = 12
 _TAG: Final = 16
@@ -91,7 +93,7 @@ class DiskShelf:
         if match is None:
             return None
         tenant, image, version, name = match.groups()
-        return self._path / tenant / image / f"{version}.{name}"
+        return self._path / tenant / image / f"{version.replace('/', '.')}.{name}"
 
     def _open(self) -> None:
         writing = self._path / _WRITING

@@ -1,4 +1,4 @@
-"""/admin/purges: what CDNs are to let go of, and how far that has come; for admins."""
+"""/admin/purges: what caches are to let go of, and how far that has come; for admins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/admin/purges", tags=["purges"])
 
 @router.post("", status_code=202, response_model=PurgeOut)
 async def add(hall: Hall, actor: Asking, body: PurgeIn, response: Response) -> PurgeOut:
-    """Let CDNs forget an image, the images with a tag or, for operators, everything; it goes on by itself."""
+    """Let our own caches and CDNs forget an image, the images with a tag or, for operators, everything; it goes on by itself."""
     purge = purge_out(await hall.purges.ask(actor, *purge_wish(body)))
     response.headers["location"] = f"/admin/purges/{purge.id}"
     return purge

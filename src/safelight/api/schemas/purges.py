@@ -12,7 +12,7 @@ from safelight.errors import BadField
 
 
 class PurgeIn(In):
-    """What CDNs are to let go of: one of these."""
+    """What caches, ours and CDNs, are to let go of: one of these."""
 
     image: str = Field("", description="The id of an image.", max_length=26)
     tag: str = Field("", description="The images with this tag.", max_length=200)
@@ -33,14 +33,14 @@ def purge_wish(body: PurgeIn) -> tuple[PurgeOf, str]:
 
 
 class PurgeOut(Out):
-    """What CDNs are to let go of, and how far that has come."""
+    """What caches are to let go of, and how far that has come."""
 
     id: str
     what: PurgeOf
     value: str = Field(description="The image's id or the tag.")
     state: PurgeState
     images: int = Field(description="That it is about.")
-    images_done: int = Field(description="Of which every CDN has said that nothing is left.")
+    images_done: int = Field(description="Of which what `state` names is over; of one that is done, all.")
     attempts: int = Field(description="That failed in a row, until now.")
     cause: str = Field(description="Why the last one did.")
     created_at: datetime

@@ -426,6 +426,8 @@ class CatalogContract(
             frames=12,
             has_alpha=True,
             focal_point=Focal(0.25, 0.1234),
+            generation=4,
+            uncached_at=NOON + HOUR,
             taken_at=datetime(1969, 7, 20, 20, 17, 40, 1, tzinfo=UTC),
             camera="Canon EOS R5",
             place="Île de Ré",

@@ -1,4 +1,4 @@
-"""What every catalog must do with what CDNs are to let go of. Part of CatalogContract."""
+"""What every catalog must do with what caches are to let go of. Part of CatalogContract."""
 
 from __future__ import annotations
 

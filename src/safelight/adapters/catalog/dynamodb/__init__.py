@@ -9,7 +9,7 @@
     images        which index answers a question
     albums        places and their order
     accounts      users, keys, sealed secrets
-    purges        what CDNs are to let go of
+    purges        what caches are to let go of
     people        credentials, codes, sessions, failures, token keys
     uploads       what is on its way in, and when it is due
     tags          exact counts without a hot item

@@ -1,4 +1,4 @@
-"""What CDNs are to let go of, in DynamoDB: an item in its tenant's partition, and while it waits another that tells when it is due."""
+"""What caches are to let go of, in DynamoDB: an item in its tenant's partition, and while it waits another that tells when it is due."""
 
 from __future__ import annotations
 

@@ -145,6 +145,8 @@ def upgrade() -> None:
         sa.Column("replaced_at", sa.BigInteger(), nullable=True),
         sa.Column("earlier", JSON, nullable=False),
         sa.Column("highest_version", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("uncached_at", sa.BigInteger(), nullable=True),
         sa.Column("trashed_at", sa.BigInteger(), nullable=True),
         sa.Column("problem", JSON, nullable=True),
         sa.Column("is_trashed", sa.Boolean(), nullable=False),
