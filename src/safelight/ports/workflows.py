@@ -112,7 +112,7 @@ class Workflows(Protocol):
         ...
 
     async def dead(self, which: Letters = Letters(), *, limit: int = 100) -> Sequence[Run]:
-        """These dead letters, those started last first."""
+        """These dead letters, those started last first. What happened a moment ago may not be told yet; `get` tells it."""
         ...
 
     async def retry(self, run_id: str) -> None:
