@@ -191,6 +191,22 @@ class Album(TypedDict):
     created_at: str
     updated_at: str
     etag: str
+    lent: Lent | None
+
+
+class Lent(TypedDict):
+    """What you may do with somebody else's album."""
+
+    level: str
+    originals: bool
+    expires_at: str | None
+
+
+class Grant(Lent):
+    """What a user may do with an album of yours."""
+
+    user: str
+    created_at: str
 
 
 class Step(TypedDict):
@@ -663,11 +679,11 @@ class Client:
 
     # Albums
 
-    def albums(self) -> Iterator[Album]:
-        """Your albums, newest first."""
+    def albums(self, *, shared: bool = False) -> Iterator[Album]:
+        """Your albums, newest first; `shared`: those that others have lent to you."""
         cursor: str | None = None
         while True:
-            page = self._ask("GET", "/albums", params=_params({"limit": PAGE, "cursor": cursor}))
+            page = self._ask("GET", "/albums", params=_params({"limit": PAGE, "cursor": cursor, "shared": shared or None}))
             yield from page["albums"]
             cursor = page["next"]
             if cursor is None:
@@ -676,6 +692,21 @@ class Client:
     def add_album(self, title: str, *, description: str = "") -> Album:
         """A new, empty album."""
         return cast("Album", self._ask("POST", "/albums", json={"title": title, "description": description}))
+
+    def album_grants(self, album_id: str) -> Sequence[Grant]:
+        """Whom an album is lent to, oldest first. Raises Missing."""
+        return cast("Sequence[Grant]", self._ask("GET", f"/albums/{_segment(album_id)}/grants"))
+
+    def share_album(
+        self, album_id: str, user_id: str, *, level: str = "view", originals: bool = False, expires_at: str | None = None
+    ) -> Grant:
+        """Let a user of your tenant see an album, or with the level contribute put images into it. Raises Missing, BadField."""
+        body = {"level": level, "originals": originals, "expires_at": expires_at}
+        return cast("Grant", self._ask("PUT", f"/albums/{_segment(album_id)}/grants/{_segment(user_id)}", json=body))
+
+    def unshare_album(self, album_id: str, user_id: str) -> None:
+        """Take it back. Raises Missing."""
+        self._ask("DELETE", f"/albums/{_segment(album_id)}/grants/{_segment(user_id)}")
 
     # The operator's desk
 

@@ -92,12 +92,22 @@ async def test_a_tenant_that_a_crash_left_empty_is_finished_when_it_is_asked_for
         assert (await shop.client.get("/admin/users")).status_code == 200
 
 
-async def test_no_id_of_one_tenant_opens_anything_to_another(run, tmp_path):
+@pytest.mark.parametrize("who", ["an admin of another tenant", "another user of the tenant"])
+async def test_no_id_of_somebody_opens_anything_to(run, tmp_path, who):
     """Every route of the OpenAPI document that names a thing, so that a new one is tried too."""
     document = create_api(build(Settings(data_dir=tmp_path / "document"))).openapi()
     async with run() as app:
         shop, rival = await house(app, "shop"), await house(app, "rival")
-        ours = shop.client
+        ours, theirs = shop.client, rival.client
+        if who == "another user of the tenant":
+            neighbour = (await ours.post("/admin/users", json={"name": "neighbour"})).json()["id"]
+            key = (await ours.post("/admin/api-keys", json={"user": neighbour})).json()["token"]
+            theirs = httpx.AsyncClient(
+                transport=rival.client._transport,  # noqa: SLF001
+                base_url="http://test",
+                headers={"authorization": f"Bearer {key}"},
+                timeout=60,
+            )
         image = (await ours.post("/images", files={"file": PICTURE})).json()["id"]
         album = (await ours.post("/albums", json={"title": "A"})).json()["id"]
         await ours.post(f"/albums/{album}/images", json={"images": [image]})
@@ -106,17 +116,19 @@ async def test_no_id_of_one_tenant_opens_anything_to_another(run, tmp_path):
         key = (await ours.get("/admin/api-keys")).json()[0]["id"]
         kid = (await ours.get("/admin/signing-keys")).json()[0]["kid"]
         things = {"images": image, "albums": album, "uploads": upload, "imports": upload, "users": user, "api-keys": key, "tenants": shop.id}
+        friend = (await ours.post("/admin/users", json={"name": "friend"})).json()["id"]
+        assert (await ours.put(f"/albums/{album}/grants/{friend}", json={})).status_code == 200
         bodies = {"/albums/{id}/images": {"images": [image]}, "/admin/users/{id}/invite": {"email": "a@b.example"}}
         tried = 0
         for path, operations in document["paths"].items():
             place = next((name for name in things if re.search(rf"/{name}/\{{id\}}", path)), None)
             if place is None and "/signing-keys/{kid}" not in path:
                 continue
-            address = path.replace("{id}", things.get(place, "")).replace("{kid}", kid).replace("{n}", "1").replace("{image}", image)
+            address = path.replace("{id}", things.get(place, "")).replace("{kid}", kid).replace("{n}", "1").replace("{image}", image).replace("{user}", friend)
             address = re.sub(r"\{\w+\}", "0" * 26, address)
             for method in operations:
                 sent = {"files": {"file": OTHER}} if path == "/images/{id}/original" and method == "put" else {"json": bodies.get(path, {})}
-                answer = await rival.client.request(method, address, **({} if method in ("get", "delete") else sent))
+                answer = await theirs.request(method, address, **({} if method in ("get", "delete") else sent))
                 assert answer.status_code in (400, 403, 404), (method, path, answer.text)
                 if answer.status_code == 400:  # of the body, before anything is looked for
                     assert answer.json()["code"] == "bad_field", (method, path, answer.text)
@@ -126,8 +138,9 @@ async def test_no_id_of_one_tenant_opens_anything_to_another(run, tmp_path):
         assert tried > 15
         assert (await ours.get(f"/images/{image}")).json()["status"] == "ready"
         assert (await ours.get(f"/albums/{album}")).json()["image_count"] == 1
-        assert (await rival.client.get("/images")).json()["images"] == []
-        assert (await rival.client.get("/images", params={"album": album})).json().get("images", []) == []
+        assert [each["user"] for each in (await ours.get(f"/albums/{album}/grants")).json()] == [friend]
+        assert (await theirs.get("/images")).json()["images"] == []
+        assert (await theirs.get("/images", params={"album": album})).json().get("images", []) == []
 
 
 async def test_an_admin_sets_what_is_theirs_and_nothing_that_is_the_operators(run):

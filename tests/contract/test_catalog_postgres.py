@@ -377,6 +377,8 @@ class TestPlans:
             {"album": ALBUM, "sort": Sort.POSITION},
             {"album": ALBUM, "sort": Sort.TITLE_DESC},
             {"album": ALBUM, "tags": ("sea",), "visible_to": ME},
+            {"album": ALBUM, "sort": Sort.POSITION, "visible_to": ME, "lent_by": (ME, UserId("somebody"))},
+            {"album": ALBUM, "visible_to": UserId("nobody"), "lent_by": (ME,)},
         ],
         ids=str,
     )
@@ -404,8 +406,10 @@ class TestPlans:
             lambda records: records.images.trashed_before(NOON),
             lambda records: records.images.tags("t9"),
             lambda records: records.albums.of_image(ImageId("0" * 25 + "7")),
+            lambda records: records.albums.shares.lent(ME, NOON, after=ALBUM),
+            lambda records: records.albums.shares.loans(make_image(records.tenant.id, id=ImageId("0" * 25 + "7")), ME),
         ],
-        ids=["get", "get_many", "by_sha256", "trashed_before", "tags", "of_image"],
+        ids=["get", "get_many", "by_sha256", "trashed_before", "tags", "of_image", "lent", "loans"],
     )
     async def test_a_look_up_uses_an_index(self, filled, call):
         for plan in await plans_of(filled, call):

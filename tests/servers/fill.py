@@ -51,8 +51,8 @@ def fill_images(url: str, pattern: str, album: str, *, first: int, count: int, a
             {"pattern": pattern},
         )
         connection.execute(
-            "INSERT INTO album_images (album, image, position, is_trashed, created_at)"
-            " SELECT %(album)s, id, row_number() OVER (ORDER BY md5(id)), is_trashed, created_at"
+            "INSERT INTO album_images (album, image, position, is_trashed, created_at, is_lent)"
+            " SELECT %(album)s, id, row_number() OVER (ORDER BY md5(id)), is_trashed, created_at, true"
             f" FROM images WHERE size_bytes %% 10 = 0 AND {these} ON CONFLICT DO NOTHING",
             {"album": album, "pattern": pattern},
         )

@@ -13,6 +13,7 @@ READS = {
     "": set(),
     "images": {"get", "get_many", "page", "by_sha256", "trashed_before", "tags"},
     "albums": {"get", "page", "of_image"},
+    "albums.shares": {"grants", "lent", "loans"},
     "accounts": {"users", "signing_keys"},
     "accounts.api_keys": {"all"},
     "accounts.issuers": {"all", "identity"},

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from fastapi import Request
 
-from safelight.domain.ids import AlbumId, ImageId, UploadId, is_id
+from safelight.domain.ids import AlbumId, ImageId, UploadId, UserId, is_id
 from safelight.errors import BadField, Missing
 
 
@@ -29,6 +29,13 @@ def upload_id(text: str) -> UploadId:
     if not is_id(text):
         raise Missing
     return UploadId(text)
+
+
+def user_id(text: str) -> UserId:
+    """The id, if it has the shape of one. Raises Missing."""
+    if not is_id(text):
+        raise Missing
+    return UserId(text)
 
 
 def if_match(request: Request) -> int | None:

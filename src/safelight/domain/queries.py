@@ -82,6 +82,8 @@ class ImageQuery:
     visible_to: UserId | None = None
     """Only this user's own images and everybody's public ones; None for an admin, who sees all of the tenant."""
     album: AlbumId | None = None
+    lent_by: tuple[UserId, ...] = ()
+    """With both of the two above: also what these have put into the album themselves, outside the trash."""
     tags: tuple[str, ...] = ()
     status: Status | None = None
     visibility: Visibility | None = None

@@ -10,7 +10,7 @@ BackendUnavailable. No driver exception leaves the adapter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +40,7 @@ from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge
 from safelight.domain.queries import ImageQuery, Page
+from safelight.domain.sharing import Grant, Loan
 from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
@@ -90,6 +91,32 @@ class ImageRecords(Protocol):
         ...
 
 
+class ShareRecords(Protocol):
+    """Whom the albums of one tenant are lent to. Gone with the album, and with the user."""
+
+    async def put_grant(self, grant: Grant) -> None:
+        """It, in the place of the one that the user has of the album. Raises Missing for either."""
+        ...
+
+    async def drop_grant(self, album_id: AlbumId, user: UserId) -> None:
+        """The row gone. Raises Missing."""
+        ...
+
+    async def grants(self, album_id: AlbumId) -> list[Grant]:
+        """All of the album, past their end too, oldest first."""
+        ...
+
+    async def lent(
+        self, user: UserId, at: datetime, *, after: AlbumId | None = None, limit: int = 50
+    ) -> list[tuple[Album, Grant]]:
+        """The albums of which the user has a grant that lasts beyond that time; newest first, behind `after`."""
+        ...
+
+    async def loans(self, image: Image, user: UserId) -> list[Loan]:
+        """The albums in which the image lies by its owner's will, and which are this user's or of which they have a grant."""
+        ...
+
+
 class AlbumRecords(Protocol):
     """The albums of one tenant and the order of their images."""
 
@@ -113,8 +140,18 @@ class AlbumRecords(Protocol):
         """Newest first, behind `after`; every owner's for None."""
         ...
 
-    async def insert(self, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None = None) -> int:
-        """Add or move these images before that one, or to the end; the count of newly added. Raises Missing for any id."""
+    async def insert(
+        self,
+        album_id: AlbumId,
+        image_ids: Sequence[ImageId],
+        *,
+        before: ImageId | None = None,
+        lent_by: Collection[UserId] = (),
+    ) -> int:
+        """Add or move these images before that one, or to the end; the count of newly added. Raises Missing for any id.
+
+        Those that `lent_by` own lie there by the will of their owners from then on, until they are dropped.
+        """
         ...
 
     async def drop(self, album_id: AlbumId, image_ids: Sequence[ImageId]) -> int:
@@ -123,6 +160,11 @@ class AlbumRecords(Protocol):
 
     async def of_image(self, image_id: ImageId) -> list[AlbumId]:
         """The albums that hold it."""
+        ...
+
+    @property
+    def shares(self) -> ShareRecords:
+        """Whom they are lent to."""
         ...
 
 

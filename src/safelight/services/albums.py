@@ -14,8 +14,10 @@ from safelight.domain.events import AlbumCreated, AlbumDeleted, AlbumEdited, Alb
 from safelight.domain.ids import AlbumId, ImageId, new_id
 from safelight.domain.images import Image, Visibility
 from safelight.domain.queries import MAX_LIMIT, ImageQuery, Sort
+from safelight.domain.sharing import Grant, Lent
 from safelight.errors import BadField, Missing, Stale
 from safelight.ports.catalog import Catalog, Records
+from safelight.services.lending import album_for
 from safelight.services.relay import Relay
 
 
@@ -58,9 +60,9 @@ class Albums:
         return album
 
     async def get(self, actor: Actor, album_id: AlbumId) -> Album:
-        """The album. Raises Missing."""
+        """The album, one's own or lent. Raises Missing."""
         async with self.catalog.tenant(actor.tenant) as records:
-            return await self._mine(records, actor, "album.read", album_id)
+            return await album_for(records, actor, "album.read", album_id, self.clock())
 
     async def shown(self, actor: Actor | None, album_id: AlbumId) -> Shown:
         """What somebody may see of an album, perhaps a stranger: its reader all that they may see, others its public images.
@@ -98,6 +100,12 @@ class Albums:
         async with self.catalog.tenant(actor.tenant) as records:
             return await records.albums.page(owner, after=after, limit=limit)
 
+    async def lent(self, actor: Actor, *, after: AlbumId | None, limit: int) -> Sequence[tuple[Album, Grant]]:
+        """The albums of others that have been lent to the actor, newest first, with what they may do."""
+        access.require(actor, "album.list")
+        async with self.catalog.tenant(actor.tenant) as records:
+            return await records.albums.shares.lent(actor.user, self.clock(), after=after, limit=limit)
+
     async def edit(self, actor: Actor, album_id: AlbumId, changes: dict[str, Any], *, if_revision: int | None) -> Album:
         """Rename, describe, or choose a cover among its images. Raises Missing, Stale, BadField."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
@@ -122,24 +130,33 @@ class Albums:
         self.relay.nudge()
 
     async def add(self, actor: Actor, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None) -> Album:
-        """Add images, or move those that are in it, before that one or to the end. Raises Missing, BadField when it is full."""
+        """Add images, or move those that are in it, before that one or to the end. Raises Missing, BadField when it is full.
+
+        Who has been lent the album adds their own. What others have lent to the actor is not theirs to hand on.
+        """
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
-            album = await self._mine(records, actor, "album.edit", album_id)
+            album = await album_for(records, actor, "album.contribute", album_id, self.clock())
+            wanted: access.Permission = "image.read" if access.may(actor, "album.edit", album) else "image.lend"
             images = await records.images.get_many(image_ids)
-            if len(images) != len(set(image_ids)) or not all(access.may(actor, "image.read", image) for image in images):
+            if len(images) != len(set(image_ids)) or not all(access.may(actor, wanted, image) for image in images):
                 raise Missing("One of the images is not there.")
             if album.image_count + len(images) > MAX_ALBUM_IMAGES:
                 raise BadField(f"An album has at most {MAX_ALBUM_IMAGES} images.", field="images")
-            await records.albums.insert(album_id, image_ids, before=before)
+            # Whoever may edit the album adds to it on its owner's behalf.
+            lent_by = {actor.user, album.owner} if wanted == "image.read" else {actor.user}
+            await records.albums.insert(album_id, image_ids, before=before, lent_by=lent_by)
             await self._tell(records, AlbumEdited, album_id)
             album = await records.albums.get(album_id)
         self.relay.nudge()
         return album
 
     async def remove(self, actor: Actor, album_id: AlbumId, image_ids: Sequence[ImageId]) -> Album:
-        """Take images out; they stay in the library. Raises Missing for the album only."""
+        """Take images out; they stay in the library. Raises Missing for the album only, Forbidden for others' in a lent one."""
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
-            await self._mine(records, actor, "album.edit", album_id)
+            album = await album_for(records, actor, "album.contribute", album_id, self.clock())
+            if not access.may(actor, "album.edit", album):
+                for image in await records.images.get_many(image_ids):
+                    access.require(actor, "image.lend", image, Lent())
             if await records.albums.drop(album_id, image_ids):
                 await self._tell(records, AlbumEdited, album_id)
             album = await records.albums.get(album_id)

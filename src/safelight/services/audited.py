@@ -74,6 +74,10 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "insert": lambda album_id: Told("album.images_added", f"album/{album_id}"),
         "drop": lambda album_id: Told("album.images_removed", f"album/{album_id}"),
     },
+    "albums.shares": {
+        "put_grant": lambda grant: Told("album.shared", f"album/{grant.album}"),
+        "drop_grant": lambda album_id: Told("album.unshared", f"album/{album_id}"),
+    },
     "accounts": {
         "add_user": lambda user: _of_user("user.added", user.id),
         "save_user": lambda user: _of_user("user.disabled" if user.disabled_at else "user.changed", user.id),

@@ -20,6 +20,7 @@ from safelight.errors import AlreadyExists, Duplicate, Missing, SafelightError, 
 from safelight.imaging import Header, Sandbox
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.storage import Storage
+from safelight.services.lending import album_for
 from safelight.services.meter import Meter
 from safelight.services.relay import Relay
 from safelight.services.standing import Standing
@@ -89,7 +90,7 @@ class Ingest:
         access.require(actor, "image.create")
         if arrival.album is not None:
             async with self.catalog.tenant(actor.tenant) as records:
-                access.require(actor, "album.edit", await records.albums.get(arrival.album))
+                await album_for(records, actor, "album.contribute", arrival.album, self.clock())
 
         return await self.admit(actor.tenant, actor.user, arrival)
 
@@ -135,7 +136,7 @@ class Ingest:
                 records.tenant.require_active()
                 await records.images.add(image, within=quotas)
                 if arrival.album is not None:
-                    await records.albums.insert(arrival.album, [image.id])
+                    await records.albums.insert(arrival.album, [image.id], lent_by=[owner])
                     await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
                 await records.emit(replace(ImageAccepted.of(image), is_urgent=arrival.is_urgent))
                 if beside is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from safelight.concurrency import Bell
-from safelight.domain import access
+from safelight.domain import access, sharing
 from safelight.domain.accounts import Actor, Role
 from safelight.domain.events import ImageEdited, ImageNarrowed, ImagePurged, ImageRestored, ImageTrashed
 from safelight.domain.ids import ImageId, TenantId
@@ -22,6 +22,7 @@ from safelight.ports.catalog import Catalog, Records
 from safelight.ports.search import Search
 from safelight.ports.storage import Opened, Storage
 from safelight.services.development import document, is_findable
+from safelight.services.lending import lent_image
 from safelight.services.relay import Relay
 from safelight.services.remembered import Remembered
 
@@ -43,17 +44,25 @@ class Library:
     async def get(self, actor: Actor, image_id: ImageId) -> Image:
         """The image. Raises Missing also for one that the actor may not see."""
         image = await self.remembered.image(actor.tenant, image_id)
-        access.require(actor, "image.read", image)
+        await self._require(actor, "image.read", image)
         return image
 
     async def page(self, actor: Actor, query: ImageQuery) -> Page:
         """A page of what the actor may see."""
         access.require(actor, "image.list")
         visible_to = actor.user if actor.role is Role.USER else None
+        query = replace(query, visible_to=visible_to)
         if query.album is not None:
             async with self.catalog.tenant(actor.tenant) as records:
-                access.require(actor, "album.read", await records.albums.get(query.album))
-        return await self.remembered.page(actor.tenant, replace(query, visible_to=visible_to))
+                album, now = await records.albums.get(query.album), self.clock()
+                grants = () if visible_to is None else await records.albums.shares.grants(album.id)
+                lent = sharing.lent_album(grants, actor.user, now)
+                access.require(actor, "album.read", album, lent)
+                lenders = sharing.lenders(album, grants, now)
+                if lent is not None or len(lenders) > 1:
+                    # Never out of the cache, since it depends on the time and on others' grants.
+                    return await records.images.page(replace(query, lent_by=lenders))
+        return await self.remembered.page(actor.tenant, query)
 
     async def with_bytes(self, actor: Actor, sha256: str) -> Page:
         """The actor's own image with exactly these bytes, if there is one that is neither trashed nor refused."""
@@ -161,14 +170,25 @@ class Library:
         return purged
 
     async def version(self, actor: Actor, image_id: ImageId, number: int | None) -> tuple[Image, Version]:
-        """A version of the original, the present one for None. Raises Missing, Forbidden."""
+        """A version of the original, the present one for None. Raises Missing, Forbidden.
+
+        Whom the original is lent to gets the present one only.
+        """
         image = await self.get(actor, image_id)
-        access.require(actor, "image.original", image)
+        await self._require(actor, "image.original", image)
         wanted = image.version if number is None else number
+        if wanted != image.version:
+            access.require(actor, "image.history", image)
         version = next((version for version in image.versions if version.number == wanted), None)
         if version is None or image.status is Status.REJECTED or image.is_trashed:
             raise Missing
         return image, version
+
+    async def versions(self, actor: Actor, image_id: ImageId) -> Image:
+        """The image, to whoever may see what it was before. Raises Missing, Forbidden."""
+        image, _ = await self.version(actor, image_id, None)
+        access.require(actor, "image.history", image)
+        return image
 
     async def original(self, image: Image, version: Version, *, start: int, end: int) -> Opened:
         """The bytes [start, end) of a version, as they came in. Raises Missing."""
@@ -205,6 +225,14 @@ class Library:
             if page.next is None:
                 return
             query = replace(query, cursor=page.next)
+
+    async def _require(self, actor: Actor, permission: access.Permission, image: Image) -> None:
+        """Return, or refuse; what others have lent is asked for only where it matters. Raises Missing, Forbidden."""
+        lent = None
+        if not access.may(actor, permission, image):
+            async with self.catalog.tenant(actor.tenant) as records:
+                lent = await lent_image(records, actor, image, self.clock())
+        access.require(actor, permission, image, lent)
 
     async def _mine(
         self, records: Records, actor: Actor, permission: access.Permission, image_id: ImageId, if_revision: int | None

@@ -43,6 +43,7 @@ from safelight.ports.catalog import Catalog, Records
 from safelight.ports.incoming import Incoming, Offer
 from safelight.ports.storage import Opened
 from safelight.services.ingest import Accepted, Arrival, Ingest
+from safelight.services.lending import album_for, takes_from
 from safelight.services.spool import Spooled, spooled
 
 log = structlog.get_logger()
@@ -137,7 +138,7 @@ class Uploads:
             if not upload.is_partial:
                 self.ingest.standing.room_of(records.tenant, upload.size_bytes or 1)
             if upload.album is not None:
-                access.require(actor, "album.edit", await records.albums.get(upload.album))
+                await album_for(records, actor, "album.contribute", upload.album, self.clock())
             await records.uploads.add(upload)
             for event in events:
                 await records.emit(event)
@@ -437,15 +438,18 @@ class Uploads:
         return saved[-1]
 
     async def _album(self, upload: Upload) -> AlbumId | None:
-        """Where it was to go; an album that is gone by now does not cost its owner the picture."""
+        """Where it was to go; an album that is gone by now, or takes nothing of theirs, does not cost the owner the picture."""
         if upload.album is None:
             return None
         async with self.catalog.tenant(upload.tenant) as records:
             try:
-                return (await records.albums.get(upload.album)).id
+                album = await records.albums.get(upload.album)
+                if await takes_from(records, upload.owner, album, self.clock()):
+                    return album.id
             except Missing:
-                log.info("upload.album_gone", upload_id=upload.id)
-                return None
+                pass
+        log.info("upload.album_gone", upload_id=upload.id)
+        return None
 
     async def _cleared(self, upload: Upload) -> None:
         """Nothing stays of what was sent; what was found and refused stays where its owner put it."""

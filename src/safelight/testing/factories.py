@@ -35,6 +35,7 @@ from safelight.domain.journal import Entry
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge, PurgeOf
 from safelight.domain.queries import Document
+from safelight.domain.sharing import Grant, Level
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, Endpoint
 
@@ -200,6 +201,12 @@ def make_rendition(image: Image, **fields: Any) -> Rendition:
         object_key=image.rendition_key("thumb_300", "webp", version=image.version),
     )
     return replace(rendition, **fields)
+
+
+def make_grant(album: Album, user: User, **fields: Any) -> Grant:
+    """To see the album, without an end."""
+    grant = Grant(tenant=album.tenant, album=album.id, user=user.id, level=Level.VIEW, created_at=album.created_at)
+    return replace(grant, **fields)
 
 
 def make_album(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Album:

@@ -37,6 +37,7 @@ from safelight.services.reconciler import SAFE, Reconciler
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
 from safelight.services.rounds import Rounds
+from safelight.services.sharing import Sharing
 from safelight.services.standing import Standing
 from safelight.services.store_events import StoreEvents
 from safelight.services.takeout import Takeout
@@ -202,6 +203,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         ingest=ingest,
         library=library,
         albums=Albums(catalog, clock, relay),
+        sharing=Sharing(catalog, clock),
         development=development,
         delivery=_delivery(settings, keeping, darkroom, clock, instruments, standing, meter),
         relay=relay,

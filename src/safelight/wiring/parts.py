@@ -38,6 +38,7 @@ from safelight.services.reconciler import Reconciler
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
 from safelight.services.secondleg import SecondLeg
+from safelight.services.sharing import Sharing
 from safelight.services.signin import SignIn
 from safelight.services.signup import SignUp
 from safelight.services.standing import Standing
@@ -108,6 +109,7 @@ class Safelight:
     ingest: Ingest
     library: Library
     albums: Albums
+    sharing: Sharing
     development: Development
     delivery: Delivery
     relay: Relay

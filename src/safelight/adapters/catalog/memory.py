@@ -6,7 +6,7 @@ A writing transaction works on a copy and swaps it in at its end; readers keep t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, fields, replace
@@ -20,6 +20,8 @@ from safelight.adapters.catalog.rows import (
     delivery_columns,
     delivery_of,
     endpoint_columns,
+    grant_columns,
+    grant_of,
     handed_out,
     issuer_columns,
     kept,
@@ -56,6 +58,7 @@ from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
+from safelight.domain.sharing import Grant, Loan
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
 from safelight.domain.usage import Counts, Usage
@@ -86,6 +89,9 @@ class _State:
     images: dict[ImageId, Image] = field(default_factory=dict)
     albums: dict[AlbumId, Album] = field(default_factory=dict)
     places: dict[tuple[AlbumId, ImageId], int] = field(default_factory=dict)
+    lent: dict[tuple[AlbumId, ImageId], bool] = field(default_factory=dict)
+    """Of the places, where the image's owner has put it there."""
+    grants: dict[tuple[AlbumId, UserId], Grant] = field(default_factory=dict)
     uploads: dict[UploadId, Upload] = field(default_factory=dict)
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
     deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
@@ -222,13 +228,62 @@ class _Images:
 
 
 def _matches(state: _State, image: Image, query: ImageQuery) -> bool:
-    return matches(image, query) and (query.album is None or (query.album, image.id) in state.places)
+    if query.album is None:
+        return matches(image, query)
+    place = query.album, image.id
+    return place in state.places and matches(image, query, is_lent=state.lent.get(place, False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def put_grant(self, grant: Grant) -> None:
+        state = self.transaction.write()
+        _own(grant.tenant, self.tenant)
+        for found in (state.albums.get(grant.album), state.users.get(grant.user)):
+            if found is None or found.tenant != self.tenant:
+                raise Missing
+        state.grants[grant.album, grant.user] = grant_of(grant_columns(grant))
+
+    async def drop_grant(self, album_id: AlbumId, user: UserId) -> None:
+        state = self.transaction.write()
+        if (album_id, user) not in state.grants or state.grants[album_id, user].tenant != self.tenant:
+            raise Missing
+        del state.grants[album_id, user]
+
+    async def grants(self, album_id: AlbumId) -> list[Grant]:
+        found = [grant for grant in self._mine() if grant.album == album_id]
+        return sorted(found, key=lambda grant: (grant.created_at, grant.user))
+
+    async def lent(
+        self, user: UserId, at: datetime, *, after: AlbumId | None = None, limit: int = 50
+    ) -> list[tuple[Album, Grant]]:
+        albums = _Albums(self.transaction, self.tenant, self)
+        mine = [grant for grant in self._mine() if grant.user == user and grant.is_live(at)]
+        found = [grant for grant in mine if after is None or grant.album < after]
+        newest = sorted(found, key=lambda grant: grant.album, reverse=True)[:limit]
+        return [(await albums.get(grant.album), grant) for grant in newest]
+
+    async def loans(self, image: Image, user: UserId) -> list[Loan]:
+        state = self.transaction.read()
+        found = []
+        for album_id in await _Albums(self.transaction, self.tenant, self).of_image(image.id):
+            owner, taken = state.albums[album_id].owner, state.grants.get((album_id, user))
+            if state.lent.get((album_id, image.id)) and (owner == user or taken is not None):
+                found.append(Loan(album_owner=owner, taken=taken, given=state.grants.get((album_id, image.owner))))
+        return found
+
+    def _mine(self) -> list[Grant]:
+        return [grant for grant in self.transaction.read().grants.values() if grant.tenant == self.tenant]
 
 
 @dataclass(frozen=True, slots=True)
 class _Albums:
     transaction: _Transaction
     tenant: TenantId
+    shares: _Shares
 
     async def add(self, album: Album) -> None:
         state = self.transaction.write()
@@ -254,13 +309,21 @@ class _Albums:
         self._found(album_id)
         del state.albums[album_id]
         state.places = {place: position for place, position in state.places.items() if place[0] != album_id}
+        state.grants = {key: grant for key, grant in state.grants.items() if key[0] != album_id}
 
     async def page(self, owner: UserId | None, *, after: AlbumId | None = None, limit: int = 50) -> list[Album]:
         mine = [album for album in self.transaction.read().albums.values() if album.tenant == self.tenant]
         found = [album for album in mine if owner in (None, album.owner) and (after is None or album.id < after)]
         return [self._counted(album) for album in sorted(found, key=lambda album: album.id, reverse=True)[:limit]]
 
-    async def insert(self, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None = None) -> int:
+    async def insert(
+        self,
+        album_id: AlbumId,
+        image_ids: Sequence[ImageId],
+        *,
+        before: ImageId | None = None,
+        lent_by: Collection[UserId] = (),
+    ) -> int:
         state = self.transaction.write()
         self._found(album_id)
         ids = list(dict.fromkeys(image_ids))
@@ -275,7 +338,8 @@ class _Albums:
         rest = [image_id for image_id in order if image_id not in ids]
         at = len(rest) if anchor is None else rest.index(anchor)
         for image_id in ids:
-            state.places.pop((album_id, image_id), None)
+            was_lent = state.places.pop((album_id, image_id), None) is not None and state.lent[album_id, image_id]
+            state.lent[album_id, image_id] = was_lent or state.images[image_id].owner in lent_by
         low = state.places[album_id, rest[at - 1]] if at else None
         high = None if anchor is None else state.places[album_id, anchor]
         positions = between(low, high, len(ids)) if ids else []
@@ -431,6 +495,7 @@ class _Accounts:
         state.sessions = {key: one for key, one in state.sessions.items() if one.user != user_id}
         state.passkeys = {key: one for key, one in state.passkeys.items() if one.user != user_id}
         state.identities = {key: one for key, one in state.identities.items() if one.user != user_id}
+        state.grants = {key: one for key, one in state.grants.items() if one.user != user_id}
 
     async def add_signing_key(self, key: SigningKey) -> None:
         state = self.transaction.write()
@@ -1107,7 +1172,7 @@ class MemoryCatalog:
                 transaction,
                 row,
                 _Images(*parts),
-                _Albums(*parts),
+                _Albums(transaction, row.id, _Shares(*parts)),
                 _Accounts(transaction, row.id, _ApiKeys(*parts), _Issuers(*parts)),
                 _Uploads(*parts),
                 _People(*parts),

@@ -24,6 +24,7 @@ from safelight.domain.issuers import Identity, Terms, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.purges import Purge, PurgeOf, PurgeState
 from safelight.domain.queries import ImageQuery, Sort, micros
+from safelight.domain.sharing import Grant, Level
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, DisabledFor, Endpoint
@@ -72,14 +73,14 @@ def sort_value(image: Image, sort: Sort) -> int | str:
             return title_key(image.title)
 
 
-def matches(image: Image, query: ImageQuery) -> bool:
-    """Whether the image is among those asked for; albums are not the image's own and therefore not looked at."""
+def matches(image: Image, query: ImageQuery, *, is_lent: bool = False) -> bool:
+    """Whether the image is among those asked for; albums are not the image's own, and whether it `is_lent` in one has to be said."""
     dated_at = image.taken_at or image.created_at
     is_public = image.visibility is Visibility.PUBLIC and not image.is_trashed
     return (
         image.is_trashed == query.is_trashed
         and query.owner in (None, image.owner)
-        and (query.visible_to in (None, image.owner) or is_public)
+        and (query.visible_to in (None, image.owner) or is_public or (is_lent and _lends(image, query)))
         and set(query.tags) <= set(image.tags)
         and query.status in (None, image.status)
         and query.visibility in (None, image.visibility)
@@ -92,6 +93,10 @@ def matches(image: Image, query: ImageQuery) -> bool:
         and (query.min_bytes is None or image.size_bytes >= query.min_bytes)
         and (query.max_bytes is None or image.size_bytes <= query.max_bytes)
     )
+
+
+def _lends(image: Image, query: ImageQuery) -> bool:
+    return image.owner in query.lent_by and not image.is_trashed
 
 
 def dump_json(value: Any) -> str:
@@ -285,6 +290,25 @@ def album_columns(album: Album) -> Columns:
 def album_of(row: Mapping[str, Any]) -> Album:
     """The album from its columns and `image_count`."""
     return Album(**{**row, "created_at": moment(row["created_at"]), "updated_at": moment(row["updated_at"])})
+
+
+def grant_columns(grant: Grant) -> Columns:
+    """The row of `album_grants`."""
+    return {
+        "album": grant.album,
+        "user": grant.user,
+        "tenant": grant.tenant,
+        "level": grant.level.value,
+        "has_originals": grant.has_originals,
+        "created_at": micros(grant.created_at),
+        "expires_at": maybe_micros(grant.expires_at),
+    }
+
+
+def grant_of(row: Mapping[str, Any]) -> Grant:
+    """The grant from its columns."""
+    times = {"created_at": moment(row["created_at"]), "expires_at": maybe_moment(row["expires_at"])}
+    return Grant(**{**row, **times, "level": Level(row["level"])})
 
 
 def tenant_columns(tenant: Tenant) -> Columns:

@@ -30,6 +30,7 @@ from safelight.adapters.catalog.sql_journal import SqlJournal
 from safelight.adapters.catalog.sql_ledger import SqlLedger
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_purges import SqlPurges
+from safelight.adapters.catalog.sql_shares import SqlShares
 from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.sql_uploads import SqlUploads
 from safelight.adapters.catalog.sql_webhooks import SqlDeliveries, SqlWebhooks
@@ -155,7 +156,7 @@ class SqlCatalog:
                 transaction,
                 row,
                 SqlImages(transaction, row.id),
-                SqlAlbums(transaction, row.id),
+                SqlAlbums(transaction, row.id, SqlShares(transaction, row.id)),
                 SqlAccounts(transaction, row.id, self._box, SqlApiKeys(transaction, row.id), SqlIssuers(transaction, row.id)),
                 SqlUploads(transaction, row.id),
                 SqlPeople(transaction, row.id),

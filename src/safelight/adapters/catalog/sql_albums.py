@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from safelight.adapters.catalog.positions import between, spread
 from safelight.adapters.catalog.rows import album_columns, album_of
 from safelight.adapters.catalog.sql_images import chunks
+from safelight.adapters.catalog.sql_shares import COUNT, SqlShares
 from safelight.adapters.catalog.tables import album_images, albums, images
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.albums import Album
@@ -18,19 +19,12 @@ from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.errors import Forbidden, Missing, Stale
 
 _place: Final = album_images.c
-_count: Final = (
-    select(func.count())
-    .select_from(album_images)
-    .where(_place.album == albums.c.id, _place.is_trashed.is_(False))
-    .scalar_subquery()
-    .label("image_count")
-)
 _here: Final = albums.c.tenant == bindparam("tenant")
 _this: Final = (albums.c.id == bindparam("id")) & _here
 _in_this: Final = _place.album == bindparam("album")
 _of_these: Final = _place.image.in_(bindparam("ids", expanding=True))
 
-_GET: Final = select(albums, _count).where(_this)
+_GET: Final = select(albums, COUNT).where(_this)
 _EXISTS: Final = select(albums.c.id).where(_this)
 _ADD: Final = insert(albums)
 _SAVE: Final = (
@@ -39,16 +33,17 @@ _SAVE: Final = (
     .where(albums.c.revision == bindparam("old_revision"))
 )
 _REMOVE: Final = delete(albums).where(_this)
-_PAGE: Final = select(albums, _count).where(_here).order_by(albums.c.id.desc()).limit(bindparam("limit"))
+_PAGE: Final = select(albums, COUNT).where(_here).order_by(albums.c.id.desc()).limit(bindparam("limit"))
 _OF_IMAGE: Final = (
     select(_place.album)
     .join_from(album_images, albums, albums.c.id == _place.album)
     .where(_place.image == bindparam("image"), _here)
     .order_by(_place.album)
 )
-_THESE_IMAGES: Final = select(images.c.id, images.c.is_trashed, images.c.created_at).where(
+_THESE_IMAGES: Final = select(images.c.id, images.c.owner, images.c.is_trashed, images.c.created_at).where(
     images.c.id.in_(bindparam("ids", expanding=True)), images.c.tenant == bindparam("tenant")
 )
+_LENT: Final = select(_place.image).where(_in_this, _of_these, _place.is_lent)
 _POSITION: Final = select(_place.position).where(_in_this, _place.image == bindparam("image"))
 _TAKE_OUT: Final = delete(album_images).where(_in_this, _of_these)
 _PUT_IN: Final = insert(album_images)
@@ -75,6 +70,7 @@ class SqlAlbums:
 
     transaction: Transaction
     tenant: TenantId
+    shares: SqlShares
 
     @claiming
     def add(self, album: Album) -> None:
@@ -118,7 +114,14 @@ class SqlAlbums:
         return [self._read(row) for row in self.transaction.connection.execute(statement, values).mappings()]
 
     @writing
-    def insert(self, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None = None) -> int:
+    def insert(
+        self,
+        album_id: AlbumId,
+        image_ids: Sequence[ImageId],
+        *,
+        before: ImageId | None = None,
+        lent_by: Collection[UserId] = (),
+    ) -> int:
         """Everything is looked up before anything is moved, so that Missing leaves the album as it was."""
         self._require(album_id)
         ids = list(dict.fromkeys(image_ids))
@@ -133,11 +136,15 @@ class SqlAlbums:
                 raise Missing
         if not ids:
             return 0
+        lent = self._lent(album_id, ids) | {image_id for image_id, (owner, _) in found.items() if owner in lent_by}
         moved = self._take_out(album_id, ids)
         positions = self._room(album_id, at, len(ids))
         connection.execute(
             _PUT_IN,
-            [found[image_id] | album | {"position": position} for image_id, position in zip(ids, positions, strict=True)],
+            [
+                found[image_id][1] | album | {"position": position, "is_lent": image_id in lent}
+                for image_id, position in zip(ids, positions, strict=True)
+            ],
         )
         return len(ids) - moved
 
@@ -179,9 +186,14 @@ class SqlAlbums:
             self.transaction.connection.execute(_TAKE_OUT, {"album": album_id, "ids": chunk}).rowcount for chunk in chunks(ids)
         )
 
-    def _images(self, ids: Sequence[ImageId]) -> dict[str, dict[str, Any]]:
+    def _lent(self, album_id: AlbumId, ids: Sequence[ImageId]) -> set[str]:
+        connection = self.transaction.connection
+        return {id for chunk in chunks(ids) for id in connection.execute(_LENT, {"album": album_id, "ids": chunk}).scalars()}
+
+    def _images(self, ids: Sequence[ImageId]) -> dict[str, tuple[str, dict[str, Any]]]:
+        """By id: the owner, and what a place says of the image."""
         return {
-            row.id: {"image": row.id, "is_trashed": row.is_trashed, "created_at": row.created_at}
+            row.id: (row.owner, {"image": row.id, "is_trashed": row.is_trashed, "created_at": row.created_at})
             for chunk in chunks(ids)
             for row in self.transaction.connection.execute(_THESE_IMAGES, {"ids": chunk, "tenant": self.tenant})
         }

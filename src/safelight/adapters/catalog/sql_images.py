@@ -25,6 +25,7 @@ T = TypeVar("T")
 CHUNK: Final = 500
 """Ids per IN list: well below the 32766 variables of SQLite."""
 
+_place: Final = album_images.alias("places").c
 _image: Final = [images.c[name] for name in IMAGE_COLUMNS]
 _here: Final = images.c.tenant == bindparam("tenant")
 _this: Final = (images.c.id == bindparam("id")) & _here
@@ -83,12 +84,22 @@ _SORT_COLUMNS: Final = {
     "size": images.c.size_bytes,
 }
 
+_lent: Final = exists().where(_place.album == bindparam("album"), _place.image == images.c.id, _place.is_lent)
+"""A probe of the whole key of album_images, for those images only that are neither one's own nor public."""
+
 _FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
     "owner": images.c.owner == bindparam("owner"),
     "not_owner": images.c.owner != bindparam("not_owner"),
     # Said with NOT, because SQLite makes of an OR two index look-ups and sorts their union on every page. PostgreSQL turns it
     # back into the OR, of which it knows how many rows it finds; of a CASE it would expect next to none, and read everything.
     "visible_to": not_(and_(images.c.owner != bindparam("visible_to"), images.c.visibility != Visibility.PUBLIC.value)),
+    "lent_to": not_(
+        and_(
+            images.c.owner != bindparam("lent_to"),
+            images.c.visibility != Visibility.PUBLIC.value,
+            not_(and_(_lent, images.c.owner.in_(bindparam("lent_by", expanding=True)))),
+        )
+    ),
     "status": images.c.status == bindparam("status"),
     "visibility": images.c.visibility == bindparam("visibility"),
     "media_type": images.c.media_type == bindparam("media_type"),
@@ -101,7 +112,7 @@ _FILTERS: Final[Mapping[str, ColumnElement[bool]]] = {
     "max_bytes": images.c.size_bytes <= bindparam("max_bytes"),
 }
 _TIMES: Final = frozenset({"created_after", "created_before", "taken_after", "taken_before"})
-_PLAIN: Final = tuple(name for name in _FILTERS if name != "not_owner")
+_PLAIN: Final = tuple(name for name in _FILTERS if name not in ("not_owner", "lent_to"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +284,9 @@ def _part(query: ImageQuery, *, not_owner: UserId | None = None) -> tuple[Select
         values[name] = micros(values[name])
     if not_owner is not None:
         filters, values["not_owner"] = filters | {"not_owner"}, not_owner
+    if query.album is not None and query.lent_by and "visible_to" in values:
+        values |= {"lent_to": values.pop("visible_to"), "lent_by": list(query.lent_by)}
+        filters = filters - {"visible_to"} | {"lent_to"}
     tags = tuple(dict.fromkeys(query.tags))
     statement = page_statement(
         query.sort, filters, tags=len(tags), is_in_album=query.album is not None, is_behind=query.cursor is not None

@@ -352,11 +352,25 @@ album_images: Final = Table(
     Column("position", BigInteger, nullable=False),
     Column("is_trashed", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("is_lent", Boolean, nullable=False),
     Index("ix_album_images_position", "album", "is_trashed", "position", "image"),
     Index("ix_album_images_created_at", "album", "is_trashed", "created_at", "image"),
     Index("ix_album_images_neighbours", "album", "position"),
     Index("ix_album_images_image", "image", "album"),
     sqlite_with_rowid=False,
+)
+
+album_grants: Final = Table(
+    "album_grants",
+    metadata,
+    Column("album", Word, ForeignKey("albums.id", ondelete="CASCADE"), primary_key=True),
+    Column("user", Word, ForeignKey("users.id"), primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("level", Text, nullable=False),
+    Column("has_originals", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Index("ix_album_grants_user", "user", "album"),
 )
 
 uploads: Final = Table(

@@ -7,8 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import album_id, if_match, image_id
-from safelight.api.schemas.albums import AlbumImages, AlbumIn, AlbumOut, AlbumPage, AlbumPatch, album_out
+from safelight.api.conditions import album_id, if_match, image_id, user_id
+from safelight.api.schemas.albums import (
+    AlbumImages,
+    AlbumIn,
+    AlbumOut,
+    AlbumPage,
+    AlbumPatch,
+    GrantIn,
+    GrantOut,
+    album_out,
+    grant_out,
+)
 
 router = APIRouter(prefix="/albums", tags=["albums"])
 
@@ -24,11 +34,18 @@ async def create(response: Response, hall: Hall, actor: Asking, body: AlbumIn) -
 
 @router.get("", response_model=AlbumPage)
 async def list_albums(
-    hall: Hall, actor: Asking, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
+    hall: Hall,
+    actor: Asking,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    shared: Annotated[bool, Query(description="Those that others have lent to you, instead of yours.")] = False,
 ) -> AlbumPage:
-    """Your albums, newest first."""
+    """Your albums, newest first; or with `shared` those that others have lent to you."""
     after = album_id(cursor) if cursor else None
-    albums = [album_out(album) for album in await hall.albums.list(actor, after=after, limit=limit)]
+    if shared:
+        albums = [album_out(album, grant) for album, grant in await hall.albums.lent(actor, after=after, limit=limit)]
+    else:
+        albums = [album_out(album) for album in await hall.albums.list(actor, after=after, limit=limit)]
     return AlbumPage(albums=albums, next=albums[-1].id if len(albums) == limit else None)
 
 
@@ -71,3 +88,25 @@ async def add(hall: Hall, actor: Asking, id: str, body: AlbumImages) -> AlbumOut
 async def remove(hall: Hall, actor: Asking, id: str, image: str) -> AlbumOut:
     """Take an image out; it stays in the library."""
     return album_out(await hall.albums.remove(actor, album_id(id), [image_id(image)]))
+
+
+@router.get("/{id}/grants", response_model=list[GrantOut])
+async def grants(hall: Hall, actor: Asking, id: str) -> list[GrantOut]:
+    """Whom the album is lent to, oldest first, also those whose time is over."""
+    return [grant_out(grant) for grant in await hall.sharing.grants(actor, album_id(id))]
+
+
+@router.put("/{id}/grants/{user}", response_model=GrantOut)
+async def share(hall: Hall, actor: Asking, id: str, user: str, body: GrantIn) -> GrantOut:
+    """Let a user of your tenant see the album, or put images of theirs into it; in the place of what they had of it."""
+    grant = await hall.sharing.grant(
+        actor, album_id(id), user_id(user), level=body.level, has_originals=body.originals, expires_at=body.expires_at
+    )
+    return grant_out(grant)
+
+
+@router.delete("/{id}/grants/{user}", status_code=204)
+async def unshare(hall: Hall, actor: Asking, id: str, user: str) -> Response:
+    """Take it back, from the next request on; a user may give up their own."""
+    await hall.sharing.revoke(actor, album_id(id), user_id(user))
+    return Response(status_code=204)

@@ -428,7 +428,7 @@ async def events(request: Request, hall: Hall, actor: Asking, id: str, after: Af
 @router.get("/images/{id}/versions", response_model=list[VersionOut])
 async def versions(hall: Hall, actor: Asking, id: str) -> list[VersionOut]:
     """Every version of the original, newest first."""
-    image, _ = await hall.library.version(actor, image_id(id), None)
+    image = await hall.library.versions(actor, image_id(id))
     return [version_out(image, version) for version in image.versions]
 
 

@@ -3,11 +3,45 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from safelight.api.schemas.common import In, Out
 from safelight.domain.albums import Album
+from safelight.domain.sharing import Grant, Level
+
+
+class GrantIn(In):
+    """What a user may do with the album."""
+
+    level: Level = Level.VIEW
+    originals: bool = Field(False, description="The files as they came in, too, of the images that are the album's owner's.")
+    expires_at: AwareDatetime | None = None
+
+
+class Lent(Out):
+    """What you may do with somebody else's album."""
+
+    level: Level
+    originals: bool
+    expires_at: datetime | None
+
+
+class GrantOut(Lent):
+    """What a user may do with an album."""
+
+    user: str
+    created_at: datetime
+
+
+def grant_out(grant: Grant) -> GrantOut:
+    """The grant as the album's owner gets it."""
+    return GrantOut(user=grant.user, created_at=grant.created_at, **_terms(grant))
+
+
+def _terms(grant: Grant) -> dict[str, Any]:
+    return {"level": grant.level, "originals": grant.has_originals, "expires_at": grant.expires_at}
 
 
 class AlbumOut(Out):
@@ -22,11 +56,13 @@ class AlbumOut(Out):
     created_at: datetime
     updated_at: datetime
     etag: str
+    lent: Lent | None = Field(None, description="What you may do with it; only in `GET /albums?shared=true`.")
 
 
-def album_out(album: Album) -> AlbumOut:
-    """The album as its owner gets it."""
+def album_out(album: Album, grant: Grant | None = None) -> AlbumOut:
+    """The album as its owner gets it, or whoever has been lent it."""
     return AlbumOut(
+        lent=None if grant is None else Lent(**_terms(grant)),
         id=album.id,
         owner=album.owner,
         title=album.title,

@@ -42,6 +42,7 @@ from safelight.testing.contracts.issuers import IssuersContract
 from safelight.testing.contracts.ledger import LedgerContract
 from safelight.testing.contracts.people import PeopleContract
 from safelight.testing.contracts.purges import PurgesContract
+from safelight.testing.contracts.shares import SharesContract
 from safelight.testing.contracts.trail import TrailContract
 from safelight.testing.contracts.webhooks import WebhooksContract
 from safelight.testing.factories import (
@@ -125,7 +126,14 @@ async def journal_of(catalog: Catalog, tenant: Tenant, count: int, *, after: int
 
 
 class CatalogContract(
-    LedgerContract, PeopleContract, FactorContract, WebhooksContract, IssuersContract, TrailContract, PurgesContract
+    LedgerContract,
+    PeopleContract,
+    FactorContract,
+    WebhooksContract,
+    IssuersContract,
+    TrailContract,
+    PurgesContract,
+    SharesContract,
 ):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 

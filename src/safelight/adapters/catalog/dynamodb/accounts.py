@@ -143,6 +143,7 @@ class DynamoAccounts:
             (items.session_entry(self.tenant, user_id, "")[0], items.session_key),
             (items.passkey_entry(self.tenant, user_id, "")[0], items.passkey_key),
             (items.identity_entry(self.tenant, user_id, "")[0], lambda pk: (pk, items.META)),
+            (items.grants_of(self.tenant, user_id), lambda album: items.grant_key(album, user_id)),
         )
         for partition, key_of in lists:
             for entry in await self.transaction.collection(partition):

@@ -6,22 +6,18 @@ other; what is put before another image goes between its neighbours, see `positi
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.faults import ConditionFailed
 from safelight.adapters.catalog.dynamodb.items import Item, decoded, encoded
+from safelight.adapters.catalog.dynamodb.shares import DynamoShares, counted
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
 from safelight.adapters.catalog.positions import GAP, between
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.errors import AlreadyExists, Forbidden, Missing, Stale
-
-_COUNTED: Final = 8
-"""Albums of a page whose images are counted at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +26,7 @@ class DynamoAlbums:
 
     transaction: Transaction
     tenant: TenantId
+    shares: DynamoShares
 
     async def add(self, album: Album) -> None:
         """A new item."""
@@ -42,7 +39,7 @@ class DynamoAlbums:
 
     async def get(self, album_id: AlbumId) -> Album:
         """With its images outside the trash counted."""
-        return await self._counted(await self._found(album_id))
+        return (await counted(self.transaction, [await self._found(album_id)]))[0]
 
     async def save(self, album: Album) -> None:
         """Change what differs. The cover is part of what must not have changed: removing its image unsets it in passing."""
@@ -59,6 +56,9 @@ class DynamoAlbums:
         self.transaction.require_writing()
         await self._found(album_id)
         self.transaction.remove(items.album_key(album_id), expected=PRESENT, otherwise=Missing, unit=album_id)
+        for grant in await self.transaction.collection(items.album_key(album_id)[0], "GRANT#"):
+            self.transaction.remove(items.key_of(grant), unit=grant["user"])
+            self.transaction.remove((items.grants_of(self.tenant, grant["user"]), album_id), unit=grant["user"])
         for place in await self._places(album_id):
             self._take_out(album_id, place["image"])
 
@@ -84,18 +84,19 @@ class DynamoAlbums:
                 break
         found = await self.transaction.items(keys)
         here = [found[key] for key in keys if key in found and found[key]["tenant"] == self.tenant]
-        turns = asyncio.Semaphore(_COUNTED)
-
-        async def counted(item: Item) -> Album:
-            async with turns:
-                return await self._counted(item)
-
-        albums = list(await asyncio.gather(*map(counted, here)))
+        albums = await counted(self.transaction, here)
         if not self.transaction.writes:
             self.transaction.memo[asked] = tuple(albums)
         return albums
 
-    async def insert(self, album_id: AlbumId, image_ids: Sequence[ImageId], *, before: ImageId | None = None) -> int:
+    async def insert(
+        self,
+        album_id: AlbumId,
+        image_ids: Sequence[ImageId],
+        *,
+        before: ImageId | None = None,
+        lent_by: Collection[UserId] = (),
+    ) -> int:
         """Everything is looked up before anything is moved, so that Missing leaves the album as it was."""
         self.transaction.require_writing()
         album = await self._found(album_id)
@@ -110,10 +111,12 @@ class DynamoAlbums:
         held = await self.transaction.items(items.place_key(album_id, image_id) for image_id in ids)
         for image_id, position in (await self._room(album, ids, before)).items():
             place = held.get(items.place_key(album_id, image_id))
+            is_lent = images[image_id]["owner"] in lent_by
             if place is None:
-                self._put_in(album_id, images[image_id], position)
+                self._put_in(album_id, images[image_id], position, is_lent=is_lent)
             else:
-                self.transaction.change(place, {"position": position}, unit=image_id)
+                moved = {"position": position, "is_lent": is_lent or place["is_lent"]}
+                self.transaction.change(place, moved, unit=image_id)
         return len(ids) - len(held)
 
     async def drop(self, album_id: AlbumId, image_ids: Sequence[ImageId]) -> int:
@@ -133,13 +136,13 @@ class DynamoAlbums:
         albums = await self.transaction.items(items.album_key(one["SK"].removeprefix("ALBUM#")) for one in holders)
         return sorted(AlbumId(item["id"]) for item in albums.values() if item["tenant"] == self.tenant)
 
-    def _put_in(self, album_id: AlbumId, image: Item, position: int) -> None:
+    def _put_in(self, album_id: AlbumId, image: Item, position: int, *, is_lent: bool) -> None:
         """The place, as long as album and image still are what they were.
 
         The image counts its places, so that whoever trashes or removes it at the same moment does not miss this one.
         """
         pk, sk = items.holder_key(image["id"], album_id)
-        self.transaction.put(items.place_item(album_id, image, position), unit=image["id"])
+        self.transaction.put(items.place_item(album_id, image, position, is_lent=is_lent), unit=image["id"])
         self.transaction.put({"PK": pk, "SK": sk, "tenant": self.tenant}, unit=image["id"])
         as_seen = {"PK": ..., "trashed_at": image.get("trashed_at")}
         self.transaction.increase(image, "places", 1, expected=as_seen, unit=image["id"])
@@ -193,10 +196,6 @@ class DynamoAlbums:
 
     async def _places(self, album_id: AlbumId) -> list[Item]:
         return await self.transaction.collection(items.album_key(album_id)[0], "IMAGE#")
-
-    async def _counted(self, item: Item) -> Album:
-        count = await self.transaction.count(item["PK"], "IMAGE#", without="is_trashed")
-        return items.album_of(item, count)
 
     async def _found(self, album_id: AlbumId) -> Item:
         item = await self.transaction.item(items.album_key(album_id))

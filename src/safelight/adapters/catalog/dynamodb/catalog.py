@@ -25,6 +25,7 @@ from safelight.adapters.catalog.dynamodb.ledger import DynamoLedger
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.purges import DynamoPurges
+from safelight.adapters.catalog.dynamodb.shares import DynamoShares
 from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.adapters.catalog.dynamodb.uploads import DynamoUploads
@@ -126,7 +127,7 @@ class DynamoCatalog:
                 transaction,
                 row,
                 images,
-                DynamoAlbums(transaction, row.id),
+                DynamoAlbums(transaction, row.id, DynamoShares(transaction, row.id)),
                 DynamoAccounts(
                     transaction, row.id, self._box, DynamoApiKeys(transaction, row.id), DynamoIssuers(transaction, row.id)
                 ),

@@ -159,9 +159,12 @@ class DynamoImages:
 
         async def fetch() -> None:
             ids = items.ids_of(batch)
-            images = await self._items(ids)
+            images, lent = await self._items(ids), await self._lent(query, ids)
             for image_id, entry in zip(ids, batch, strict=True):
-                if image_id in images and image_id not in seen and matches(image := items.image_of(images[image_id]), query):
+                if image_id not in images or image_id in seen:
+                    continue
+                image = items.image_of(images[image_id])
+                if matches(image, query, is_lent=image_id in lent):
                     seen.add(image_id)
                     found.append((entry[order], image))
             batch.clear()
@@ -230,6 +233,13 @@ class DynamoImages:
         holders = await self.transaction.collection(items.image_key(image_id)[0], "ALBUM#")
         keys = [items.place_key(one["SK"].removeprefix("ALBUM#"), image_id) for one in holders]
         return list((await self.transaction.items(keys)).values())
+
+    async def _lent(self, query: ImageQuery, image_ids: Sequence[ImageId]) -> set[str]:
+        """Those that lie in the album by their owners' will, where that is asked for: not in the index, so read from the table."""
+        if query.album is None or not query.lent_by:
+            return set()
+        places = await self.transaction.items(items.place_key(query.album, image_id) for image_id in image_ids)
+        return {place["image"] for place in places.values() if place["is_lent"]}
 
     async def _items(self, image_ids: Sequence[ImageId]) -> dict[ImageId, Item]:
         found: dict[Key, Item] = await self.transaction.items(map(items.image_key, image_ids))

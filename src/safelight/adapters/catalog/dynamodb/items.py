@@ -21,6 +21,7 @@ from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.purges import Purge
 from safelight.domain.queries import Sort, micros
+from safelight.domain.sharing import Grant
 from safelight.domain.uploads import KEPT, Upload
 from safelight.domain.webhooks import Delivery
 from safelight.errors import BackendUnavailable, BadField
@@ -223,8 +224,8 @@ def album_of(item: Item, image_count: int) -> Album:
     return rows.album_of({name: item.get(name) for name in names} | {"image_count": image_count})
 
 
-def place_item(album_id: AlbumId, image: Item, position: int) -> Item:
-    """The image's place in the album."""
+def place_item(album_id: AlbumId, image: Item, position: int, *, is_lent: bool) -> Item:
+    """The image's place in the album; `is_lent`: by the will of its owner."""
     pk, sk = place_key(album_id, image["id"])
     return {
         "PK": pk,
@@ -234,7 +235,32 @@ def place_item(album_id: AlbumId, image: Item, position: int) -> Item:
         "album_key": pk,
         "created_key": image["created_key"],
         "is_trashed": image["is_trashed"],
+        "is_lent": is_lent,
     }
+
+
+def grant_key(album_id: str, user: str) -> Key:
+    """What a user has of the album."""
+    return f"ALBUM#{album_id}", f"GRANT#{user}"
+
+
+def grants_of(tenant: str, user: str) -> str:
+    """The partition of the table with what a user has of albums, by their ids."""
+    return f"GRANTS#{tenant}#{user}"
+
+
+def grant_items(grant: Grant) -> tuple[Item, Item]:
+    """The grant, with the album and with the user."""
+    columns, (pk, sk) = rows.grant_columns(grant), grant_key(grant.album, grant.user)
+    return columns | {"PK": pk, "SK": sk}, columns | {"PK": grants_of(grant.tenant, grant.user), "SK": grant.album}
+
+
+def grant_of(item: Item) -> Grant:
+    """The grant from either item. Raises BackendUnavailable for an item that is none."""
+    try:
+        return rows.grant_of({one.name: item.get(one.name) for one in fields(Grant)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
 
 
 # Uploads

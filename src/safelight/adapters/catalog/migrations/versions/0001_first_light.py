@@ -231,6 +231,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("is_trashed", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("is_lent", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["album"], ["albums.id"], name=op.f("fk_album_images_album"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["image"], ["images.id"], name=op.f("fk_album_images_image"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("album", "image", name=op.f("pk_album_images")),
@@ -240,6 +241,21 @@ def upgrade() -> None:
     op.create_index("ix_album_images_image", "album_images", ["image", "album"], unique=False)
     op.create_index("ix_album_images_neighbours", "album_images", ["album", "position"], unique=False)
     op.create_index("ix_album_images_position", "album_images", ["album", "is_trashed", "position", "image"], unique=False)
+    op.create_table(
+        "album_grants",
+        sa.Column("album", WORD, nullable=False),
+        sa.Column("user", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("level", sa.Text(), nullable=False),
+        sa.Column("has_originals", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["album"], ["albums.id"], name=op.f("fk_album_grants_album"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_album_grants_tenant")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_album_grants_user")),
+        sa.PrimaryKeyConstraint("album", "user", name=op.f("pk_album_grants")),
+    )
+    op.create_index("ix_album_grants_user", "album_grants", ["user", "album"], unique=False)
     op.create_table(
         "api_keys",
         sa.Column("id", WORD, nullable=False),
@@ -518,6 +534,7 @@ def downgrade() -> None:
     op.drop_table("credentials")
     op.drop_table("image_tags")
     op.drop_table("api_keys")
+    op.drop_table("album_grants")
     op.drop_table("album_images")
     op.drop_table("users")
     op.drop_table("uploads")

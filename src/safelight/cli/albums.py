@@ -1,0 +1,149 @@
+"""`album`: whom albums are lent to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from safelight.cli import output
+from safelight.cli.connection import HERE, Json, Server, album_id
+from safelight.domain.ids import is_id
+from safelight.errors import Conflict, Missing
+
+if TYPE_CHECKING:
+    from safelight.client import Client
+
+album = App(name="album", help="Albums: list them, and lend them to users.")
+
+Days = Annotated[int | None, Parameter(validator=Number(gte=1, lte=36_500))]
+
+
+@album.command(name="list")
+def list_albums(*, shared: bool = False, server: Server = HERE, json: Json = False) -> int:
+    """List your albums, newest first.
+
+    Parameters
+    ----------
+    shared
+        Those that others have lent to you, instead of yours.
+
+    """
+    with server.connect() as client:
+        found = list(client.albums(shared=shared))
+    if json:
+        output.say_json({"albums": found})
+        return 0
+    rows = output.table("id", "title", "images", "made", "you may")
+    for each in found:
+        lent = each["lent"]
+        rows.add_row(
+            output.text(each["id"]),
+            output.text(each["title"]),
+            str(each["image_count"]),
+            output.date(each["created_at"]),
+            lent["level"] if lent else "everything",
+        )
+    output.listing(found, rows, "There is no album.")
+    return 0
+
+
+@album.command(name="share")
+def share_album(
+    album: str,
+    user: str,
+    /,
+    *,
+    level: Literal["view", "contribute"] = "view",
+    originals: bool = False,
+    days: Days = None,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Let a user see an album, or put images of theirs into it.
+
+    Parameters
+    ----------
+    album
+        Title or id.
+    user
+        Id, or for an admin also the name.
+    level
+        view: see it; contribute: put their own images into it, too.
+    originals
+        The files as they came in, too.
+    days
+        Days until it ends. Default: never.
+
+    """
+    expires_at = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
+    with server.connect() as client:
+        grant = client.share_album(
+            album_id(client, album), _user_id(client, user), level=level, originals=originals, expires_at=expires_at
+        )
+    if json:
+        output.say_json(grant)
+    else:
+        until = f" until {output.minute(grant['expires_at'])} UTC" if grant["expires_at"] else ""
+        output.out().print(output.text(f"{user} may {grant['level']}{until}."))
+    return 0
+
+
+@album.command(name="unshare")
+def unshare_album(album: str, user: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Take back what a user has of an album.
+
+    Parameters
+    ----------
+    album
+        Title or id.
+    user
+        Id, or for an admin also the name.
+
+    """
+    with server.connect() as client:
+        which, whose = album_id(client, album), _user_id(client, user)
+        client.unshare_album(which, whose)
+    if json:
+        output.say_json({"album": which, "user": whose})
+    else:
+        output.out().print(output.text(f"{user} sees it no more."))
+    return 0
+
+
+@album.command(name="shares")
+def list_shares(album: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """List whom an album is lent to.
+
+    Parameters
+    ----------
+    album
+        Title or id.
+
+    """
+    with server.connect() as client:
+        found = client.album_grants(album_id(client, album))
+    if json:
+        output.say_json({"grants": found})
+        return 0
+    rows = output.table("user", "may", "originals", "since", "until")
+    for each in found:
+        originals = "yes" if each["originals"] else ""
+        until = output.minute(each["expires_at"])
+        rows.add_row(output.text(each["user"]), each["level"], originals, output.date(each["created_at"]), until)
+    output.listing(found, rows, "It is lent to nobody.")
+    return 0
+
+
+def _user_id(client: Client, name: str) -> str:
+    """The id of a user; an id is taken as it is, since only admins may look users up."""
+    if is_id(name):
+        return name
+    found = [each["id"] for each in client.users() if each["name"] == name]
+    if not found:
+        raise Missing(f"There is no user called {name!r}.")
+    if len(found) > 1:
+        raise Conflict(f"{len(found)} users are called {name!r}; give the id of one: {', '.join(found)}.")
+    return found[0]
