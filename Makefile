@@ -91,6 +91,18 @@ docs: $(VENV)/.dev ## Make the generated reference pages anew
 bench: $(VENV)/.bench ## Measure what the README reports (fetches photographs and sharp once; ARGS="develop --quick")
 	@$(BIN)/python bench/run.py $(ARGS)
 
+THUMBOR := bench/peers/.thumbor
+
+$(THUMBOR)/.made: bench/peers/thumbor.lock | $(UV)
+	@$(UV) venv -q --clear --python 3.11 $(THUMBOR)
+	@$(UV) pip install -q --python $(THUMBOR)/bin/python --require-hashes -r bench/peers/thumbor.lock
+	@touch $@
+
+.PHONY: bench-delivery
+bench-delivery: $(VENV)/.bench $(THUMBOR)/.made ## Measure cold delivery beside thumbor and sharp, and imgproxy where it is on the path (ARGS="--quick")
+	@cd bench/sharp && npm ci --silent --no-audit --no-fund
+	@$(BIN)/python bench/cold.py $(ARGS)
+
 .PHONY: bench-servers
 bench-servers: $(VENV)/.bench ## Measure the product on S3 and PostgreSQL, which it starts itself (ARGS="develop --quick")
 	@$(BIN)/python bench/servers.py $(ARGS)
@@ -130,6 +142,7 @@ locks: | $(UV) ## Resolve the pinned, hashed requirement locks anew
 	@$(COMPILE) --all-extras --group dev --group bench -c requirements-dev.lock -o requirements-bench.lock
 	@$(COMPILE) --all-extras --group dev --group browser -c requirements-dev.lock -o requirements-browser.lock
 	@$(COMPILE) --all-extras --group dev --group security -c requirements-dev.lock -o requirements-security.lock
+	@cd bench/peers && $(abspath $(UV)) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 thumbor.in -o thumbor.lock
 
 .PHONY: clean
 clean: ## Remove environments and caches (never your data)
