@@ -67,6 +67,10 @@ fuzz: $(VENV)/.security ## Fuzz our own parsers by coverage (ARGS="--minutes 5 -
 hostile: $(VENV)/.dev ## 20,000 malformed files through the real door, each in five seconds (HOSTILE=..., HOSTILE_SEED=...)
 	@HOSTILE=$${HOSTILE:-20000} HOSTILE_SEED=$${HOSTILE_SEED:-$$RANDOM} HOSTILE_DEADLINE_S=5 $(BIN)/pytest -s tests/hostile/test_malformed.py
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Load, faults drawn from a seed, and an audit of every promise (ARGS="--profile servers --minutes 5 --seed 7")
+	@$(BIN)/python -m tests.chaos.run $(ARGS)
+
 .PHONY: nightly
 nightly: $(VENV)/.dev ## What takes too long for every change: five thousand events of a store, with kill -9 in between
 	@EVENTS=5000 $(BIN)/pytest tests/acceptance/test_store_events.py $(ARGS)

@@ -218,6 +218,18 @@ async def test_a_lost_zygote_costs_the_jobs_under_way_and_is_replaced(sandbox, f
     assert zygotes() != [zygote]
 
 
+@pytest.mark.parametrize("number", (signal.SIGKILL, signal.SIGTERM))
+async def test_a_decoder_that_somebody_else_ends_is_not_blamed_on_the_input(sandbox, fd, number):
+    """A machine short of memory, or a service manager that stops everything at once: the picture is tried again, not refused."""
+    under_way = asyncio.create_task(sandbox.run("hang", fd, "asleep"))
+    await until(lambda: len(grandchildren()) == 1)
+    grandchildren()[0].send_signal(number)
+
+    with pytest.raises(SandboxLost):
+        await under_way
+    assert (await sandbox.run("echo", fd)).value["size"] == 19
+
+
 async def test_an_idle_lost_zygote_is_replaced_unnoticed(sandbox, fd):
     zygotes()[0].send_signal(signal.SIGKILL)
     await asyncio.sleep(0.1)

@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from safelight.errors import TooManyBytes
+from safelight.errors import TooManyBytes, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,32 @@ class Spooled:
     sha256: str
 
 
-def nameless(folder: Path) -> int:
-    """A descriptor to write and read, of a file in this folder."""
+@contextmanager
+def _with_room() -> Iterator[None]:
+    """A full disk is no fault of the request: whoever sends the file again in a while may have more luck."""
     try:
-        return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:  # a file system without O_TMPFILE
-        fd, path = tempfile.mkstemp(dir=folder)
-        Path(path).unlink()
-        return fd
+        yield
+    except OSError as error:
+        raise Unavailable("There is no room for the upload at the moment.") from error
+
+
+def nameless(folder: Path) -> int:
+    """A descriptor to write and read, of a file in this folder. Raises Unavailable."""
+    with _with_room():
+        try:
+            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:  # a file system without O_TMPFILE
+            fd, path = tempfile.mkstemp(dir=folder)
+            Path(path).unlink()
+            return fd
 
 
 def write_all(fd: int, data: bytes | bytearray) -> None:
-    """All of it, however little the system takes at a time."""
+    """All of it, however little the system takes at a time. Raises Unavailable."""
     view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    with _with_room():
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 @asynccontextmanager
@@ -46,7 +57,8 @@ async def spooled(
 ) -> AsyncIterator[Spooled]:
     """The bytes in a file for as long as the block lasts.
 
-    Raises TooManyBytes as soon as they are more than allowed, and whatever `fits` raises for as many as have come.
+    Raises TooManyBytes as soon as they are more than allowed, Unavailable when the disk is full, and whatever `fits` raises for as
+    many as have come.
     """
     fd = nameless(folder)
     try:

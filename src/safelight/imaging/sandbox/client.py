@@ -39,8 +39,12 @@ PROBE_SLOTS: Final = 4
 GRACE_S: Final = 5.0
 """The zygote ends jobs in time; when it has not by then, it is the zygote that hangs."""
 
-# Out of CPU seconds; killed for memory by the kernel; GLib's way to end when it cannot allocate.
-_OVERDRAWN: Final = frozenset({signal.SIGXCPU, signal.SIGKILL, signal.SIGTRAP})
+# Out of CPU seconds; GLib's way to end when it cannot allocate.
+_OVERDRAWN: Final = frozenset({signal.SIGXCPU, signal.SIGTRAP})
+# What others send: a machine that is short of memory, a service manager that ends everything of ours at once.
+_FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
+_LARGE: Final = 0.25
+"""Of the memory that is allowed: who holds less is not to blame when the kernel runs out of it."""
 _UNSAFE: Final = "The image could not be decoded safely."
 
 _T = TypeVar("_T")
@@ -137,7 +141,7 @@ class Sandbox:
         Raises:
             CorruptImage: the job ended in a crash, or talks nonsense.
             DecodeBudgetExceeded: it took too much time or memory.
-            SandboxLost: the zygote is gone; the next job has a new one.
+            SandboxLost: the zygote is gone, or somebody else has ended the process; the next job has a new one.
             SafelightError: whatever the job raised.
 
         """
@@ -221,6 +225,12 @@ def _reason(end: End, limits: Limits) -> SafelightError:
         return DecodeBudgetExceeded("Decoding the image takes far more time than one of its size should.")
     if end.signal in _OVERDRAWN:
         return DecodeBudgetExceeded()
+    if end.signal in _FROM_OUTSIDE:
+        # SIGKILL is the kernel's at the hard limit of CPU seconds too, and for memory. Any other picture must not be refused for
+        # what happened to its process: it is tried again.
+        is_large = end.peak_bytes >= _LARGE * limits.memory_bytes
+        is_overdrawn = end.signal == signal.SIGKILL and (is_large or end.cpu_s >= limits.cpu_s)
+        return DecodeBudgetExceeded() if is_overdrawn else SandboxLost("The decoding process was ended from outside.")
     return CorruptImage(_UNSAFE)
 
 

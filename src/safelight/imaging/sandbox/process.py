@@ -58,6 +58,10 @@ class End:
     signal: int | None
     status: int
     timed_out: bool
+    cpu_s: float
+    """Seconds of all its threads together."""
+    peak_bytes: int
+    """The most memory that it held."""
 
 
 class Process:
@@ -181,7 +185,8 @@ class Process:
         if "end" in message:
             future = self._ends.pop(message["end"], None)
             if future and not future.done():
-                future.set_result(End(message["signal"], message["status"], message["timed_out"]))
+                names = ("signal", "status", "timed_out", "cpu_s", "peak_bytes")
+                future.set_result(End(**{name: message[name] for name in names}))
         elif "pong" in message:
             if pong := self._pongs.get(message["pong"]):
                 _settle(pong)

@@ -10,7 +10,7 @@ its control socket ends then. Control messages are JSON, one a packet:
          {"run": id, "job": name, "argument": ...} + [input fd, reply fd], and perhaps [a second input's fd]
          {"kill": id}   {"ping": id}
     out  {"ready": true, "holding": [layer], "missing": {layer: reason}}   once, first
-         {"end": id, "signal": n | null, "status": n, "timed_out": bool}   {"pong": id}
+         {"end": id, "signal": n | null, "status": n, "timed_out": bool, "cpu_s": s, "peak_bytes": n}   {"pong": id}
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Zygote:
                 _kill(child)
 
     def _bury(self, child: _Child) -> None:
-        _pid, status = os.waitpid(child.pid, 0)
+        _pid, status, used = os.wait4(child.pid, 0)
         os.close(child.handle)
         is_signal = os.WIFSIGNALED(status)
         self._tell(
@@ -156,6 +156,8 @@ class Zygote:
                 "signal": os.WTERMSIG(status) if is_signal else None,
                 "status": -1 if is_signal else os.WEXITSTATUS(status),
                 "timed_out": child.id in self.killed,
+                "cpu_s": used.ru_utime + used.ru_stime,
+                "peak_bytes": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             }
         )
         self.killed.discard(child.id)
