@@ -113,6 +113,7 @@ class Image(TypedDict):
     trashed_at: str | None
     problem: Problem | None
     duplicate_of: str | None
+    recipe: str | None
     renditions: list[Rendition]
     original_url: str
     etag: str
@@ -285,6 +286,24 @@ class Purge(TypedDict):
     cause: str
     created_at: str
     updated_at: str
+
+
+class RecipePlaces(TypedDict):
+    """Which pictures a recipe is for."""
+
+    default: bool
+    albums: list[str]
+    tags: list[str]
+
+
+class Recipe(TypedDict):
+    """A version of a recipe; null is what the installation does."""
+
+    name: str
+    version: int
+    versions: int
+    recipe: dict[str, Any]
+    places: RecipePlaces
 
 
 class SigningKey(TypedDict):
@@ -965,6 +984,27 @@ class Client:
     def purges(self, *, limit: int = 50) -> Sequence[Purge]:
         """Newest first."""
         return cast("Sequence[Purge]", self._ask("GET", "/admin/purges", params={"limit": limit})["purges"])
+
+    def recipes(self) -> Sequence[Recipe]:
+        """The newest version of each, by name."""
+        return cast("Sequence[Recipe]", self._ask("GET", "/admin/recipes"))
+
+    def recipe(self, reference: str) -> Recipe:
+        """`shop` as it is now, or `shop@2`. Raises Missing."""
+        return cast("Recipe", self._ask("GET", f"/admin/recipes/{_segment(reference)}"))
+
+    def set_recipe(self, name: str, document: Mapping[str, Any]) -> Recipe:
+        """What the name means from now on. Raises BadField."""
+        return cast("Recipe", self._ask("PUT", f"/admin/recipes/{_segment(name)}", json=document))
+
+    def apply_recipe(self, name: str, *, default: bool, albums: Sequence[str], tags: Sequence[str]) -> Recipe:
+        """It is for these pictures and no others. Raises Missing, BadField."""
+        body = {"default": default, "albums": [*albums], "tags": [*tags]}
+        return cast("Recipe", self._ask("PUT", f"/admin/recipes/{_segment(name)}/places", json=body))
+
+    def remove_recipe(self, name: str) -> None:
+        """Every version of it. Raises Missing, WrongState while it is for any pictures."""
+        self._ask("DELETE", f"/admin/recipes/{_segment(name)}")
 
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""

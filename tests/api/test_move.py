@@ -58,7 +58,7 @@ async def source(tmp_path):
     await side.catalog.close()
     for image in IMAGES:
         await side.originals.put(image.original_key, image.id.encode(), media_type="image/jpeg", metadata={"a": "b"})
-        await side.renditions.put(image.rendition_key("thumb_300", "webp", version=1), b"small")
+        await side.renditions.put(image.rendition_key("thumb_300", "webp", folder="1"), b"small")
     await side.originals.put(IMAGES[0].original_key, b"again")
     await side.originals.delete(IMAGES[0].original_key)
     await side.originals.put(IMAGES[0].original_key, b"and again")

@@ -291,9 +291,9 @@ async def lay(hall: Hall, image: Image) -> tuple[str, str, str]:
     """A preset, what was made before the last purge, and what was made since: their keys."""
     old = replace(image, generation=image.generation - 1) if image.generation else image
     keys = (
-        image.rendition_key("thumb_150", "webp", version=1),
-        old.made_key("t-0", "webp", version=1),
-        image.made_key("t-1", "webp", version=1),
+        image.rendition_key("thumb_150", "webp", folder="1"),
+        old.made_key("t-0", "webp", folder="1"),
+        image.made_key("t-1", "webp", folder="1"),
     )
     for key in keys:
         await hall.renditions.put(key, b"bytes", media_type="image/webp")
@@ -316,7 +316,7 @@ async def test_without_a_cdn_our_own_caches_are_purged(hall):
     assert (after.generation, after.uncached_at, after.revision) == (1, NOON, 2)
     assert hall.changed == [image]
     assert await alone.go_on() == 0, "a process may still believe the record of before, and keep what it makes of it"
-    fresh = after.made_key("t-0", "webp", version=1)
+    fresh = after.made_key("t-0", "webp", folder="1")
     await hall.renditions.put(fresh, b"made anew", media_type="image/webp")
     hall.settle()
     assert await alone.go_on() == 1

@@ -121,7 +121,7 @@ class Iiif:
         seen = await self.safelight.delivery.seen(name, await self._actor(scope, headers), host=dict(headers).get("host", ""))
         size = Size(seen.original.width, seen.original.height)
         canonical = f"{self._service(scope, headers, api, name)}/{wish.canonical(size)}"
-        link = f'<{canonical}>;rel="canonical", <{documents.PROFILE[api]}>;rel="profile"'
+        link = f'<{canonical}>;rel="canonical", <{documents.profile_of(api, seen.image)}>;rel="profile"'
         order = Order(Origin(OURS, name), wish)
         delivered = await self.safelight.delivery.deliver_seen(seen, order, is_kept=wish.is_promised(size))
         return Answer(delivered, [(b"link", link.encode())])
@@ -131,7 +131,7 @@ class Iiif:
         image, size = seen.image, Size(seen.original.width, seen.original.height)
         document = documents.info(api, image, size, id=self._service(scope, headers, api, name), most=self._most)
         is_public = image.visibility is Visibility.PUBLIC
-        link: Headers = [(b"link", f'<{documents.PROFILE[api]}>;rel="profile"'.encode())]
+        link: Headers = [(b"link", f'<{documents.profile_of(api, image)}>;rel="profile"'.encode())]
         spoken = _spoken(document, headers, context=documents.CONTEXT[api], at=image.updated_at, is_public=is_public)
         return Answer(replace(spoken, tenant=image.tenant), link)
 

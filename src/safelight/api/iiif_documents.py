@@ -13,6 +13,7 @@ from safelight.domain.images import Image
 from safelight.imaging.transform.iiif import FORMATS, QUALITIES, Api, Most, scale_factors, sizes
 from safelight.imaging.transform.plan import Size
 from safelight.imaging.transform.pyramid import TILE
+from safelight.services.delivery import is_marked
 from safelight.services.originals import delivered_version
 
 PROTOCOL: Final = "http://iiif.io/api/image"
@@ -21,6 +22,11 @@ PROFILE: Final = {Api.V2: "http://iiif.io/api/image/2/level2.json", Api.V3: "htt
 MANIFEST_CONTEXT: Final = "http://iiif.io/api/presentation/3/context.json"
 THUMBNAIL: Final = 200
 """Pixels of the longer side that a thumbnail has at least."""
+WHOLE_PROFILE: Final = {api: profile.replace("level2", "level0") for api, profile in PROFILE.items()}
+_OF_WHOLES_3: Final = (
+    "baseUriRedirect", "cors", "jsonldMediaType", "rotationBy90s", "sizeByConfinedWh", "sizeByH", "sizeByPct", "sizeByW", "sizeByWh",
+)  # fmt: skip
+"""Those of level 2 that no region is needed for (3.0: 5.7)."""
 _FEATURES_3: Final = ("canonicalLinkHeader", "mirroring", "profileLinkHeader", "sizeUpscaling")
 """Beside those of level 2 (3.0: 5.7)."""
 _FEATURES_2: Final = (
@@ -36,16 +42,22 @@ _LICENCES: Final = (
 )
 
 
+def profile_of(api: Api, image: Image) -> str:
+    """What is conformed to. A picture under its recipe's watermark is shown as a whole only."""
+    return WHOLE_PROFILE[api] if is_marked(image) else PROFILE[api]
+
+
 def info(api: Api, image: Image, size: Size, *, id: str, most: Most) -> dict[str, Any]:
     """The image information document (3.0: 5, 2.1: 5). `id` is the image's base URI, `size` that of the upright original."""
+    is_whole = is_marked(image)
     whole = [{"width": each.width, "height": each.height} for each in sizes(size, most)]
-    tiles = [{"width": TILE, "height": TILE, "scaleFactors": list(scale_factors(size))}]
+    tiles = {"tiles": [{"width": TILE, "height": TILE, "scaleFactors": list(scale_factors(size))}]} if not is_whole else {}
     licence, words = rights(image), credit(image)
     if api is Api.V2:
         profile = {
             "formats": list(FORMATS),
             "qualities": list(QUALITIES),
-            "supports": list(_FEATURES_2),
+            "supports": [name for name in _FEATURES_2 if not (is_whole and name.startswith("region"))],
             "maxWidth": most.side,
             "maxHeight": most.side,
             "maxArea": most.area,
@@ -57,8 +69,8 @@ def info(api: Api, image: Image, size: Size, *, id: str, most: Most) -> dict[str
             "width": size.width,
             "height": size.height,
             "sizes": whole,
-            "tiles": tiles,
-            "profile": [PROFILE[api], profile],
+            **tiles,
+            "profile": [profile_of(api, image), profile],
         }
         return document | ({"license": licence} if licence else {}) | ({"attribution": words} if words else {})
     document = {
@@ -66,17 +78,17 @@ def info(api: Api, image: Image, size: Size, *, id: str, most: Most) -> dict[str
         "id": id,
         "type": "ImageService3",
         "protocol": PROTOCOL,
-        "profile": "level2",
+        "profile": "level0" if is_whole else "level2",
         "width": size.width,
         "height": size.height,
         "maxWidth": most.side,
         "maxHeight": most.side,
         "maxArea": most.area,
         "sizes": whole,
-        "tiles": tiles,
-        "extraFormats": ["webp"],
+        **tiles,
+        "extraFormats": ["png", "webp"] if is_whole else ["webp"],
         "extraQualities": [quality for quality in QUALITIES if quality != "default"],
-        "extraFeatures": list(_FEATURES_3),
+        "extraFeatures": sorted({*_FEATURES_3, *_OF_WHOLES_3}) if is_whole else list(_FEATURES_3),
     }
     return document | ({"rights": licence} if licence else {})
 
@@ -100,7 +112,8 @@ def manifest(images: Sequence[Image], *, id: str, base: str, most: Most, label: 
 def _canvas(image: Image, base: str, most: Most) -> dict[str, Any]:
     version = delivered_version(image)
     size = Size(version.width, version.height)
-    service = {"id": f"{base}/iiif/3/{image.id}", "type": "ImageService3", "profile": "level2"}
+    level = "level0" if is_marked(image) else "level2"
+    service = {"id": f"{base}/iiif/3/{image.id}", "type": "ImageService3", "profile": level}
     canvas = f"{base}/iiif/images/{image.id}/canvas"
 
     def picture(said: str, shown: Size) -> dict[str, Any]:

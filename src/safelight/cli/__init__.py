@@ -65,6 +65,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.webhooks:webhook",
             "Whom to tell of what happens: webhook endpoints, and the log of what they were told.",
         ),
+        "recipe": (
+            "safelight.cli.recipes:recipe",
+            "How the tenant's pictures are developed: recipes, and which pictures they are for.",
+        ),
         "purge": ("safelight.cli.purging:purge", "What caches are to let go of, and how far that has come."),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
     },

@@ -11,6 +11,7 @@ from typing import Final
 
 from safelight.domain.addresses import Network
 from safelight.domain.ids import KeyId, SessionId, TenantId, UserId
+from safelight.domain.recipes import NO_RECIPES, Recipes
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Stored
 from safelight.errors import BadField, BadOption, TenantSuspended
 
@@ -74,6 +75,8 @@ class Tenant:
     """Host names at which the installation is this tenant's alone; the first is the one in its URLs."""
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Transforms by name, every version that was given out; the last is the one of now."""
+    recipes: Recipes = NO_RECIPES
+    """How its pictures are developed, where that is not the installation's way."""
     stored: Stored = NOTHING
     """Counted by the catalog with every image that comes, changes or goes."""
 

@@ -240,7 +240,7 @@ class ErasureRequested(Event):
 
 @dataclass(frozen=True, slots=True)
 class ImageNarrowed(Event):
-    """Fewer may see an image than before, so what others keep of it has to go."""
+    """Fewer may see an image than before, or under another watermark only, so what others keep of it has to go."""
 
     image: ImageId
     revision: int

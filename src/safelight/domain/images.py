@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from safelight.domain.ids import ImageId, TenantId, UserId
+from safelight.domain.recipes import Recipe
 from safelight.errors import BadField, WrongState
 from safelight.imaging.transform.values import Focal
 
@@ -85,7 +86,8 @@ class Version:
 class Image:
     """One picture of a tenant. `version` counts its bytes, `revision` every change of the record (its ETag).
 
-    While new bytes are being developed, `renditions` are still those of `developed_version`, and still delivered.
+    While new bytes are being developed, or the same ones once more (then `printing` counts), `renditions` are still those of
+    `developed_version` and `developed_printing`, made by `developed_recipe`, and still delivered.
     """
 
     id: ImageId
@@ -121,6 +123,12 @@ class Image:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     renditions: tuple[Rendition, ...] = ()
     developed_version: int = 0
+    printing: int = 0
+    """How often developing the bytes of this version was begun anew; what each makes lies in a folder of its own."""
+    developed_printing: int = 0
+    recipe: Recipe | None = None
+    """By which the bytes of now are developed; None is the installation's way."""
+    developed_recipe: Recipe | None = None
     replaced_at: datetime | None = None
     earlier: tuple[Version, ...] = ()
     """Versions before this one, oldest first."""
@@ -182,6 +190,16 @@ class Image:
         """What the originals of all versions take."""
         return self.size_bytes + sum(version.size_bytes for version in self.earlier)
 
+    @property
+    def developed_folder(self) -> str:
+        """Where the renditions lie that are delivered now: another folder for each developing."""
+        return folder_of(self.developed_version, self.developed_printing)
+
+    @property
+    def folder(self) -> str:
+        """Where those lie, or will, of the bytes of now."""
+        return folder_of(self.version, self.printing)
+
     def address(self, *, by_focal_point: bool = False, mark: str = "") -> str:
         """The `v` of a delivery URL: another one whenever the same URL would mean other pixels, so that no cache needs a purge.
 
@@ -193,20 +211,20 @@ class Image:
     @property
     def edition(self) -> str:
         """Tells what is delivered from what was delivered before a replacement or a purge of caches."""
-        return ".".join(str(number) for number in (self.developed_version, self.generation) if number)
+        return ".".join(str(number) for number in (self.developed_version and self.developed_folder, self.generation) if number)
 
     @property
     def prefix(self) -> str:
         """Under which every object of this image lies, in both buckets and all versions."""
         return f"{self.tenant}/{self.id}/"
 
-    def rendition_key(self, preset: str, extension: str, *, version: int) -> str:
-        """Where a rendition that developing makes of a version lies, in the renditions bucket."""
-        return f"{self.tenant}/{self.id}/{version}/{preset}.{extension}"
+    def rendition_key(self, preset: str, extension: str, *, folder: str) -> str:
+        """Where a rendition lies, in the renditions bucket."""
+        return f"{self.tenant}/{self.id}/{folder}/{preset}.{extension}"
 
-    def made_key(self, name: str, extension: str, *, version: int) -> str:
+    def made_key(self, name: str, extension: str, *, folder: str) -> str:
         """Where something lies that is made of a version on request, in the same bucket, apart by generation."""
-        return f"{self.tenant}/{self.id}/{version}/g{self.generation}/{name}.{extension}"
+        return f"{self.tenant}/{self.id}/{folder}/g{self.generation}/{name}.{extension}"
 
     def is_outdated(self, key: str) -> bool:
         """Whether the object of this key in the renditions bucket was made on request in a generation before this one."""
@@ -228,10 +246,18 @@ class Image:
 
     def developed(self, *, at: datetime, renditions: tuple[Rendition, ...], **facts: Any) -> Image:
         """Ready to be delivered."""
-        developed = self.version
-        return self._changed(at, status=Status.READY, renditions=renditions, developed_version=developed, problem=None, **facts)
+        return self._changed(
+            at,
+            status=Status.READY,
+            renditions=renditions,
+            developed_version=self.version,
+            developed_printing=self.printing,
+            developed_recipe=self.recipe,
+            problem=None,
+            **facts,
+        )
 
-    def replaced(self, version: Version, *, at: datetime) -> Image:
+    def replaced(self, version: Version, *, at: datetime, recipe: Recipe | None = None) -> Image:
         """With other bytes, which are still to be developed. Raises WrongState in the trash or before the first are ready."""
         if self.is_trashed:
             raise WrongState("The image is in the trash; restore it first.")
@@ -245,23 +271,32 @@ class Image:
             version=version.number,
             highest_version=version.number,
             earlier=(*self.earlier, self.present),
+            printing=0,
+            recipe=recipe,
             **_bytes_of(version),
         )
 
     def rejected(self, problem: Problem, *, at: datetime) -> Image:
         """The bytes cannot be developed and never will: as it was before them, if it was anything, with the problem told."""
         if self.developed_version == self.version:  # they could be developed before: what refuses them is a limit of today
-            return self._changed(at, status=Status.READY, problem=problem)
+            return self._changed(at, status=Status.READY, problem=problem, recipe=self.developed_recipe)
         if not self.earlier:
             return self._changed(at, status=Status.REJECTED, problem=problem)
         *earlier, last = self.earlier
         return self._changed(
-            at, status=Status.READY, version=last.number, earlier=tuple(earlier), problem=problem, **_bytes_of(last)
+            at,
+            status=Status.READY,
+            version=last.number,
+            earlier=tuple(earlier),
+            printing=self.developed_printing,
+            recipe=self.developed_recipe,
+            problem=problem,
+            **_bytes_of(last),
         )
 
     def developed_again(self, *, at: datetime) -> Image:
-        """To be developed once more of the same bytes; what there is of it is delivered meanwhile."""
-        return self._changed(at, status=Status.DEVELOPING)
+        """To be developed once more of the same bytes by the same recipe; what there is of it is delivered meanwhile."""
+        return self._changed(at, status=Status.DEVELOPING, printing=self.printing + 1)
 
     def lost(self, problem: Problem, *, at: datetime) -> Image:
         """Its original is gone. What has been made of it is delivered as before; what was never developed has failed."""
@@ -304,6 +339,11 @@ def _bytes_of(version: Version) -> dict[str, Any]:
         "file_name": version.file_name,
         "replaced_at": version.created_at,
     }
+
+
+def folder_of(version: int, printing: int) -> str:
+    """The name of where one developing of a version keeps what it makes."""
+    return f"{version}p{printing}" if printing else str(version)
 
 
 def normal_tag(tag: str) -> str:

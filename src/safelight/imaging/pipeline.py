@@ -26,12 +26,22 @@ from safelight.imaging.metadata.facts import MAX_BLOCK, read_facts
 from safelight.imaging.probe import probe
 from safelight.imaging.spec import MASTER, RENDER_EFFORT, RENDER_QUALITY, Developed, Facts, File, Header, Limits, Recipe
 from safelight.imaging.stills import Size, Stills
+from safelight.imaging.transform import Watermark, parse, stamp
+from safelight.imaging.transform.plan import Size as Layer
+from safelight.imaging.transform.stamp import Ink
 
 
 def develop(
-    data: bytes, recipe: Recipe | None = None, limits: Limits | None = None, *, header: Header | None = None
+    data: bytes,
+    recipe: Recipe | None = None,
+    limits: Limits | None = None,
+    *,
+    header: Header | None = None,
+    mark: bytes = b"",
 ) -> Developed:
     """Everything that the recipe asks for, and what was learnt on the way. `data` may be any buffer, `header` what `probe` said of it.
+
+    `mark` is the PNG of the recipe's watermark.
 
     Raises EmptyFile, TooManyBytes, UnsupportedFormat, CorruptImage, TooManyPixels, TooManyFrames, DecodeBudgetExceeded.
     """
@@ -46,21 +56,31 @@ def develop(
             sides = {recipe.master_side, *(preset.side for preset in recipe.presets)}
             large = [geometry.fit_inside(header.width, header.height, side) for side in sides if side > recipe.linear_side]
             pictures = Stills(still(data, header, recipe.side), large)
-        files = tuple(_files(pictures, header, recipe))
+        files = tuple(_files(pictures, header, recipe, mark))
         small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
         rgba = _rgba(small)
+        hashed = pictures.still(geometry.fit_inside(header.width, header.height, 300)) if "phash" in recipe.analysis else None
         return Developed(
             header=replace(header, has_alpha=pictures.has_alpha),
             files=files,
             facts=facts,
-            thumbhash=placeholders.thumbhash(rgba),
-            dominant_color=placeholders.dominant_color(rgba),
-            phash=placeholders.phash(_luma(pictures.still(geometry.fit_inside(header.width, header.height, 300)))),
+            thumbhash=placeholders.thumbhash(rgba) if "placeholder" in recipe.analysis else b"",
+            dominant_color=placeholders.dominant_color(rgba) if "colours" in recipe.analysis else "",
+            phash=placeholders.phash(_luma(hashed)) if hashed is not None else "",
         )
 
 
-def render(master: bytes, *, side: int, format: Format, quality: int | None = None, effort: int | None = None) -> File:
-    """Our own master, fitted inside side x side and encoded. Never give it a stranger's bytes.
+def render(
+    master: bytes,
+    *,
+    side: int,
+    format: Format,
+    quality: int | None = None,
+    effort: int | None = None,
+    watermark: Watermark | None = None,
+    mark: bytes = b"",
+) -> File:
+    """Our own master, fitted inside side x side and encoded, under a watermark whose PNG is `mark`. Never give it a stranger's bytes.
 
     Raises UnsupportedFormat (for what is no JPEG, and formats that only come in), CorruptImage.
     """
@@ -79,6 +99,8 @@ def render(master: bytes, *, side: int, format: Format, quality: int | None = No
             image = light.reduced(image, width, height).copy_memory()
         else:
             image = light.from_linear(light.resampled(light.to_linear(image), width, height)).copy_memory()
+        if watermark is not None:
+            image = stamp.marked(image, watermark, mark).copy_memory()
         data = encode.encode(
             image,
             format,
@@ -140,25 +162,44 @@ class _Moving:
     def still(self, size: Size) -> Pixels:
         return self._first.reduced(*size).still()
 
-    def strip(self, size: Size) -> Pixels:
-        return self._frames.reduced(*size).strip()
+    def strip(self, size: Size, ink: Ink | None = None) -> Pixels:
+        frames = self._frames.reduced(*size)
+        if ink is None:
+            return frames.strip()
+        stills = (Animation(frames.pixels[at : at + 1], (), 0).still() for at in range(len(frames.pixels)))
+        pixels = np.stack([np.asarray(stamp.laid(still, ink).numpy()) for still in stills])
+        return Animation.strip_of(pixels, frames.delays, frames.loop)
 
 
-def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe) -> Iterator[File]:
-    """Every preset as WebP and JPEG, then the master; equal sizes are encoded once and share their bytes."""
-    encoded: dict[Size, tuple[bytes, bytes]] = {}
+def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe, mark: bytes) -> Iterator[File]:
+    """Every preset in every format, then the master; equal sizes are encoded once and share their bytes."""
+    watermark = parse(f"{recipe.watermark}.webp").watermark if recipe.watermark else None
+    encoded: dict[Size, list[bytes]] = {}
     for preset in sorted(recipe.presets, key=lambda preset: -preset.side):
         size = geometry.fit_inside(header.width, header.height, preset.side)
         if size not in encoded:
-            still = pictures.still(size)
-            played = pictures.strip(size) if isinstance(pictures, _Moving) else still
-            webp = encode.webp(played, quality=recipe.webp_quality, effort=recipe.webp_effort)
-            encoded[size] = webp, encode.jpeg(still, quality=recipe.jpeg_quality)
-        for format, data in zip((Format.WEBP, Format.JPEG), encoded[size], strict=True):
+            ink = stamp.inked(watermark, mark, Layer(*size)) if watermark else None
+            encoded[size] = [_encoded(pictures, size, ink, format, recipe) for format in recipe.formats]
+        for format, data in zip(recipe.formats, encoded[size], strict=True):
             yield File(preset=preset.name, format=format, width=size[0], height=size[1], data=data)
     width, height = geometry.fit_inside(header.width, header.height, recipe.master_side)
     master = encode.jpeg(pictures.still((width, height)), quality=recipe.master_quality, is_progressive=False)
     yield File(preset=MASTER, format=Format.JPEG, width=width, height=height, data=master)
+
+
+def _encoded(pictures: Stills | _Moving, size: Size, ink: Ink | None, format: Format, recipe: Recipe) -> bytes:
+    if format is Format.WEBP and isinstance(pictures, _Moving):
+        image = pictures.strip(size, ink)
+    else:
+        still = pictures.still(size)
+        image = stamp.laid(still, ink).copy_memory() if ink else still
+    match format:
+        case Format.WEBP:
+            return encode.webp(image, quality=recipe.webp_quality, effort=recipe.webp_effort)
+        case Format.JPEG:
+            return encode.jpeg(image, quality=recipe.jpeg_quality)
+        case _:
+            return encode.encode(image, format, quality=recipe.avif_quality, effort=RENDER_EFFORT[Format.AVIF])
 
 
 def _rgba(image: Pixels) -> NDArray[np.uint8]:

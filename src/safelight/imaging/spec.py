@@ -38,21 +38,30 @@ PRESETS: Final = (
 )
 
 
+ANALYSES: Final = ("placeholder", "colours", "phash")
+"""What is learnt of the pixels: a ThumbHash, the dominant colour, a perceptual hash."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What `develop` makes: every preset as WebP with a progressive JPEG twin, and one master.
+    """What `develop` makes: every preset in every format (progressive where that is JPEG), and one master.
 
     Presets up to `linear_side` are reduced in linear light (docs/explanation/linear-light.md). `webp_effort` is libwebp's
-    0-6: 2 instead of 4 costs 3 % more bytes and saves more than half of the encoder's time.
+    0-6: 2 instead of 4 costs 3 % more bytes and saves more than half of the encoder's time. `watermark`, in the native grammar,
+    is laid over every preset and never over the master. An analysis that is left out is empty.
     """
 
     presets: tuple[Preset, ...] = PRESETS
+    formats: tuple[Format, ...] = (Format.WEBP, Format.JPEG)
     webp_quality: int = 80
     webp_effort: int = 2
     jpeg_quality: int = 80
+    avif_quality: int = RENDER_QUALITY[Format.AVIF]
     master_side: int = 2048
     master_quality: int = 90
     linear_side: int = 600
+    watermark: str = ""
+    analysis: tuple[str, ...] = ANALYSES
 
     @property
     def side(self) -> int:

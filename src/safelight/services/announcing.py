@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from safelight.domain.events import AlbumEvent, EndpointDisabled, ImageEvent, UploadRejected
+from safelight.domain.events import AlbumEvent, EndpointDisabled, Event, ImageArrived, ImageEvent, ImageReady, UploadRejected
 from safelight.domain.ids import DeliveryId, EndpointId, ImageId, TenantId, derived_id
 from safelight.domain.images import Image
 from safelight.domain.webhooks import (
@@ -70,7 +70,9 @@ class Announcing:
             wanted = [(one, by) for one, by in wanted if by]
             if not wanted:
                 return
-            bodies = await _bodies(records, [one for one, _ in wanted], endpoints)
+            images = await _images(records, [one for one, _ in wanted])
+            wanted = [(one, by) for one, by in wanted if not _is_quiet(one.event, images)]
+            bodies = [await _body(records, one, images, endpoints) for one, _ in wanted]
         deliveries = [
             self._delivery(one, endpoint, body) for (one, by), body in zip(wanted, bodies, strict=True) for endpoint in by
         ]
@@ -104,15 +106,20 @@ class Announcing:
         )
 
 
-async def _bodies(records: Records, told: Sequence[Told], endpoints: Sequence[Endpoint]) -> list[str]:
+async def _images(records: Records, told: Sequence[Told]) -> Mapping[ImageId, Image]:
     ids = list({one.event.image for one in told if isinstance(one.event, ImageEvent)})
-    images = {image.id: image for image in await records.images.get_many(ids)} if ids else {}
-    by_id = {endpoint.id: endpoint for endpoint in endpoints}
-    bodies = []
-    for one in told:
-        data = await _data(records, one, images, by_id)
-        bodies.append(orjson.dumps(message(TYPES[one.event.name][0], one.at, data)).decode())
-    return bodies
+    return {image.id: image for image in await records.images.get_many(ids)} if ids else {}
+
+
+def _is_quiet(event: Event, images: Mapping[ImageId, Image]) -> bool:
+    """Whether the recipe of the image says that nobody wants to hear of this."""
+    image = images.get(event.image) if isinstance(event, ImageArrived | ImageReady) else None
+    return image is not None and image.recipe is not None and not image.recipe.webhooks
+
+
+async def _body(records: Records, told: Told, images: Mapping[ImageId, Image], endpoints: Sequence[Endpoint]) -> str:
+    data = await _data(records, told, images, {endpoint.id: endpoint for endpoint in endpoints})
+    return orjson.dumps(message(TYPES[told.event.name][0], told.at, data)).decode()
 
 
 async def _data(

@@ -257,7 +257,9 @@ class Delivery:
         if request is None and name not in SIDES:
             options, is_pinned = known.tenant.preset(name)
             request = parse_request(f"{options}.{extension}", asked.hints, self.watermarks)
-        mark = await self._mark(image.tenant, request.spec.watermark if request else None)
+        mark = None
+        if request is not None:
+            request, mark = await self._marked(image, request)
         # A URL of another version still shows the image, as it is now, but nobody may keep that for the old address.
         by_point = request is not None and request.spec.gravity is Gravity.FOCAL
         is_exact = is_pinned and asked.version == image.address(by_focal_point=by_point, mark=mark.tag if mark else "")
@@ -297,7 +299,7 @@ class Delivery:
         version = delivered_version(image)
         most = self.limits.max_animation_pixels
         request = order.request(original_of(image, version), accept, max_animation_pixels=most)
-        mark = await self._mark(image.tenant, request.spec.watermark)
+        request, mark = await self._marked(image, request)
         max_age = None
         if order.version == image.address(mark=mark.tag if mark else ""):
             max_age = max(0, order.exp - int(now.timestamp())) if order.exp else _YEAR_S
@@ -321,10 +323,16 @@ class Delivery:
         return Seen(image, original_of(image, version))
 
     async def deliver_seen(self, seen: Seen, order: Order, *, is_kept: bool) -> Delivered:
-        """The order's picture, for who may see it. What is not to be kept stays in this machine's own caches. Raises as `deliver`."""
+        """The order's picture, for who may see it. What is not to be kept stays in this machine's own caches. Raises as `deliver`.
+
+        Of a picture that its recipe marks, only the whole: of parts that anybody may choose, one without the mark is put together.
+        """
         request = order.request(seen.original, "", max_animation_pixels=self.limits.max_animation_pixels)
+        if is_marked(seen.image) and is_part(request.spec):
+            raise BadOption("This picture is shown under a watermark, and as a whole.", option="region")
+        request, mark = await self._marked(seen.image, request)
         is_public = seen.image.visibility is Visibility.PUBLIC
-        return await self._transformed(seen.image, request, None, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
+        return await self._transformed(seen.image, request, mark, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
 
     async def _look_up(self, image_id: ImageId, *, is_signed: bool, host: str = "") -> _Known:
         known = self.known.get(image_id)
@@ -346,17 +354,26 @@ class Delivery:
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
         rendition = image.rendition(preset, format.value)
-        key = image.made_key(preset, format.extension, version=image.developed_version)
+        key = image.made_key(preset, format.extension, folder=image.developed_folder)
+        recipe = image.developed_recipe
+        watermark = recipe.mark if recipe else None
+        ink: list[bytes] = []
+
+        async def prepare() -> None:
+            if watermark is not None:
+                ink.append(await self.ink(image.tenant, watermark))
 
         async def make() -> bytes:
             from safelight.imaging.pipeline import render
 
             master = await self.buckets.originals.get(image.delivered_master_key)
             self.instruments.renders.labels("master").inc()
-            return (await asyncio.to_thread(render, master, side=SIDES[preset], format=format)).data
+            quality = recipe.quality(format) if recipe else None
+            made = partial(render, side=SIDES[preset], format=format, quality=quality, watermark=watermark, mark=b"".join(ink))
+            return (await asyncio.to_thread(made, master)).data
 
         body, source = await self._found(
-            _Wanted(key, format, _DECODED_MASTER_BYTES, make, stored_at=rendition.object_key if rendition else "")
+            _Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=rendition.object_key if rendition else "")
         )
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
         return Delivered(
@@ -409,6 +426,18 @@ class Delivery:
             is_cut_short=settled.is_cut_short,
             key=key,
         )
+
+    async def ink(self, tenant: TenantId, watermark: Watermark) -> bytes:
+        """The PNG of a watermark of the tenant. Raises BadOption where there is none, or letters without a font."""
+        mark = await self._mark(tenant, watermark)
+        assert mark is not None  # as there is a watermark
+        return await self._ink(mark)
+
+    async def _marked(self, image: Image, request: Request) -> tuple[Request, Mark | None]:
+        """The request as it is answered: under the watermark of the image's recipe, whichever it names itself. Raises as `_mark`."""
+        if image.developed_recipe is not None and (always := image.developed_recipe.mark) is not None:
+            request = replace(request, spec=replace(request.spec, watermark=always))
+        return request, await self._mark(image.tenant, request.spec.watermark)
 
     async def _mark(self, tenant: TenantId, watermark: Watermark | None) -> Mark | None:
         """The watermark with its image, which is the tenant's own. Raises BadOption where there is none, or letters without a font."""
@@ -560,6 +589,7 @@ class Delivery:
         """Paths and queries of any transforms of an image that the actor may see, and when they end. Raises BadOption, WrongState.
 
         Whoever could lay an image over another would see it: a watermark must be one that the actor may see, or have a name here.
+        Parts of a picture under its recipe's watermark are for those who may have its original.
         """
         signer = await self.signer(actor.tenant)
         named = {style.get("watermark") for style in self.watermarks.values()}
@@ -567,8 +597,12 @@ class Delivery:
         for text in texts:
             if self.limits.presets_only and not signer.is_preset(image, text, grammar):
                 raise PresetsOnly
-            mark = await self._mark(actor.tenant, signer.watermark(image, text, grammar))
-            if mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
+            spec = signer.spec(image, text, grammar)
+            _, mark = await self._marked(image, Request(spec))
+            if is_marked(image):
+                if is_part(spec) and not access.may(actor, "image.original", image):
+                    raise BadOption("This picture is shown under a watermark, and as a whole.", option="crop")
+            elif mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
                 raise _no_watermark(mark.watermark)
             make = signer.transform_url if grammar is Grammar.NATIVE else partial(signer.foreign_url, grammar=grammar)
             urls.append(make(image, text, mark=mark.tag if mark else ""))
@@ -621,11 +655,11 @@ class Signer:
             return f"{path}?v={image.address()}"
         return self._signed(image, path, image.address())
 
-    def watermark(self, image: Image, text: str, grammar: Grammar) -> Watermark | None:
-        """What `text` lays over the image. Raises BadOption."""
+    def spec(self, image: Image, text: str, grammar: Grammar) -> Spec:
+        """What `text` means for the image. Raises BadOption."""
         if grammar is Grammar.NATIVE:
-            return parse_request(self.meant(text), named=self.watermarks).spec.watermark
-        return self._order(image, text, grammar)[0].wish.spec(Size(image.width, image.height)).watermark
+            return parse_request(self.meant(text), named=self.watermarks).spec
+        return self._order(image, text, grammar)[0].wish.spec(Size(image.width, image.height))
 
     def transform_url(self, image: Image, text: str, *, mark: str = "") -> str:
         """Path and query of any transform, always signed; the signature is over the decoded path. Raises BadOption.
@@ -673,12 +707,22 @@ def _key(image: Image, spec: Spec, mark: Mark | None) -> str:
     text = f"{spec.text}@{mark.image.edition}" if mark and mark.image else spec.text
     assert spec.format is not None  # settled
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return image.made_key(f"t-{digest}", spec.format.extension, version=image.developed_version)
+    return image.made_key(f"t-{digest}", spec.format.extension, folder=image.developed_folder)
 
 
 def _on(grounds: Grounds, found: Delivered, mark: Mark | None) -> Delivered:
     """The delivery with its grounds, unless something else took part in it."""
     return found if found.varies_by or (mark is not None and mark.image is not None) else replace(found, grounds=grounds)
+
+
+def is_marked(image: Image) -> bool:
+    """Whether whatever is delivered of it carries the watermark of its recipe."""
+    return image.developed_recipe is not None and bool(image.developed_recipe.watermark)
+
+
+def is_part(spec: Spec) -> bool:
+    """Whether some of the picture is cut off."""
+    return spec.crop is not None or spec.fit.cuts or spec.trim > 0 or spec.radius > 0
 
 
 def _no_watermark(watermark: Watermark) -> BadOption:

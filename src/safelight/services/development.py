@@ -10,7 +10,7 @@ import base64
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,12 +18,13 @@ from typing import Any
 import structlog
 
 from safelight.concurrency import AtHand, Bell, Gate, beating
-from safelight.domain.events import ImageFailed, ImageReady, ImageRejected
+from safelight.domain.events import ImageFailed, ImageNarrowed, ImageReady, ImageRejected
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, Image, Problem, Rendition, Status, normal_tag
 from safelight.domain.queries import Document
 from safelight.errors import BadField, Missing, SafelightError, TooLarge, Unprocessable, Unsupported
-from safelight.imaging import Developed, Facts, File, Format, Recipe, Sandbox
+from safelight.imaging import PRESETS, Developed, Facts, File, Format, Recipe, Sandbox
+from safelight.imaging.transform import Watermark
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
@@ -53,6 +54,9 @@ class Development:
     search: Search
     sandbox: Sandbox
     recipe: Recipe
+    """The installation's, which a tenant's goes over."""
+    ink: Callable[[TenantId, Watermark], Awaitable[bytes]]
+    """The PNG of a watermark of a tenant; raises BadOption where there is none."""
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
     instruments: Instruments
@@ -75,6 +79,8 @@ class Development:
             await self.erase(payload)  # removed since: an earlier try may have stored renditions behind the purge's back
             return
         if image.version != version or image.status in (Status.READY, Status.REJECTED):
+            if image.status is Status.READY:
+                await self._sweep(image)  # by a try that has not come to that
             return  # done, or replaced again since
         try:
             rank = 0 if payload.get("is_urgent", True) else 1
@@ -89,13 +95,31 @@ class Development:
         if ready is None:
             await self.erase(payload)
             return
-        if image.developed_version not in (0, image.version):
-            await self.buckets.renditions.purge(f"{image.prefix}{image.developed_version}/")
+        if ready.folder != image.folder:
+            # Begun anew in the meantime: what was made here is nobody's, and who has begun it goes on.
+            if image.folder != ready.developed_folder:
+                await self.buckets.renditions.purge(f"{image.prefix}{image.folder}/")
+            return
+        if image.developed_version and image.developed_folder != image.folder:
+            await self.buckets.renditions.purge(f"{image.prefix}{image.developed_folder}/")
         if ready.is_trashed:
             await self.mark(payload)
         self.instruments.developed.labels("ready").observe(time.perf_counter() - started)
-        if ready.width * ready.height >= self.tiled_pixels:
+        if self._is_tiled(ready):
             await self._tile(ready)
+
+    def _is_tiled(self, image: Image) -> bool:
+        wish = image.recipe.tiles if image.recipe else None
+        return image.width * image.height >= self.tiled_pixels if wish is None else wish
+
+    async def _sweep(self, image: Image) -> None:
+        """Remove what developings before the delivered one have left."""
+        after, places = "", set[str]()
+        while page := await self.buckets.renditions.piles(image.prefix, after=after, limit=1000):
+            places |= {pile.key.split("/")[2] for pile in page}
+            after = page[-1].key
+        for place in sorted(places - {image.developed_folder}):
+            await self.buckets.renditions.purge(f"{image.prefix}{place}/")
 
     async def _tile(self, image: Image) -> None:
         """Ahead of whoever zooms in. Not worth a try of its own: what is not made here is made when it is asked for."""
@@ -105,11 +129,15 @@ class Development:
             log.warning("image.not_tiled", image_id=image.id, code=error.code)
 
     async def _developed(self, image: Image) -> Developed:
+        # First of all: without its mark nothing of it is made.
+        watermark = image.recipe.mark if image.recipe else None
+        mark = await self.ink(image.tenant, watermark) if watermark else b""
+        recipe = image.recipe.over(self.recipe) if image.recipe else self.recipe
         fd = self.at_hand.borrow(image.original_key)
         if fd is None:  # after a restart, in another process, or when nobody waits any more
             fd = await self._fetched(image)
         try:
-            return await self.sandbox.develop(fd, self.recipe)
+            return await self.sandbox.develop(fd, recipe, mark=mark)
         finally:
             os.close(fd)
 
@@ -129,7 +157,7 @@ class Development:
             if file.preset == MASTER:
                 await self.buckets.originals.put(image.master_key, file.data, media_type=file.format.media_type)
                 return None
-            key = image.rendition_key(file.preset, file.format.extension, version=image.version)
+            key = image.rendition_key(file.preset, file.format.extension, folder=image.folder)
             # Not fsynced: what a power cut takes, delivery makes again from the master.
             stored = await self.buckets.renditions.put(key, file.data, media_type=file.format.media_type, is_durable=False)
             return Rendition(
@@ -144,7 +172,7 @@ class Development:
             )
 
         made = await asyncio.gather(*map(store, files))
-        order = [preset.name for preset in self.recipe.presets]
+        order = [preset.name for preset in PRESETS]
         renditions = (rendition for rendition in made if rendition is not None)
         return tuple(sorted(renditions, key=lambda r: (order.index(r.preset), r.format != Format.WEBP)))
 
@@ -155,11 +183,14 @@ class Development:
                 current = await records.images.get(image.id)
             except Missing:
                 return None
-            if current.version != image.version or current.status is Status.READY:
+            if current.folder != image.folder or current.status is Status.READY:
                 return current
             ready = current.developed(at=self.clock(), renditions=renditions, **_learnt(current, developed))
             await records.images.save(ready)
             await records.emit(ImageReady.of(ready))
+            if current.renditions and _mark_of(current) != _mark_of(ready):
+                # Caches in between keep pictures of before for a year.
+                await records.emit(ImageNarrowed(ready.tenant, ready.id, ready.revision))
         log.info("image.ready", image_id=image.id, renditions=len(renditions))
         self.bell.ring(image.id)
         return ready
@@ -169,6 +200,8 @@ class Development:
         with contextlib.suppress(Missing):  # removed in between: then only its bytes are left to remove
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 current = await records.images.get(image.id)
+                if current.folder != image.folder:
+                    return  # begun anew in the meantime
                 rejected = current.rejected(problem, at=self.clock())
                 await records.images.save(rejected)
                 await records.emit(ImageRejected.of(rejected))
@@ -242,6 +275,10 @@ class Development:
         prefix = f"{payload['tenant']}/{payload['image']}/"
         counts = await asyncio.gather(self.buckets.originals.purge(prefix), self.buckets.renditions.purge(prefix))
         log.info("image.erased", image_id=payload["image"], objects=sum(counts))
+
+
+def _mark_of(image: Image) -> str:
+    return image.developed_recipe.watermark if image.developed_recipe else ""
 
 
 def is_findable(image: Image) -> bool:

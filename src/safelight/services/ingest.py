@@ -22,6 +22,7 @@ from safelight.ports.catalog import Catalog, Records
 from safelight.ports.storage import Storage
 from safelight.services.lending import album_for
 from safelight.services.meter import Meter
+from safelight.services.recipes import held_for
 from safelight.services.relay import Relay
 from safelight.services.standing import Standing
 
@@ -125,7 +126,8 @@ class Ingest:
 
         # Asked again with the row; asked here so that bytes which cannot stay are not stored at all.
         self.standing.room_of(house, arrival.size_bytes)
-        image = self._recorded(tenant, owner, arrival, header, words)
+        recipe = house.recipes.held([arrival.album] if arrival.album else [], words["tags"])
+        image = self._recorded(tenant, owner, arrival, header, words | {"recipe": recipe})
         accepted = Accepted(image, twin.id if twin else None)
         if keep is not None:
             await keep(image)
@@ -221,7 +223,8 @@ class Ingest:
         try:
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 current = await records.images.get(image.id)
-                replaced = current.replaced(version, at=self.clock())
+                recipe = await held_for(records, current)
+                replaced = current.replaced(version, at=self.clock(), recipe=recipe)
                 await records.images.save(replaced, within=self.standing.quotas(records.tenant))
                 await records.emit(ImageReplaced.of(replaced))
         except BaseException:

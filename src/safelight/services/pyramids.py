@@ -48,13 +48,13 @@ class Pyramids:
 
     async def ensure(self, image: Image, version: Version) -> None:
         """Make the pyramid of a version unless it is there. Raises Busy, and what decoding the original raises."""
-        key = key_of(image, version)
+        key = key_of(image)
         if await self._index(key, Size(version.width, version.height)) is None:
             await self._flights.do(key, lambda: self._make(image, version))
 
     async def tiles(self, image: Image, version: Version, window: Window) -> list[bytes]:
         """The tiles of a window, row by row. Raises Missing, DamagedObject where the pyramid is not there or not whole."""
-        key, size = key_of(image, version), Size(version.width, version.height)
+        key, size = key_of(image), Size(version.width, version.height)
         index = await self._index(key, size)
         if index is None:
             raise Missing
@@ -72,7 +72,7 @@ class Pyramids:
         return found
 
     async def _make(self, image: Image, version: Version) -> None:
-        key, size = key_of(image, version), Size(version.width, version.height)
+        key, size = key_of(image), Size(version.width, version.height)
         weight = tiling_weight(original_of(image, version))
         since_s = time.monotonic()
         for attempt in itertools.count():
@@ -109,9 +109,9 @@ class Pyramids:
         return index
 
 
-def key_of(image: Image, version: Version) -> str:
-    """Where the pyramid of a version lies, in the renditions bucket."""
-    return image.made_key("pyramid", "tiles", version=version.number)
+def key_of(image: Image) -> str:
+    """Where the pyramid of what is delivered lies, in the renditions bucket."""
+    return image.made_key("pyramid", "tiles", folder=image.developed_folder)
 
 
 async def _joined(chunks: AsyncIterator[bytes]) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -66,6 +67,7 @@ class Drift(StrEnum):
 ALL: Final = frozenset(Drift)
 SAFE: Final = frozenset({Drift.MASTER, Drift.RENDITION, Drift.STUCK, Drift.MARKER, Drift.UNINDEXED, Drift.STRAY})
 """What the clock mends: nothing of it removes bytes or tells an owner of a loss, should the store only seem to be empty."""
+_FOLDER: Final = re.compile(r"[0-9]+(p[0-9]+)?")
 _ANEW: Final = frozenset({Drift.MASTER, Drift.RENDITION, Drift.STUCK})
 
 
@@ -343,18 +345,18 @@ def unknown(
 
     Bytes come before rows, so those of a replacement that is just coming in are not known yet either.
     """
-    versions = {version.number for version in image.versions} - ({image.version} if image.status is Status.REJECTED else set())
-    delivered = {image.version, image.developed_version}
+    known = {version.number for version in image.versions} - ({image.version} if image.status is Status.REJECTED else set())
+    versions, delivered = set(map(str, known)), {image.folder, image.developed_folder}
     # Made by a process that still believed in the generation before, while that was purged.
     outdated = [key for key, pile in renditions.items() if image.is_outdated(key) and _written_at(pile) < before]
     return _others(originals, versions, before), sorted({*_others(renditions, delivered, before), *outdated})
 
 
-def _others(piles: Mapping[str, Pile], numbers: set[int], before: datetime) -> list[str]:
+def _others(piles: Mapping[str, Pile], folders: set[str], before: datetime) -> list[str]:
     found: list[str] = []
     for key, pile in piles.items():
-        number = key.split("/")[2]
-        if number.isdecimal() and int(number) not in numbers and _written_at(pile) < before:
+        folder = key.split("/")[2]
+        if _FOLDER.fullmatch(folder) and folder not in folders and _written_at(pile) < before:
             found.append(key)
     return found
 

@@ -115,7 +115,7 @@ class Tenants:
             quotas = checked_quotas(replace(tenant.quotas, **changes.get("quotas", {})))
             return replace(tenant, **{**changes, "quotas": quotas})
 
-        return await self._changed(tenant_id, changed)
+        return await self.rewrite(tenant_id, changed)
 
     async def suspend(self, actor: Actor, tenant_id: TenantId) -> Tenant:
         """From now on nobody of it comes in, and nothing of it goes out; what is kept stays. Suspending again is fine.
@@ -126,12 +126,12 @@ class Tenants:
         if tenant_id == actor.tenant:
             raise WrongState("This is your own tenant; nobody could resume it.")
         now = self.clock()
-        return await self._changed(tenant_id, lambda tenant: replace(tenant, suspended_at=tenant.suspended_at or now))
+        return await self.rewrite(tenant_id, lambda tenant: replace(tenant, suspended_at=tenant.suspended_at or now))
 
     async def resume(self, actor: Actor, tenant_id: TenantId) -> Tenant:
         """All is as it was. Resuming again is fine. Raises Missing, Forbidden."""
         access.require(actor, "tenant.manage")
-        return await self._changed(tenant_id, lambda tenant: replace(tenant, suspended_at=None))
+        return await self.rewrite(tenant_id, lambda tenant: replace(tenant, suspended_at=None))
 
     async def presets(self, actor: Actor) -> Mapping[str, tuple[str, ...]]:
         """The tenant's own, by name, every version."""
@@ -156,7 +156,7 @@ class Tenants:
                 raise BadField(f"A tenant has {MAX_PRESETS} presets of {MAX_VERSIONS} versions at most.", field="name")
             return replace(tenant, presets={**tenant.presets, name: (*versions, options)})
 
-        return (await self._changed(actor.tenant, changed)).presets[name]
+        return (await self.rewrite(actor.tenant, changed)).presets[name]
 
     async def remove_preset(self, actor: Actor, name: str) -> None:
         """The name and every version of it mean nothing any more. Raises Missing, Forbidden."""
@@ -167,9 +167,10 @@ class Tenants:
                 raise Missing
             return replace(tenant, presets={other: texts for other, texts in tenant.presets.items() if other != name})
 
-        await self._changed(actor.tenant, changed)
+        await self.rewrite(actor.tenant, changed)
 
-    async def _changed(self, tenant_id: TenantId, change: Callable[[Tenant], Tenant]) -> Tenant:
+    async def rewrite(self, tenant_id: TenantId, change: Callable[[Tenant], Tenant]) -> Tenant:
+        """The record as `change` has it, which may be called again if somebody else was faster. Whoever calls has asked who may."""
         for _ in range(_RACES):
             async with self.catalog.tenant(tenant_id) as records:
                 before = records.tenant

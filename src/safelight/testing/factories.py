@@ -198,7 +198,7 @@ def make_rendition(image: Image, **fields: Any) -> Rendition:
         height=225,
         size_bytes=11_000,
         etag=hashlib.sha256(image.id.encode()).hexdigest(),
-        object_key=image.rendition_key("thumb_300", "webp", version=image.version),
+        object_key=image.rendition_key("thumb_300", "webp", folder=image.folder),
     )
     return replace(rendition, **fields)
 

@@ -12,8 +12,9 @@ import structlog
 
 from safelight import flows
 from safelight.concurrency import ByteLru, Expiring
+from safelight.domain.ids import TenantId
 from safelight.domain.usage import Prices
-from safelight.imaging.transform import Fonts
+from safelight.imaging.transform import Fonts, Watermark
 from safelight.imaging.transform.imgproxy import read_presets
 from safelight.letters import Letters
 from safelight.observability import Instruments
@@ -33,6 +34,7 @@ from safelight.services.meter import Meter
 from safelight.services.post import Codes, Post
 from safelight.services.progress import Progress
 from safelight.services.purges import Purges
+from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import SAFE, Reconciler
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
@@ -84,7 +86,11 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     instruments = Instruments()
     keeping = make_keeping(settings, overrides, clock, instruments)
     catalog, buckets, search, incoming = keeping.catalog, keeping.buckets, keeping.search, keeping.incoming
-    darkroom = make_darkroom(settings, keeping, clock, instruments)
+
+    async def ink(tenant: TenantId, watermark: Watermark) -> bytes:
+        return await delivery.ink(tenant, watermark)
+
+    darkroom = make_darkroom(settings, keeping, clock, instruments, ink)
     development = darkroom.development
     outbound = overrides.get("outbound") or make_outbound()
 
@@ -130,6 +136,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
 
     standing = make_standing(settings, catalog)
     meter = Meter(catalog, clock, standing, Prices(**settings.prices.model_dump(exclude={"currency"})))
+    delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter)
+    tenants = Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks)
     people = make_people(settings, keeping, clock, relay, standing, codes, outbound)
     webhooks = Webhooks(catalog, clock, told, people.step_up, courier.nudge)
     ingest = Ingest(catalog, buckets.originals, darkroom.sandbox, relay, clock, darkroom.bell, standing, meter, darkroom.at_hand)
@@ -184,7 +192,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         limiter=Limiter(keeping.cache),
         standing=standing,
         meter=meter,
-        tenants=Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks),
+        tenants=tenants,
+        recipes=RecipeBook(catalog, tenants, settings.watermarks, ink),
         workflows=workflows,
         sandbox=darkroom.sandbox,
         accounts=people.accounts,
@@ -205,7 +214,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         albums=Albums(catalog, clock, relay),
         sharing=Sharing(catalog, clock),
         development=development,
-        delivery=_delivery(settings, keeping, darkroom, clock, instruments, standing, meter),
+        delivery=delivery,
         relay=relay,
         upkeep=upkeep,
         reconciler=reconciler,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
-from safelight.domain.ids import ImageId
+from safelight.domain.ids import ImageId, TenantId
 from safelight.imaging import Sandbox
+from safelight.imaging.transform import Watermark
 from safelight.observability import Instruments
 from safelight.services.development import Development
 from safelight.services.pyramids import Pyramids
@@ -16,6 +18,9 @@ from safelight.settings import Settings
 from safelight.wiring.keeping import Keeping
 from safelight.wiring.parts import Clock, Part
 from safelight.wiring.rules import decode_limits, recipe
+
+Ink = Callable[[TenantId, Watermark], Awaitable[bytes]]
+"""Makes the PNG of a watermark."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Darkroom:
     part: Part
 
 
-def make_darkroom(settings: Settings, keeping: Keeping, clock: Clock, instruments: Instruments) -> Darkroom:
+def make_darkroom(settings: Settings, keeping: Keeping, clock: Clock, instruments: Instruments, ink: Ink) -> Darkroom:
     """By the settings of developing and delivering; the sandbox forks when it is opened."""
     sandbox = Sandbox(slots=settings.develop.slots, limits=decode_limits(settings))
     known: Expiring[ImageId, object] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
@@ -57,6 +62,7 @@ def make_darkroom(settings: Settings, keeping: Keeping, clock: Clock, instrument
         keeping.search,
         sandbox,
         recipe(settings),
+        ink,
         clock,
         bell,
         instruments,

@@ -34,6 +34,7 @@ from safelight.services.meter import Meter
 from safelight.services.passkeys import Passkeys
 from safelight.services.progress import Progress
 from safelight.services.purges import Purges
+from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import Reconciler
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
@@ -90,6 +91,7 @@ class Safelight:
     limiter: Limiter
     standing: Standing
     tenants: Tenants
+    recipes: RecipeBook
     meter: Meter
     workflows: Workflows
     sandbox: Sandbox

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from safelight.domain import recipes
 from safelight.domain.accounts import ApiKey, DuplicatePolicy, Role, Scope, Tenant, User
 from safelight.domain.addresses import network
 from safelight.domain.albums import Album
@@ -24,6 +25,7 @@ from safelight.domain.issuers import Identity, Terms, TrustedIssuer
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.purges import Purge, PurgeOf, PurgeState
 from safelight.domain.queries import ImageQuery, Sort, micros
+from safelight.domain.recipes import Places, Recipe, Recipes
 from safelight.domain.sharing import Grant, Level
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
@@ -193,6 +195,10 @@ def image_columns(image: Image) -> Columns:
         "metadata": image.metadata,
         "renditions": image.renditions,
         "developed_version": image.developed_version,
+        "printing": image.printing,
+        "developed_printing": image.developed_printing,
+        "recipe": recipe_columns(image.recipe),
+        "developed_recipe": recipe_columns(image.developed_recipe),
         "replaced_at": maybe_micros(image.replaced_at),
         "earlier": tuple(version_columns(version) for version in image.earlier),
         "highest_version": image.highest_version,
@@ -212,6 +218,7 @@ IMAGE_COLUMNS: Final = (
     "description", "file_name", "tags", "custom", "media_type", "size_bytes", "sha256", "width", "height", "frames",
     "taken_at", "camera", "place", "thumbhash", "dominant_color", "phash", "metadata", "renditions", "trashed_at", "problem",
     "developed_version", "replaced_at", "earlier", "highest_version", "has_alpha", "focal_point", "generation", "uncached_at",
+    "printing", "developed_printing", "recipe", "developed_recipe",
 )  # fmt: skip
 """What `image_of` takes, in this order."""
 
@@ -223,6 +230,7 @@ def image_of(row: Sequence[Any]) -> Image:
         description, file_name, tags, custom, media_type, size_bytes, sha256, width, height, frames,
         taken_at, camera, place, thumbhash, dominant_color, phash, metadata, renditions, trashed_at, problem,
         developed_version, replaced_at, earlier, highest_version, has_alpha, focal_point, generation, uncached_at,
+        printing, developed_printing, recipe, developed_recipe,
     ) = row  # fmt: skip
     return Image(
         id=id_,
@@ -263,7 +271,33 @@ def image_of(row: Sequence[Any]) -> Image:
         highest_version=highest_version,
         generation=generation,
         uncached_at=maybe_moment(uncached_at),
+        printing=printing,
+        developed_printing=developed_printing,
+        recipe=recipe_of(recipe),
+        developed_recipe=recipe_of(developed_recipe),
     )
+
+
+def recipe_columns(recipe: Recipe | None) -> list[Any] | None:
+    """A recipe as it stands in one column."""
+    return None if recipe is None else [recipe.name, recipe.version, recipe.said()]
+
+
+def recipe_of(kept: Sequence[Any] | None) -> Recipe | None:
+    """The recipe from its column."""
+    return None if kept is None else recipes.kept(*kept)
+
+
+def recipes_column(owned: Recipes) -> str:
+    """Those of a tenant in one column."""
+    return dump_json({"versions": owned.versions, "places": asdict(owned.places)})
+
+
+def recipes_of(text: str) -> Recipes:
+    """Those of a tenant from their column."""
+    owned = orjson.loads(text)
+    versions = {name: tuple(said) for name, said in owned["versions"].items()}
+    return Recipes(versions, Places(**owned["places"]))
 
 
 def version_columns(version: Version) -> Columns:
@@ -325,6 +359,7 @@ def tenant_columns(tenant: Tenant) -> Columns:
         "origins": " ".join(tenant.origins),
         "domains": " ".join(tenant.domains),
         "presets": dump_json(tenant.presets),
+        "recipes": recipes_column(tenant.recipes),
         **{f"quota_{name}": value for name, value in asdict(tenant.quotas).items()},
     }
 
@@ -348,6 +383,7 @@ def tenant_of(row: Mapping[str, Any]) -> Tenant:
         origins=tuple(row["origins"].split()),
         domains=tuple(row["domains"].split()),
         presets={name: tuple(texts) for name, texts in orjson.loads(row["presets"]).items()},
+        recipes=recipes_of(row["recipes"]),
         stored=Stored(row["stored_bytes"], row["stored_images"]),
     )
 

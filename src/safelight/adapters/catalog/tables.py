@@ -66,6 +66,7 @@ tenants: Final = Table(
     Column("origins", Text, nullable=False),
     Column("domains", Text, nullable=False),
     Column("presets", Text, nullable=False),
+    Column("recipes", Text, nullable=False),
     UniqueConstraint("name"),
 )
 
@@ -294,6 +295,10 @@ images: Final = Table(
     Column("metadata", Json, nullable=False),
     Column("renditions", Json, nullable=False),
     Column("developed_version", Integer, nullable=False),
+    Column("printing", Integer, nullable=False),
+    Column("developed_printing", Integer, nullable=False),
+    Column("recipe", Json),
+    Column("developed_recipe", Json),
     Column("replaced_at", BigInteger),
     Column("earlier", Json, nullable=False),
     Column("highest_version", Integer, nullable=False),

@@ -67,6 +67,7 @@ class ImageOut(Out):
     trashed_at: datetime | None
     problem: ImageProblem | None
     duplicate_of: str | None = Field(None, description="An older image of yours with the same bytes; told at upload.")
+    recipe: str | None = Field(description="By which the renditions were made, like `shop@2`; null is the installation's way.")
     renditions: list[RenditionOut]
     original_url: str
     etag: str = Field(description="For If-Match.")
@@ -107,6 +108,7 @@ def image_json(
         "trashed_at": image.trashed_at,
         "problem": {"code": image.problem.code, "detail": image.problem.detail} if image.problem else None,
         "duplicate_of": duplicate_of,
+        "recipe": image.developed_recipe.reference if image.developed_recipe else None,
         "renditions": [
             {
                 "preset": r.preset,

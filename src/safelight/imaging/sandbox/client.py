@@ -102,9 +102,9 @@ class Sandbox:
         reply = await self.run("probe", fd)
         return _believed(lambda: wire.read_header(reply.value))
 
-    async def develop(self, fd: int, recipe: Recipe | None = None) -> Developed:
-        """The file developed. Raises what `imaging.pipeline.develop` does, and SandboxLost."""
-        reply = await self.run("develop", fd, asdict(recipe or Recipe()))
+    async def develop(self, fd: int, recipe: Recipe | None = None, *, mark: bytes = b"") -> Developed:
+        """The file developed, `mark` being the PNG of the recipe's watermark. Raises what `imaging.pipeline.develop` does, and SandboxLost."""
+        reply = await self._run_beside("develop", fd, asdict(recipe or Recipe()), mark)
         return _believed(lambda: wire.read_developed(reply.value, reply.blobs))
 
     async def transform(self, fd: int, spec: Spec, *, xmp: bytes = b"", mark: bytes = b"") -> File:
@@ -112,12 +112,7 @@ class Sandbox:
 
         Never waits behind developments. Raises what `transform.from_original` does, and SandboxLost.
         """
-        argument = {"spec": spec.text, "xmp": xmp.decode()}
-        if mark:
-            with _file_of(mark) as beside:
-                reply = await self.run("transform", fd, argument, beside=beside)
-        else:
-            reply = await self.run("transform", fd, argument)
+        reply = await self._run_beside("transform", fd, {"spec": spec.text, "xmp": xmp.decode()}, mark)
         file = _believed(lambda: wire.read_transformed(reply.value, reply.blobs))
         if file.format is not spec.format:
             raise CorruptImage(_UNSAFE)
@@ -148,6 +143,12 @@ class Sandbox:
         async with self._waits.get(job, self._slots):
             process = await self._running()
             return await self._run(process, job, (fd,) if beside is None else (fd, beside), argument)
+
+    async def _run_beside(self, job: str, fd: int, argument: Mapping[str, Any], data: bytes) -> wire.Reply:
+        if not data:
+            return await self.run(job, fd, argument)
+        with _file_of(data) as beside:
+            return await self.run(job, fd, argument, beside=beside)
 
     async def _running(self) -> Process:
         async with self._starting:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safelight.imaging import pipeline, probe
+from safelight.imaging.formats import Format
 from safelight.imaging.sandbox import wire
 from safelight.imaging.spec import Limits, Preset, Recipe
 from safelight.imaging.tiles import tiled
@@ -41,9 +42,12 @@ def tile_file(data: bytes, _argument: Any, limits: Limits) -> wire.Reply:
 
 
 def develop_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wire.Reply:
-    """Everything that the recipe asks for."""
-    presets = tuple(Preset(**preset) for preset in argument["presets"])
+    """Everything that the recipe asks for, and beside it its watermark's PNG."""
+    said = dict(argument)
+    mark = said.pop("beside", b"")
+    presets, formats = tuple(Preset(**preset) for preset in said["presets"]), tuple(map(Format, said["formats"]))
+    recipe = Recipe(**{**said, "presets": presets, "formats": formats})
     header = probe.probe(data, limits)
     # CPU seconds of all threads together; at the end SIGPROF ends the process, as SIGXCPU does where the kernel's own limit is.
     signal.setitimer(signal.ITIMER_PROF, limits.cpu_s_of(header))
-    return wire.developed_reply(pipeline.develop(data, Recipe(**{**argument, "presets": presets}), limits, header=header))
+    return wire.developed_reply(pipeline.develop(data, recipe, limits, header=header, mark=mark))

@@ -48,9 +48,9 @@ _CODES: Final = frozenset(
 """What a child may complain of."""
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}")
-_COLOR: Final = re.compile(r"#[0-9a-f]{6}")
+_COLOR: Final = re.compile(r"(?:#[0-9a-f]{6})?")
 _UNTEXT: Final = re.compile("[\x00\ud800-\udfff]")
-_HASH: Final = re.compile(r"[0-9a-f]{16}")
+_HASH: Final = re.compile(r"(?:[0-9a-f]{16})?")
 
 
 class Malformed(Exception):
@@ -176,7 +176,7 @@ def read_developed(value: Any, blobs: Sequence[bytes]) -> Developed:
         header=read_header(fields.get("header")),
         files=tuple(_file(_dict(item), blobs) for item in _list(fields.get("files"), MAX_BLOBS)),
         facts=_facts(_dict(fields.get("facts"))),
-        thumbhash=bytes.fromhex(_matching(fields.get("thumbhash"), re.compile(r"(?:[0-9a-f]{2}){5,40}"))),
+        thumbhash=bytes.fromhex(_matching(fields.get("thumbhash"), re.compile(r"(?:(?:[0-9a-f]{2}){5,40})?"))),
         dominant_color=_matching(fields.get("dominant_color"), _COLOR),
         phash=_matching(fields.get("phash"), _HASH),
     )

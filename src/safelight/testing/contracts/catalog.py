@@ -22,6 +22,7 @@ from safelight.domain.ids import AlbumId, CodeId, ImageId, KeyId, TenantId, User
 from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.journal import Numbered
 from safelight.domain.queries import Cursor, ImageQuery, Sort
+from safelight.domain.recipes import NO_RECIPES, Places, Recipe
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, UploadState
 from safelight.errors import (
@@ -59,6 +60,7 @@ from safelight.testing.factories import (
 )
 
 HOUR = timedelta(hours=1)
+RECIPE = Recipe(name="shop", renditions=("large",), formats=("webp", "avif"), avif_quality=50, tiles=False, analysis=())
 
 # Several adapters inherit the same properties, each with a fixture that its examples share: what hypothesis warns of is meant
 # so, and a failure of one adapter is not to be replayed on another.
@@ -445,6 +447,10 @@ class CatalogContract(
             metadata={"exif": {"FNumber": 2.8, "Lens": "RF 50"}},
             trashed_at=NOON + HOUR,
             problem=Problem(code="corrupt_image", detail="It ends in the middle."),
+            printing=4,
+            developed_printing=3,
+            recipe=replace(RECIPE, version=7),
+            developed_recipe=RECIPE,
         )
         image = replace(image, renditions=(make_rendition(image), make_rendition(image, format="avif")))
 
@@ -1124,6 +1130,9 @@ class CatalogContract(
     async def test_tenants_come_oldest_first_and_can_be_replaced(self, catalog: Catalog) -> None:
         late = await tenant_in(catalog, created_at=NOON + 2 * HOUR)
         early = await tenant_in(catalog, created_at=NOON + HOUR)
+        recipes = NO_RECIPES.with_version(RECIPE).with_version(replace(RECIPE, watermark="wmt=Été"))
+        album = AlbumId(new_id())
+        recipes = replace(recipes, places=Places(default="shop", albums={album: "shop"}, tags={"sale": "shop"}))
         async with catalog.directory(writes=True) as directory:
             early = replace(
                 early,
@@ -1136,10 +1145,15 @@ class CatalogContract(
                 origins=("https://shop.example", "http://localhost:5173"),
                 domains=("photos.shop.example", "shop.example"),
                 presets={"card": ("w=300", "w=320,h=200"), "tile": ("w=80,h=80,fit=cover",)},
+                recipes=recipes,
             )
             await directory.save_tenant(early)
 
-            assert [one for one in await directory.tenants() if one.id in (early.id, late.id)] == [early, late]
+            found = [one for one in await directory.tenants() if one.id in (early.id, late.id)]
+            assert [replace(one, recipes=NO_RECIPES) for one in found] == [replace(early, recipes=NO_RECIPES), late]
+            assert found[0].recipes.get("shop@1") == RECIPE
+            assert found[0].recipes.get("shop") == replace(RECIPE, version=2, watermark="wmt=Été")
+            assert found[0].recipes.places == recipes.places
             with pytest.raises(Missing):
                 await directory.save_tenant(make_tenant(revision=2))
 

@@ -30,7 +30,7 @@ Item = dict[str, Any]
 Key = tuple[str, str]
 
 META: Final = "META"
-_JSON: Final = ("custom", "metadata", "renditions", "earlier", "problem", "focal_point")
+_JSON: Final = ("custom", "metadata", "renditions", "earlier", "problem", "focal_point", "recipe", "developed_recipe")
 _UPLOAD_JSON: Final = ("custom", "problem", "pieces")
 _PURGE_JSON: Final = ("slice", "invalidations")
 _LOWEST: Final = 1 << 63

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("origins", sa.Text(), nullable=False),
         sa.Column("domains", sa.Text(), nullable=False),
         sa.Column("presets", sa.Text(), nullable=False),
+        sa.Column("recipes", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
     )
@@ -142,6 +143,10 @@ def upgrade() -> None:
         sa.Column("metadata", JSON, nullable=False),
         sa.Column("renditions", JSON, nullable=False),
         sa.Column("developed_version", sa.Integer(), nullable=False),
+        sa.Column("printing", sa.Integer(), nullable=False),
+        sa.Column("developed_printing", sa.Integer(), nullable=False),
+        sa.Column("recipe", JSON, nullable=True),
+        sa.Column("developed_recipe", JSON, nullable=True),
         sa.Column("replaced_at", sa.BigInteger(), nullable=True),
         sa.Column("earlier", JSON, nullable=False),
         sa.Column("highest_version", sa.Integer(), nullable=False),

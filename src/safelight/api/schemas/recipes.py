@@ -1,0 +1,98 @@
+"""Recipes on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from safelight.api.schemas.common import In, Out
+from safelight.domain.recipes import FORMATS, MAX_PLACES, Recipe, Recipes
+
+
+class RecipeIn(In):
+    """How pictures are developed. What is left out, or null, the installation says."""
+
+    renditions: list[str] | None = Field(
+        None,
+        max_length=20,
+        description="Presets that are made at once, of `thumb_150` to `large`.",
+        examples=[["thumb_300", "large"]],
+    )
+    formats: list[str] | None = Field(None, max_length=10, description="Of webp, jpeg and avif.", examples=[["webp", "avif"]])
+    quality: dict[str, int | None] | None = Field(None, description="1 to 100, by format.", examples=[{"webp": 75, "avif": 55}])
+    watermark: str | None = Field(
+        None,
+        max_length=500,
+        description="Laid over whatever is delivered: the options of a watermark in a transform. '' is none.",
+        examples=["wm=logo,wmp=south-east", "wmt=Draft,wmp=tile"],
+    )
+    tiles: bool | None = Field(None, description="Whether the tiles for zooming are cut at once; else for large pictures only.")
+    analysis: list[str] | None = Field(
+        None, max_length=10, description="Of placeholder, colours and phash; all where nothing is said."
+    )
+    webhooks: bool | None = Field(None, description="Whether webhooks tell that these pictures came in and are ready.")
+
+
+class RecipeFields(Out):
+    """What a version of a recipe says; null is what the installation says."""
+
+    renditions: list[str] | None
+    formats: list[str] | None
+    quality: dict[str, int]
+    watermark: str
+    tiles: bool | None
+    analysis: list[str]
+    webhooks: bool
+
+
+class PlacesIn(In):
+    """Which pictures a recipe is for as they come in: these and no others."""
+
+    default: bool = Field(False, description="Those for which there is no other recipe.")
+    albums: list[str] = Field([], max_length=MAX_PLACES, description="Those that come into these albums.")
+    tags: list[str] = Field([], max_length=MAX_PLACES, description="Those that come with these tags.")
+
+
+class PlacesOut(Out):
+    """Which pictures a recipe is for."""
+
+    default: bool
+    albums: list[str]
+    tags: list[str]
+
+
+class RecipeOut(Out):
+    """A version of a recipe: `shop@2` means the same for ever."""
+
+    name: str
+    version: int
+    versions: int = Field(description="How many there are.")
+    recipe: RecipeFields
+    places: PlacesOut
+
+
+def recipe_document(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as `RecipeIn` takes it."""
+    return {
+        "renditions": list(recipe.renditions) or None,
+        "formats": list(recipe.formats) or None,
+        "quality": {format: each for format in FORMATS if (each := getattr(recipe, f"{format}_quality")) is not None},
+        "watermark": recipe.watermark,
+        "tiles": recipe.tiles,
+        "analysis": list(recipe.analysis),
+        "webhooks": recipe.webhooks,
+    }
+
+
+def recipe_out(recipes: Recipes, reference: str) -> RecipeOut:
+    """The version that is meant. Raises Missing."""
+    recipe = recipes.get(reference)
+    places = recipes.places.of(recipe.name)
+    return RecipeOut(
+        name=recipe.name,
+        version=recipe.version,
+        versions=len(recipes.versions[recipe.name]),
+        recipe=RecipeFields(**recipe_document(recipe)),
+        places=PlacesOut(default=bool(places.default), albums=sorted(places.albums), tags=sorted(places.tags)),
+    )
