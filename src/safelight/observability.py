@@ -80,7 +80,7 @@ def configure_logging(*, level: str = "info", is_json: bool = True) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for loud in ("dbos", "httpx", "httpcore", "alembic", "asyncio", "pyvips"):
+    for loud in ("dbos", "httpx", "httpcore", "alembic", "asyncio", "pyvips", "temporalio"):
         logging.getLogger(loud).setLevel(logging.WARNING)
 
 

@@ -93,6 +93,12 @@ def _database_url(*words: str) -> Callable[[str], str]:
     return checked
 
 
+def _workflows_url(value: str) -> str:
+    if re.fullmatch(r"temporals?://[^/\s]+(/[\w.-]+)?/?", value):
+        return value
+    return _database_url("sqlite", "temporal://host:7233/namespace")(value)
+
+
 def _cache_url(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if text and not re.fullmatch(r"(valkeys?|rediss?)://[^/\s]+(/\d+)?(\?\S*)?", text):
@@ -260,11 +266,26 @@ class SearchSettings(_Section):
 class WorkflowsSettings(_Section):
     """Where the durable work is."""
 
-    url: Annotated[str, AfterValidator(_database_url("sqlite"))] = Field(
+    url: Annotated[str, AfterValidator(_workflows_url)] = Field(
         "",
-        description="`postgresql://…`, or `sqlite` (a file in the data directory, for one machine)."
-        " Empty: where the records are; `sqlite` where those are in DynamoDB.",
+        description="`postgresql://…`, `sqlite` (a file in the data directory, for one machine), or a Temporal server:"
+        " `temporal://host:7233/namespace`, with TLS `temporals://…`. Empty: where the records are; `sqlite` where those are in"
+        " DynamoDB.",
     )
+    queue: str = Field(
+        "safelight",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Temporal: what this installation's task queues and workflow ids begin with; another in each installation of a"
+        " namespace.",
+    )
+    api_key: SecretStr = Field(SecretStr(""), description="Temporal: the API key, where the server asks for one.")
+    ca_file: Path | None = Field(
+        None, description="Temporal: PEM file of who signed the server's certificate. Empty: whom the system trusts."
+    )
+    certificate_file: Path | None = Field(
+        None, description="Temporal: PEM file of the client's certificate, where the server asks for one."
+    )
+    key_file: Path | None = Field(None, description="Temporal: PEM file of that certificate's private key.")
 
 
 class CacheSettings(_Section):
@@ -945,9 +966,14 @@ class Settings(BaseSettings):
 
     @property
     def workflows_url(self) -> str:
-        """`sqlite`, or the database's address."""
+        """`sqlite`, or the database's or the Temporal server's address."""
         beside = "sqlite" if self.is_embedded or self.is_on_dynamodb else self.catalog.url
         return self.workflows.url or beside
+
+    @property
+    def is_on_temporal(self) -> bool:
+        """The durable work is with a Temporal server."""
+        return self.workflows_url.startswith(("temporal://", "temporals://"))
 
     @property
     def is_alone(self) -> bool:

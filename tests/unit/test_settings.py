@@ -122,3 +122,23 @@ def test_no_secret_is_told_when_a_setting_is_wrong(monkeypatch):
     with pytest.raises(BadField, match="SAFELIGHT_CACHE__URL") as raised:
         settings()
     assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ("temporal://host:7233/pictures", "temporals://[::1]:7233/a.b1c2", "sqlite", "postgresql://db/c"))
+def test_durable_work_may_be_on_files_postgresql_or_temporal(url):
+    chosen = Settings(workflows={"url": url})
+
+    assert chosen.workflows_url == url
+    assert chosen.is_on_temporal == url.startswith("temporal")
+
+
+@pytest.mark.parametrize("url", ("temporal://", "temporal://host/a/b", "temporal:host", "mysql://db", "temporal://ho st"))
+def test_durable_work_is_kept_nowhere_else(url):
+    with pytest.raises(ValidationError, match="temporal://host:7233/namespace"):
+        Settings(workflows={"url": url})
+
+
+@pytest.mark.parametrize("queue", ("", "it's", "a b", "-a", "x" * 65))
+def test_a_queue_is_a_plain_word(queue):
+    with pytest.raises(ValidationError, match="queue"):
+        Settings(workflows={"queue": queue})

@@ -367,12 +367,32 @@ def _databases(chosen: Settings) -> Checks:
     else:
         path = Path(chosen.catalog_url.removeprefix("sqlite:///"))
         yield _database("catalog", path, "Restore it from your backup.", HEAD)
-    lost = "Stop the server and move the file away: runs in flight are lost, images are not."
-    yield _database("workflows", chosen.data_dir / "workflows.db", lost)
+    if chosen.is_on_temporal:
+        yield _temporal(chosen)
+    else:
+        lost = "Stop the server and move the file away: runs in flight are lost, images are not."
+        yield _database("workflows", chosen.data_dir / "workflows.db", lost)
     yield _database(
         "search", chosen.data_dir / "search.db", "Stop the server, remove the file, start, and run `safelight reindex`."
     )
     yield _database("objects", chosen.objects_path / "objects.db", "Restore it from your backup, together with its folder.")
+
+
+def _temporal(chosen: Settings) -> Check:
+    """Ask the server; nothing is changed there."""
+    from safelight.adapters.workflows.temporal import KEEP, look_at
+    from safelight.wiring.backends import temporal_options
+
+    options = temporal_options(chosen)
+    try:
+        namespace = asyncio.run(look_at(options))
+    except SafelightError as error:
+        return Check("workflows", "failed", error.detail, "Correct SAFELIGHT_WORKFLOWS__URL, or start the server.")
+    found = f"Temporal at {options.address} keeps runs for {namespace.retention.days} days after their end"
+    if namespace.retention < KEEP:
+        mend = f"temporal operator namespace update --namespace {options.namespace} --retention {KEEP.days}d"
+        return Check("workflows", "warning", found, mend)
+    return Check("workflows", "ok", found + ("" if namespace.is_prepared else "; the first start prepares the namespace"))
 
 
 def _database(name: str, path: Path, mend: str, head: str | None = None) -> Check:

@@ -168,7 +168,7 @@ async def _moved(source: Place, target: Place, name: Path, concurrency: int, scr
     from safelight.services import moving
 
     for side, place in (("source", source), ("target", target)):
-        if count := place.processes_at_work():
+        if count := await place.processes_at_work():
             raise WrongState(
                 f"{output.many(count, 'server or worker', 'servers and workers')} at work on the {side}. Stop them first."
             )

@@ -5,6 +5,7 @@ Adapters are imported where they are chosen, so that a command that needs few of
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from safelight.adapters.storage.incoming import EmbeddedIncoming
     from safelight.adapters.storage.s3 import S3Options, S3Store
     from safelight.adapters.storage.s3.governance import Governance
+    from safelight.adapters.workflows.temporal import TemporalOptions
 from safelight.wiring.keys import catalog_keys, secret_box
 from safelight.wiring.parts import Clock, Opening, Part
 
@@ -252,6 +254,15 @@ def engine_of(settings: Settings) -> Callable[[flows.Bound], Workflows]:
     """The engine of durable runs, to be given its steps."""
 
     def engine(bound: flows.Bound) -> Workflows:
+        if settings.is_on_temporal:
+            from safelight.adapters.workflows.temporal import TemporalWorkflows
+
+            return TemporalWorkflows(
+                temporal_options(settings),
+                bound,
+                concurrency=settings.develop.waiting,
+                per_party=settings.develop.waiting_per_tenant,
+            )
         from safelight.adapters.workflows.dbos import DbosWorkflows
 
         return DbosWorkflows(
@@ -262,6 +273,42 @@ def engine_of(settings: Settings) -> Callable[[flows.Bound], Workflows]:
         )
 
     return engine
+
+
+def temporal_options(settings: Settings) -> TemporalOptions:
+    """How to reach the Temporal server, from the settings."""
+    from safelight.adapters.workflows.temporal import TemporalOptions
+
+    chosen = settings.workflows
+    return TemporalOptions.from_url(
+        chosen.url,
+        queue=chosen.queue,
+        api_key=chosen.api_key.get_secret_value(),
+        ca=chosen.ca_file,
+        certificate=chosen.certificate_file,
+        key=chosen.key_file,
+    )
+
+
+async def processes_at_work(settings: Settings) -> int:
+    """How many servers and workers take part in its durable work now."""
+    if settings.is_on_temporal:
+        from safelight.adapters.workflows import temporal
+
+        return await temporal.processes_at_work(temporal_options(settings))
+    from safelight.adapters.workflows.stores import store_at
+
+    return await asyncio.to_thread(store_at(workflows_url(settings)).slots().held)
+
+
+async def prepare_workflows(settings: Settings) -> None:
+    """Reach what keeps the durable work, where that is elsewhere, and make it ready. Raises what opening raises."""
+    if settings.is_on_temporal:
+        from safelight.adapters.workflows.temporal import prepare
+
+        await prepare(temporal_options(settings))
+    elif settings.workflows_url != "sqlite":
+        await processes_at_work(settings)
 
 
 def workflows_url(settings: Settings) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from safelight.errors import BadField, DataDirInUse, WrongState
 from safelight.ports.archive import Moments
 from safelight.services.moving import Holdings
 from safelight.settings import Settings
-from safelight.wiring.backends import make_catalog, make_cdns, make_kept, make_search, workflows_url
+from safelight.wiring.backends import make_catalog, make_cdns, make_kept, make_search, prepare_workflows, processes_at_work
 from safelight.wiring.build import build
 from safelight.wiring.keys import secret_box
 from safelight.wiring.parts import Part, Safelight
@@ -24,8 +23,6 @@ async def rehearse(settings: Settings) -> None:
 
     In a process of its own: the drivers' threads do not survive the fork of the workers. Raises what opening raises.
     """
-    from safelight.adapters.workflows.stores import store_at
-
     kept = make_kept(settings)
     await kept.part.open()
     await kept.part.close()
@@ -37,8 +34,7 @@ async def rehearse(settings: Settings) -> None:
     for cdn in (*make_cdns(settings, "front_distributions"), *make_cdns(settings, "bucket_distributions")):
         await cdn.open()
         await cdn.close()
-    if settings.workflows_url != "sqlite":
-        await asyncio.to_thread(store_at(settings.workflows_url).slots().held)
+    await prepare_workflows(settings)
 
 
 @dataclass(frozen=True)
@@ -70,11 +66,9 @@ class Place:
         catalog = Part("catalog", tables.open, tables.close, tables.filling)
         return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part), tables)
 
-    def processes_at_work(self) -> int:
+    async def processes_at_work(self) -> int:
         """How many servers and workers take part in its work now."""
-        from safelight.adapters.workflows.stores import store_at
-
-        return store_at(workflows_url(self.settings)).slots().held()
+        return await processes_at_work(self.settings)
 
     def safelight(self) -> Safelight:
         """The services over the same buckets and a catalog that may still be half filled."""

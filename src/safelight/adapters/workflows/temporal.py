@@ -46,6 +46,8 @@ KEEP: Final = timedelta(days=7)
 ANSWER_S: Final = 8.0
 """One question; then the server counts as away."""
 CONNECT_S: Final = 10.0
+POLL: Final = timedelta(seconds=70)
+"""A worker's question for work waits at the server for a minute."""
 CLOSE_S: Final = 2.0
 """Beyond the grace period, for the server to take note of what was handed back."""
 
@@ -98,6 +100,8 @@ class TemporalOptions:
 
         if (self.certificate is None) != (self.key is None):
             raise BadOption("A client certificate needs its key, and a key its certificate.")
+        if not self.has_tls and (self.api_key or self.certificate or self.ca):
+            raise BadOption("Keys and certificates are for TLS: say temporals:// in SAFELIGHT_WORKFLOWS__URL.")
         try:
             pem = {name: path.read_bytes() if path else None for name, path in self._files.items()}
         except OSError as error:
@@ -114,16 +118,49 @@ class TemporalOptions:
                 )
         except (RuntimeError, TimeoutError) as error:
             log.error("workflows.connect_failed", address=self.address, error=told(error))
-            raise BackendUnavailable(f"The Temporal server at {self.address} does not answer.") from None
+            raise BackendUnavailable(
+                f"The Temporal server at {self.address} (SAFELIGHT_WORKFLOWS__URL) does not answer."
+            ) from None
 
     @property
     def _files(self) -> dict[str, Path | None]:
         return {"ca": self.ca, "certificate": self.certificate, "key": self.key}
 
 
-async def try_server(options: TemporalOptions) -> None:
-    """Connect, look for the namespace and prepare it, and let go again. Raises BackendUnavailable, BadOption."""
-    await _prepared(await options.connect())
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """What an operator wants to know of it."""
+
+    retention: timedelta
+    is_prepared: bool
+    """It knows the attribute that dead letters are listed by."""
+
+
+async def look_at(options: TemporalOptions) -> Namespace:
+    """The namespace as it is; nothing is changed. Raises BackendUnavailable, BadOption."""
+    return await _asked(_look(await options.connect()))
+
+
+async def prepare(options: TemporalOptions) -> None:
+    """Make the namespace ready for runs. Raises BackendUnavailable, BadOption."""
+    await _asked(_prepared(await options.connect()))
+
+
+async def processes_at_work(options: TemporalOptions) -> int:
+    """How many processes asked for work of this queue within the last minute and a bit: so long an answer may take to come."""
+    from temporalio.api.enums.v1 import TaskQueueType
+    from temporalio.api.taskqueue.v1 import TaskQueue
+    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+
+    client = await options.connect()
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=options.queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    )
+    answer = await _asked(client.workflow_service.describe_task_queue(request))
+    since = datetime.now(UTC) - POLL
+    return len({it.identity for it in answer.pollers if it.last_access_time.ToDatetime(tzinfo=UTC) > since})
 
 
 class TemporalWorkflows:
@@ -173,7 +210,7 @@ class TemporalWorkflows:
         from safelight.adapters.workflows.temporal_steps import Crew
 
         client = await self._options.connect()
-        await _prepared(client)
+        await _asked(_prepared(client))
         crew = Crew(
             client,
             self._options.queue,
@@ -443,41 +480,61 @@ async def _describe_namespace(client: Client) -> Any:
     return await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
 
 
+async def _asked(question: Awaitable[T]) -> T:
+    """Outside an open engine. Raises BackendUnavailable, and BadOption for what only an operator can mend."""
+    from temporalio.service import RPCError, RPCStatusCode
+
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            return await question
+    except TimeoutError:
+        raise BackendUnavailable("The Temporal server does not answer.") from None
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise BadOption("The Temporal server has no namespace of the name in SAFELIGHT_WORKFLOWS__URL.") from None
+        if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED):
+            raise BadOption(f"The Temporal server refuses us: {error.message}.") from None
+        log.error("workflows.open_failed", error=told(error))
+        raise BackendUnavailable("The Temporal server does not answer.") from None
+
+
+async def _look(client: Client) -> Namespace:
+    from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+
+    from safelight.adapters.workflows.temporal_run import STATE
+
+    described = await _describe_namespace(client)
+    known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+    retention: timedelta = described.config.workflow_execution_retention_ttl.ToTimedelta()
+    return Namespace(retention, STATE.name in known.custom_attributes)
+
+
 async def _prepared(client: Client) -> None:
-    """The namespace is there and knows the attribute that dead letters are found by. Raises BackendUnavailable, BadOption."""
     from temporalio.api.enums.v1 import IndexedValueType
-    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+    from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
     from temporalio.service import RPCError, RPCStatusCode
 
     from safelight.adapters.workflows.temporal_run import STATE
 
+    namespace = await _look(client)
+    if namespace.retention < KEEP:
+        # Told, not refused: an event that comes again after that starts its run again, which each step must stand.
+        log.warning("workflows.short_retention", days=namespace.retention.days, wanted_days=KEEP.days)
+    if namespace.is_prepared:
+        return
+    keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     try:
-        async with asyncio.timeout(CONNECT_S):
-            described = await _describe_namespace(client)
-            known = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
-            if STATE.name not in known.custom_attributes:
-                keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-                await client.operator_service.add_search_attributes(
-                    AddSearchAttributesRequest(namespace=client.namespace, search_attributes={STATE.name: keyword})
-                )
-    except TimeoutError:
-        raise BackendUnavailable("The Temporal server does not answer.") from None
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes={STATE.name: keyword})
+        )
     except RPCError as error:
-        if error.status is RPCStatusCode.ALREADY_EXISTS:
-            return
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise BadOption(f"The Temporal server has no namespace {client.namespace}.") from None
         if error.status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
             raise BadOption(
-                f"This key may not prepare the namespace {client.namespace}. Somebody who may, adds what Safelight lists dead letters"
-                f" by: temporal operator search-attribute create --name {STATE.name} --type Keyword"
+                "We may not prepare the namespace. Somebody who may adds what dead letters are listed by:"
+                f" temporal operator search-attribute create --name {STATE.name} --type Keyword"
             ) from None
-        log.error("workflows.open_failed", error=told(error))
-        raise BackendUnavailable("The Temporal server does not answer.") from None
-    kept = described.config.workflow_execution_retention_ttl.ToTimedelta()
-    if kept < KEEP:
-        # Told, not refused: an event that comes again after that would start its run again, which each step must stand.
-        log.warning("workflows.short_retention", namespace=client.namespace, days=kept.days, wanted_days=KEEP.days)
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:  # another process was faster
+            raise
 
 
 async def _deleted(client: Client, one: WorkflowExecution) -> int:
