@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,37 @@ from typing import Generic, TypeVar
 from safelight.errors import Busy
 
 _heard: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
+
+
+class Pace:
+    """At most so many units a second, over all who spend. What is not spent is not saved up.
+
+    Args:
+        per_s: Units; None for no bound.
+        now: A clock of seconds.
+        sleep: Waits for seconds.
+
+    """
+
+    def __init__(
+        self,
+        per_s: float | None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._per_s = per_s
+        self._now = now
+        self._sleep = sleep
+        self._paid_until = 0.0
+
+    async def spend(self, units: float) -> None:
+        """Go on when so many may have been spent."""
+        if not self._per_s:
+            return
+        now = self._now()
+        self._paid_until = max(self._paid_until, now) + units / self._per_s
+        await self._sleep(self._paid_until - now)
 
 
 def beat() -> None:

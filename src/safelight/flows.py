@@ -18,6 +18,7 @@ from safelight.domain.events import (
     ErasureRequested,
     Event,
     ImageAccepted,
+    ImageDamaged,
     ImageEdited,
     ImageFailed,
     ImageNarrowed,
@@ -120,6 +121,7 @@ QUIET: Final[frozenset[type[Event]]] = frozenset(
         ImageRejected,
         ImageFailed,
         ImageUncached,
+        ImageDamaged,
         UploadRejected,
         AlbumCreated,
         AlbumEdited,
@@ -148,6 +150,7 @@ CLOCK: Final[dict[str, float]] = {
     "prune_trail": 24 * 3600.0,
     "anchor_trail": 3600.0,
     "reconcile": 3600.0,
+    "scrub": 3600.0,
     "purge_caches": 2.0,
     "sweep_purges": 24 * 3600.0,
 }

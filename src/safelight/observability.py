@@ -151,6 +151,24 @@ class Instruments:
             "When this process last finished a reconciliation, in seconds since 1970.",
             registry=self.registry,
         )
+        self.scrub_found = Counter(
+            "safelight_scrub_found",
+            "Objects that scrubbing found damaged, missing or not to be read, by kind.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.scrub_mended = Counter(
+            "safelight_scrub_mended",
+            "Those of them that were made again or taken away, by kind.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.scrub_bytes = Counter("safelight_scrub_bytes", "Bytes that scrubbing has read.", registry=self.registry)
+        self.scrubbed_at = Gauge(
+            "safelight_scrub_finished_timestamp_seconds",
+            "When the clock last finished reading everything, in seconds since 1970; 0 before the first time.",
+            registry=self.registry,
+        )
         self.store_events = Counter(
             "safelight_store_events",
             "Events of the object store, by what became of them.",

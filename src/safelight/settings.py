@@ -636,6 +636,13 @@ class CareSettings(_Section):
         ge=0,
         description="Days between two reconciliations by the clock, of records, objects and search. 0: only by `safelight reconcile`.",
     )
+    scrub_days: float = Field(
+        30.0,
+        ge=0,
+        description="Days in which the clock reads every stored byte once, a share an hour, and compares checksums. 0: only by"
+        " `safelight scrub`.",
+    )
+    scrub_bytes_per_s: int = Field(20_000_000, ge=1, description="How fast the clock may read for that, at most.")
 
 
 class Auth(_Section):

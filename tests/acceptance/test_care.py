@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from safelight.ports.archive import Archive
 from safelight.services.moving import Holdings
 from safelight.settings import Settings
 from safelight.wiring import Place
@@ -158,3 +160,62 @@ def killed_in_the_middle(server: Server, where: tuple[str, ...], folder: Path) -
     for path in (folder / "snapshots").iterdir():  # it was faster than the kill: as if it had come too late
         if path.name != min(one.name for one in (folder / "snapshots").iterdir()):
             path.unlink()
+
+
+def test_scrub_finds_bytes_that_a_disk_has_changed_and_mends_what_can_be(server: Server) -> None:
+    with server.client() as client:
+        mended, lost = (client.post("/images", files={"file": jpeg(seed=seed)}).json() for seed in (80, 81))
+        assert safelight(server, "scrub", "--json").returncode == 0
+
+        async def damaged(holdings: Holdings) -> None:
+            for archive, ending, image in (
+                (holdings.buckets.renditions, ".webp", mended),
+                (holdings.buckets.originals, "/master.jpg", mended),
+                (holdings.buckets.originals, "/original", lost),
+            ):
+                piles = [one for one in await archive.piles() if f"/{image['id']}/" in one.key and one.key.endswith(ending)]
+                await _flipped(server, archive, piles[0].key)
+
+        with_holdings(server, damaged)
+        expected = {"rendition_damaged": 1, "master_damaged": 1, "original_damaged": 1}
+        dry = safelight(server, "scrub", "--dry-run", "--json")
+        assert (dry.returncode, _counts(dry)) == (1, expected), dry.stderr
+        assert client.get(f"/images/{lost['id']}").json()["problem"] is None
+        assert _counts(safelight(server, "scrub", "--rate", "500MB", "--json")) == expected
+        record = client.get(f"/images/{lost['id']}").json()
+        assert record["problem"]["code"] == "original_damaged"
+        refused = client.get(f"/images/{lost['id']}/original")
+        assert (refused.status_code, refused.json()["code"]) == (503, "damaged_object")
+
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and client.get(f"/images/{mended['id']}").json()["status"] != "ready":
+            time.sleep(0.2)
+        assert _counts(safelight(server, "scrub", "--json")) == {"original_damaged": 1}
+        assert client.delete(f"/images/{lost['id']}").status_code == 204
+        assert client.delete(f"/images/{lost['id']}", params={"purge": True}).status_code == 204
+
+
+def _counts(ran: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    return {kind: one["count"] for kind, one in json.loads(ran.stdout)["findings"].items()}
+
+
+async def _flipped(server: Server, archive: Archive, key: str) -> None:
+    """A bit of the blob on the disk; on S3 the object, overwritten by another client that leaves no older version."""
+    if "SAFELIGHT_STORAGE__URL" not in server.environment:
+        objects = server.data_dir / "objects"
+        with sqlite3.connect(objects / "objects.db") as rows:
+            ((blob,),) = rows.execute("select blob from versions where key = ?", [key]).fetchall()
+        path = objects / "blobs" / blob[:2] / blob
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        return
+    data = bytearray(await archive.get(key))
+    (stored,) = await archive.versions(key)
+    data[len(data) // 2] ^= 1
+    store = archive._store  # type: ignore[attr-defined]
+    bucket, name = archive._bucket, archive._name_of(key)  # type: ignore[attr-defined]
+    client = store.connection.client
+    metadata = (await client.head_object(Bucket=bucket, Key=name))["Metadata"]
+    await client.put_object(Bucket=bucket, Key=name, Body=bytes(data), Metadata=metadata)
+    await archive.delete(key, version=stored.version)

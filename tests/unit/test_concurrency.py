@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from safelight.concurrency import AtHand, beat, beating, Bell, ByteLru, Expiring, Gate, heard_by, SingleFlight
+from safelight.concurrency import AtHand, beat, beating, Bell, ByteLru, Expiring, Gate, heard_by, Pace, SingleFlight
 from safelight.errors import Busy
 
 
@@ -280,3 +280,27 @@ async def test_waiting_beats_until_it_ends():
 
 async def _beats():
     beat()
+
+
+async def test_a_pace_lets_so_many_units_a_second_through_and_saves_nothing_up():
+    now, slept = 100.0, []
+
+    async def sleep(seconds):
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    pace = Pace(10, now=lambda: now, sleep=sleep)
+    await pace.spend(5)
+    await pace.spend(20)
+    now += 60
+    await pace.spend(10)
+
+    assert slept == [0.5, 2.0, 1.0]
+
+
+async def test_a_pace_without_a_bound_waits_for_nothing():
+    async def sleep(_):
+        raise AssertionError
+
+    await Pace(None, sleep=sleep).spend(10**12)

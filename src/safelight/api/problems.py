@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from safelight.domain.access import Hidden
-from safelight.errors import BadField, BadRequest, Busy, Kind, Missing, SafelightError, StepUpRequired
+from safelight.errors import BadField, BadRequest, Busy, DamagedObject, Kind, Missing, SafelightError, StepUpRequired
 
 log = structlog.get_logger()
 
@@ -74,8 +74,10 @@ def install(app: FastAPI) -> None:
         request.state.problem_code = error.code
         request.state.is_hidden = isinstance(error, Hidden)
         if status_of(error) >= 500:
-            # A full house is no fault: a traceback for each who is turned away would be work when there is too much of it.
-            log.warning("request.failed", code=error.code, exc_info=None if isinstance(error, Busy) else error)
+            # A full house is no fault: a traceback for each who is turned away would be work when there is too much of it. What is
+            # damaged was logged by its key where that was found.
+            is_known = isinstance(error, Busy | DamagedObject)
+            log.warning("request.failed", code=error.code, exc_info=None if is_known else error)
         return problem(error)
 
     async def invalid(request: Request, error: Exception) -> Response:

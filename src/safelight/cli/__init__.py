@@ -33,6 +33,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.care:reconcile",
             "Hold records, objects and search against each other, and mend what differs.",
         ),
+        "scrub": (
+            "safelight.cli.care:scrub",
+            "Read every stored byte, compare it with its checksum, and make again what can be.",
+        ),
         "doctor": ("safelight.cli.doctor:doctor", "Look whether this machine and a data directory can serve. Changes nothing."),
     },
     "Use a server": {

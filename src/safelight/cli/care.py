@@ -1,10 +1,11 @@
-"""`reconcile` and `backup`: what an operator does for what is kept. Talks to the backends, beside servers and workers that may be running."""
+"""`reconcile`, `scrub` and `backup`: what an operator does for what is kept. Talks to the backends, beside servers and workers that may be running."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from safelight.errors import BadField
 if TYPE_CHECKING:
     from safelight.ports.vault import Vault
     from safelight.services.backups import Backups, Copied, Snapshot, Stage
-    from safelight.services.reconciler import Reconciliation
+    from safelight.services.reconciler import Finding, Reconciliation
+    from safelight.services.scrub import Scrubbed
     from safelight.settings import Settings
     from safelight.wiring import Place
 
@@ -74,8 +76,81 @@ def reconcile(
     if json:
         output.say_json(_document(report, is_dry=dry_run))
     else:
-        _show(report, is_dry=dry_run)
+        looked_at = f"{output.many(report.images, 'image')} looked at"
+        _show_findings(looked_at, report.findings, "records, objects and search agree", is_dry=dry_run)
     return 0 if report.is_clean else EXIT_REFUSED
+
+
+def scrub(
+    *,
+    dry_run: bool = False,
+    rate: str = "",
+    from_start: bool = False,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> int:
+    """Read every stored byte, compare it with its checksum, and make again what can be.
+
+    Servers and workers may be running. Damaged renditions, masters and tiles are
+    removed and made again of a sound original. A damaged original stays as it
+    is: its record says so, its owner is told, and it is given out no more.
+    Interrupted, the next call goes on there. Leaves with 1 when anything was
+    found, mended or not.
+
+    Parameters
+    ----------
+    dry_run
+        Change nothing; only tell.
+    rate
+        Bytes a second at most, as 20MB; as fast as it goes without.
+    from_start
+        Begin anew, although an earlier call was interrupted.
+
+    """
+    from safelight.concurrency import Pace
+    from safelight.wiring import build
+
+    pace = Pace(_bytes_of(rate, "rate") if rate else None)
+    safelight = build(installed(data_dir))
+    console = output.err()
+    name = "scrub_command_dry" if dry_run else "scrub_command"
+
+    async def run() -> Scrubbed:
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        with output.progress(*columns, console=console) as bar:
+            task = bar.add_task("Reading", total=None)
+            async with safelight.beside():
+                bar.update(task, total=await safelight.scrub.total())
+
+                def told(report: Scrubbed) -> None:
+                    bar.update(task, completed=report.images, description=f"Reading {output.size(report.bytes)}")
+
+                if from_start:
+                    await safelight.scrub.rounds.write(name, {})
+                return await safelight.scrub.run(name, pace, mends=not dry_run, told=told)
+
+    report = asyncio.run(run())
+    if json:
+        findings = _told_findings(report.findings)
+        read = {"images": report.images, "objects": report.objects, "bytes": report.bytes}
+        output.say_json({"is_clean": report.is_clean, "is_dry_run": dry_run} | read | {"findings": findings})
+    else:
+        read_out = (
+            f"{output.many(report.objects, 'object')} of {output.many(report.images, 'image')} ({output.size(report.bytes)}) read"
+        )
+        _show_findings(read_out, report.findings, "every byte is what it was", is_dry=dry_run)
+    return 0 if report.is_clean else EXIT_REFUSED
+
+
+def _bytes_of(text: str, field: str) -> int:
+    """The number that `output.size` writes. Raises WrongUsage."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?) ?([kMGT]?)B?", text)
+    count = int(float(found[1]) * 1000 ** " kMGT".index(found[2] or " ")) if found else 0
+    if count < 1:
+        raise WrongUsage("Bytes are written as 500kB, 20MB or 1.5GB.", field=field)
+    return count
 
 
 def installed(data_dir: Any) -> Settings:
@@ -95,22 +170,25 @@ def quiet() -> None:
 
 
 def _document(report: Reconciliation, *, is_dry: bool) -> dict[str, Any]:
-    findings = {
-        kind.value: {"count": finding.count, "mended": finding.mended, "first": finding.first}
-        for kind, finding in report.findings.items()
-        if finding.count
-    }
+    findings = _told_findings(report.findings)
     return {"is_clean": report.is_clean, "is_dry_run": is_dry, "images": report.images, "findings": findings}
 
 
-def _show(report: Reconciliation, *, is_dry: bool) -> None:
+def _told_findings(findings: Mapping[Any, Finding]) -> dict[str, Any]:
+    return {
+        kind.value: {"count": finding.count, "mended": finding.mended, "first": finding.first}
+        for kind, finding in findings.items()
+        if finding.count
+    }
+
+
+def _show_findings(looked_at: str, findings: Mapping[Any, Finding], if_clean: str, *, is_dry: bool) -> None:
     console = output.out()
-    looked_at = f"{output.many(report.images, 'image')} looked at"
-    if report.is_clean:
-        console.print(f"{looked_at}: records, objects and search agree.")
+    if not any(finding.count for finding in findings.values()):
+        console.print(f"{looked_at}: {if_clean}.")
         return
     rows = output.table("found", "how many", "mended", "the first", right=("how many", "mended"))
-    for kind, finding in report.findings.items():
+    for kind, finding in findings.items():
         if finding.count:
             first = ", ".join(finding.first[:3]) + (", …" if finding.count > 3 else "")
             mended = "" if is_dry else f"{finding.mended:,}"

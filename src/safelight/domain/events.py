@@ -94,6 +94,13 @@ class ImageFailed(ImageEvent):
     name = "image.failed"
 
 
+class ImageDamaged(ImageEvent):
+    """An original in the store is not what came in."""
+
+    __slots__ = ()
+    name = "image.damaged"
+
+
 class ImageEdited(ImageEvent):
     """Words, tags or visibility changed."""
 
@@ -261,6 +268,7 @@ EVENTS: dict[str, type[Event]] = {
         ImageReady,
         ImageRejected,
         ImageFailed,
+        ImageDamaged,
         ImageEdited,
         ImageUncached,
         ImageTrashed,

@@ -21,6 +21,9 @@ MAX_TAG: Final = 64
 MAX_FILE_NAME: Final = 255
 MAX_CUSTOM_BYTES: Final = 16_384
 
+DAMAGED: Final = "original_damaged"
+"""The problem of an image with an original whose bytes in the store are not those that came in."""
+
 Json = Any  # JSON has no finite type; checked where it enters (schemas, `checked_custom`)
 
 
@@ -59,12 +62,14 @@ class Rendition:
     object_key: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Why an image was rejected or failed: the code and public detail of the error."""
 
     code: str
     detail: str
+    versions: tuple[int, ...] = ()
+    """Whose originals are damaged, where that is the problem."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +190,10 @@ class Image:
         """All that there are, newest first."""
         return (self.present, *reversed(self.earlier))
 
+    def is_damaged(self, number: int) -> bool:
+        """Whether the original of this version is known to be damaged."""
+        return self.problem is not None and number in self.problem.versions
+
     @property
     def stored_bytes(self) -> int:
         """What the originals of all versions take."""
@@ -246,6 +255,7 @@ class Image:
 
     def developed(self, *, at: datetime, renditions: tuple[Rendition, ...], **facts: Any) -> Image:
         """Ready to be delivered."""
+        damaged = () if self.problem is None else tuple(number for number in self.problem.versions if number != self.version)
         return self._changed(
             at,
             status=Status.READY,
@@ -253,7 +263,7 @@ class Image:
             developed_version=self.version,
             developed_printing=self.printing,
             developed_recipe=self.recipe,
-            problem=None,
+            problem=_of_damage(damaged) if damaged else None,
             **facts,
         )
 
@@ -303,8 +313,12 @@ class Image:
         status = Status.FAILED if self.status is Status.DEVELOPING else self.status
         return self._changed(at, status=status, problem=problem)
 
+    def damaged(self, versions: tuple[int, ...], *, at: datetime) -> Image:
+        """The originals of these versions are not what came in: they are not given out. What was made of them is, as before."""
+        return self._changed(at, problem=_of_damage(versions))
+
     def found(self, *, at: datetime) -> Image:
-        """Its original is there again."""
+        """Its original is there again, and sound."""
         return self._changed(at, problem=None)
 
     def failed(self, problem: Problem, *, at: datetime) -> Image:
@@ -326,6 +340,11 @@ class Image:
         if not self.is_trashed:
             raise WrongState("The image is not in the trash.")
         return self._changed(at, trashed_at=None)
+
+
+def _of_damage(versions: tuple[int, ...]) -> Problem:
+    named = ", ".join(map(str, versions))
+    return Problem(code=DAMAGED, detail=f"The stored original is damaged (version {named}).", versions=versions)
 
 
 def _bytes_of(version: Version) -> dict[str, Any]:

@@ -27,6 +27,7 @@ TYPES: Final[dict[str, tuple[str, str]]] = {
         "The bytes cannot be developed and never will. `problem` says why, unless the image is gone by then.",
     ),
     "image.failed": ("image.failed", "Developing was given up for now; `problem` says why, and an operator may retry."),
+    "image.damaged": ("image.damaged", "An original in the store is not what came in any more; `problem` says of which version."),
     "image.replaced": ("image.replaced", "Other bytes are in and become the next version; the old ones are still delivered."),
     "image.edited": ("image.edited", "Words, tags, visibility, focal point or custom values changed."),
     "image.trashed": ("image.deleted", "It went to the trash, from where it may come back."),

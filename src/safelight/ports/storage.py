@@ -60,11 +60,14 @@ class Storage(Protocol):
         ...
 
     async def get(self, key: str, *, version: str | None = None) -> bytes:
-        """The whole object. Raises Missing."""
+        """The whole object. Raises Missing, DamagedObject when it is not what was put."""
         ...
 
     async def open(self, key: str, *, start: int = 0, end: int | None = None, version: str | None = None) -> Opened:
-        """The bytes [start, end) in chunks of at most 256 KiB, clipped to the object. Raises Missing."""
+        """The bytes [start, end) in chunks of at most 256 KiB, clipped to the object.
+
+        Raises Missing; DamagedObject, perhaps on the way, when all are read and are not what was put.
+        """
         ...
 
     async def stat(self, key: str, *, version: str | None = None) -> Stored:

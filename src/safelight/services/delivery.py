@@ -480,7 +480,7 @@ class Delivery:
                 )
         if settled.needs_original:
             self.instruments.renders.labels("original").inc()
-            async with descriptor(self.buckets.originals, image.key_of_version(version.number)) as fd:
+            async with descriptor(self.buckets.originals, image, version) as fd:
                 try:
                     async with asyncio.timeout(self.limits.render_s):
                         return (await self.sandbox.transform(fd, settled.spec, xmp=xmp, mark=mark)).data

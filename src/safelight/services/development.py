@@ -18,18 +18,18 @@ from typing import Any
 import structlog
 
 from safelight.concurrency import AtHand, Bell, Gate, beating
-from safelight.domain.events import ImageFailed, ImageNarrowed, ImageReady, ImageRejected
+from safelight.domain.events import ImageEvent, ImageFailed, ImageNarrowed, ImageReady, ImageRejected
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, Image, Problem, Rendition, Status, normal_tag
 from safelight.domain.queries import Document
-from safelight.errors import BadField, Missing, SafelightError, TooLarge, Unprocessable, Unsupported
+from safelight.errors import BadField, Missing, SafelightError, Stale, TooLarge, Unprocessable, Unsupported
 from safelight.imaging import PRESETS, Developed, Facts, File, Format, Recipe, Sandbox
 from safelight.imaging.transform import Watermark
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
 from safelight.ports.search import Search
-from safelight.services.originals import delivered_version
+from safelight.services.originals import delivered_version, fetched
 from safelight.services.pyramids import Pyramids
 
 log = structlog.get_logger()
@@ -135,22 +135,11 @@ class Development:
         recipe = image.recipe.over(self.recipe) if image.recipe else self.recipe
         fd = self.at_hand.borrow(image.original_key)
         if fd is None:  # after a restart, in another process, or when nobody waits any more
-            fd = await self._fetched(image)
+            fd = await fetched(self.buckets.originals, image, image.present)
         try:
             return await self.sandbox.develop(fd, recipe, mark=mark)
         finally:
             os.close(fd)
-
-    async def _fetched(self, image: Image) -> int:
-        opened = await self.buckets.originals.open(image.original_key)
-        fd = os.memfd_create("original", os.MFD_CLOEXEC)
-        try:
-            async for chunk in opened.chunks:
-                os.write(fd, chunk)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
 
     async def _stored(self, image: Image, files: tuple[File, ...]) -> tuple[Rendition, ...]:
         async def store(file: File) -> Rendition | None:
@@ -228,6 +217,17 @@ class Development:
         except Missing:
             return
         self.bell.ring(image_id)
+
+    async def changed(self, was: Image, now: Image, event: type[ImageEvent]) -> bool:
+        """Save what has become of it and tell. Whether it was still what it was."""
+        try:
+            async with self.catalog.tenant(was.tenant, writes=True) as records:
+                await records.images.save(now)
+                await records.emit(event.of(now))
+        except (Stale, Missing):
+            return False
+        self.bell.ring(was.id)
+        return True
 
     async def index(self, payload: Mapping[str, Any]) -> None:
         """Bring the search up to the record as it is now, whatever the event said of it."""

@@ -16,7 +16,17 @@ from safelight.domain.accounts import Actor, DuplicatePolicy
 from safelight.domain.events import AlbumEdited, ImageAccepted, ImagePurged, ImageReplaced
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Status, Version, Visibility, checked, normal_file_name
-from safelight.errors import AlreadyExists, Duplicate, Missing, SafelightError, Stale, Unavailable, WrongState, by_code
+from safelight.errors import (
+    AlreadyExists,
+    DamagedObject,
+    Duplicate,
+    Missing,
+    SafelightError,
+    Stale,
+    Unavailable,
+    WrongState,
+    by_code,
+)
 from safelight.imaging import Header, Sandbox
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.storage import Storage
@@ -194,7 +204,7 @@ class Ingest:
         return await self._next(image, version, arrival.chunks())
 
     async def restore_version(self, actor: Actor, image_id: ImageId, number: int) -> Image:
-        """Make an earlier version's bytes the next version. Raises Missing, Forbidden, WrongState, QuotaExceeded."""
+        """Make an earlier version's bytes the next version. Raises Missing, Forbidden, WrongState, QuotaExceeded, DamagedObject."""
         image = await self._replaceable(actor, image_id, None, 0)
         earlier = next((version for version in image.earlier if version.number == number), None)
         if earlier is None:
@@ -217,10 +227,12 @@ class Ingest:
     async def _next(self, image: Image, version: Version, chunks: AsyncIterator[bytes]) -> Image:
         key = image.key_of_version(version.number)
         try:
-            await self.originals.put(key, chunks, media_type=version.media_type, if_absent=True)
+            stored = await self.originals.put(key, chunks, media_type=version.media_type, if_absent=True)
         except AlreadyExists:
             raise WrongState("The image has been replaced in the meantime.") from None
         try:
+            if stored.etag != version.sha256:
+                raise DamagedObject
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 current = await records.images.get(image.id)
                 recipe = await held_for(records, current)

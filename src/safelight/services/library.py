@@ -17,7 +17,7 @@ from safelight.domain.events import ImageEdited, ImageNarrowed, ImagePurged, Ima
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import Image, Status, Version
 from safelight.domain.queries import ImageQuery, Page, SearchQuery, SearchResult, Sort
-from safelight.errors import Missing, Stale, WrongState
+from safelight.errors import DamagedObject, Missing, Stale, WrongState
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.search import Search
 from safelight.ports.storage import Opened, Storage
@@ -170,10 +170,16 @@ class Library:
         return purged
 
     async def version(self, actor: Actor, image_id: ImageId, number: int | None) -> tuple[Image, Version]:
-        """A version of the original, the present one for None. Raises Missing, Forbidden.
+        """A version of the original, the present one for None. Raises Missing, Forbidden, DamagedObject.
 
         Whom the original is lent to gets the present one only.
         """
+        image, version = await self._version(actor, image_id, number)
+        if image.is_damaged(version.number):
+            raise DamagedObject
+        return image, version
+
+    async def _version(self, actor: Actor, image_id: ImageId, number: int | None) -> tuple[Image, Version]:
         image = await self.get(actor, image_id)
         await self._require(actor, "image.original", image)
         wanted = image.version if number is None else number
@@ -186,7 +192,7 @@ class Library:
 
     async def versions(self, actor: Actor, image_id: ImageId) -> Image:
         """The image, to whoever may see what it was before. Raises Missing, Forbidden."""
-        image, _ = await self.version(actor, image_id, None)
+        image, _ = await self._version(actor, image_id, None)
         access.require(actor, "image.history", image)
         return image
 

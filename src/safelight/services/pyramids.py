@@ -83,7 +83,7 @@ class Pyramids:
                 if is_ours:
                     if await self.turns.late_look(lambda: self._index(key, size)) is not None:
                         return
-                    async with descriptor(self.originals, image.key_of_version(version.number)) as fd:
+                    async with descriptor(self.originals, image, version) as fd:
                         pyramid = await self.sandbox.tile(fd, size)
                     await self.renditions.put(key, pyramid, media_type=MEDIA_TYPE, is_durable=False)
                     self.instruments.renders.labels("pyramid").inc()

@@ -22,7 +22,7 @@ from safelight.domain.events import ImageAccepted, ImageEdited, ImageFailed
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import Image, Problem, Status
 from safelight.domain.queries import ImageQuery, Sort
-from safelight.errors import BackendUnavailable, Missing, SearchUnavailable, Stale
+from safelight.errors import BackendUnavailable, Missing, SearchUnavailable
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive, Pile
 from safelight.ports.workflows import RunState, Workflows
@@ -79,6 +79,13 @@ class Finding:
     mended: int = 0
     first: list[str] = field(default_factory=list)
 
+    def note(self, name: str, *, is_mended: bool) -> None:
+        """One more."""
+        self.count += 1
+        self.mended += is_mended
+        if len(self.first) < FIRST:
+            self.first.append(name)
+
 
 @dataclass(slots=True)
 class Reconciliation:
@@ -96,11 +103,7 @@ class Reconciliation:
 
     def note(self, kind: Drift, name: str, *, is_mended: bool) -> None:
         """One more."""
-        finding = self.findings[kind]
-        finding.count += 1
-        finding.mended += is_mended
-        if len(finding.first) < FIRST:
-            finding.first.append(name)
+        self.findings[kind].note(name, is_mended=is_mended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +191,8 @@ class Reconciler:
     async def _look(
         self, image: Image, digest: str | None, report: Reconciliation, mends: frozenset[Drift], before: datetime
     ) -> None:
-        originals = await _piles(self.development.buckets.originals, image.prefix)
-        renditions = await _piles(self.development.buckets.renditions, image.prefix)
+        originals = await piles_under(self.development.buckets.originals, image.prefix)
+        renditions = await piles_under(self.development.buckets.renditions, image.prefix)
         found = drifts(image, originals, renditions)
         if image.status is Status.DEVELOPING and Drift.ORIGINAL not in found and not await self._is_at_work(image):
             found.add(Drift.STUCK)
@@ -229,13 +232,13 @@ class Reconciler:
                 if image.problem is not None and image.problem.code == LOST:
                     return False  # told already; nothing more can be done here
                 lost = image.lost(Problem(code=LOST, detail="The original is not in the store any more."), at=clock())
-                return await self._saved(image, lost, ImageFailed if lost.status is Status.FAILED else ImageEdited)
+                return await self.development.changed(image, lost, ImageFailed if lost.status is Status.FAILED else ImageEdited)
             case Drift.STUCK:
-                return await self._saved(image, image.developed_again(at=clock()), ImageAccepted)
+                return await self.development.changed(image, image.developed_again(at=clock()), ImageAccepted)
             case Drift.MASTER | Drift.RENDITION:
                 if image.is_trashed or image.problem is not None or image.status is not Status.READY:
                     return False  # first restored, or looked at by somebody: it was refused when it was tried again
-                return await self._saved(image, image.developed_again(at=clock()), ImageAccepted)
+                return await self.development.changed(image, image.developed_again(at=clock()), ImageAccepted)
             case Drift.MARKER:
                 await self.development.mark(payload)
                 return True
@@ -249,20 +252,9 @@ class Reconciler:
         """The original is there again: somebody has put it back. What was never developed can be now."""
         at = self.development.clock()
         if image.status is Status.FAILED:
-            await self._saved(image, image.developed_again(at=at), ImageAccepted)
+            await self.development.changed(image, image.developed_again(at=at), ImageAccepted)
         else:
-            await self._saved(image, image.found(at=at), ImageEdited)
-
-    async def _saved(self, was: Image, now: Image, event: type[ImageAccepted | ImageEdited | ImageFailed]) -> bool:
-        """Whether it was still what it was."""
-        try:
-            async with self.development.catalog.tenant(was.tenant, writes=True) as records:
-                await records.images.save(now)
-                await records.emit(event.of(now))
-        except (Stale, Missing):
-            return False
-        self.development.bell.ring(was.id)
-        return True
+            await self.development.changed(image, image.found(at=at), ImageEdited)
 
     async def _is_at_work(self, image: Image) -> bool:
         """Whether a run of this version is waiting or running, as far as the engine can be asked."""
@@ -375,7 +367,8 @@ def is_readable(pile: Pile | None) -> bool:
     return pile is not None and not pile.layers[-1].is_marker
 
 
-async def _piles(bucket: Archive, prefix: str) -> dict[str, Pile]:
+async def piles_under(bucket: Archive, prefix: str) -> dict[str, Pile]:
+    """All of them, by key."""
     piles: dict[str, Pile] = {}
     after = ""
     while page := await bucket.piles(prefix, after=after, limit=1000):

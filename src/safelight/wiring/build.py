@@ -11,7 +11,7 @@ from typing import Any, Final, Unpack
 import structlog
 
 from safelight import flows
-from safelight.concurrency import ByteLru, Expiring
+from safelight.concurrency import ByteLru, Expiring, Pace
 from safelight.domain.ids import TenantId
 from safelight.domain.usage import Prices
 from safelight.imaging.transform import Fonts, Watermark
@@ -39,6 +39,7 @@ from safelight.services.reconciler import SAFE, Reconciler
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
 from safelight.services.rounds import Rounds
+from safelight.services.scrub import Scrub
 from safelight.services.sharing import Sharing
 from safelight.services.standing import Standing
 from safelight.services.store_events import StoreEvents
@@ -148,6 +149,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     library = Library(catalog, search, buckets.originals, relay, clock, darkroom.bell, keeping.remembered)
     upkeep = Upkeep(catalog, buckets)
     reconciler = Reconciler(development, uploads, upkeep, workflows, instruments)
+    rounds = Rounds(buckets.renditions, clock, clock())
+    scrub = Scrub(development, rounds, instruments)
     erasure = Erasure(
         catalog,
         buckets.originals,
@@ -181,7 +184,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     if prune is not None:
         chores["prune_runs"] = prune
     if settings.care.reconcile_days:
-        chores["reconcile"] = _reconciling(settings, Rounds(buckets.renditions, clock, clock()), reconciler, relay)
+        chores["reconcile"] = _reconciling(settings, rounds, reconciler, relay)
+    if settings.care.scrub_days:
+        chores["scrub"] = _scrubbing(settings, scrub, relay)
     intervals = flows.CLOCK | {"purge_trash": settings.trash.purge_every_s, "anchor_trail": float(settings.audit.anchor_s)}
 
     return Safelight(
@@ -218,6 +223,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         relay=relay,
         upkeep=upkeep,
         reconciler=reconciler,
+        scrub=scrub,
         uploads=uploads,
         resumable=Resumable(uploads),
         imports=imports,
@@ -298,6 +304,16 @@ def _reconciling(settings: Settings, rounds: Rounds, reconciler: Reconciler, rel
             relay.nudge()
 
     return reconcile
+
+
+def _scrubbing(settings: Settings, scrub: Scrub, relay: Relay) -> Opening:
+    pace = Pace(settings.care.scrub_bytes_per_s)
+
+    async def share() -> None:
+        if await scrub.share(timedelta(days=settings.care.scrub_days), pace):
+            relay.nudge()
+
+    return share
 
 
 def _delivery(

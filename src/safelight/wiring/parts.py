@@ -38,6 +38,7 @@ from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import Reconciler
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
+from safelight.services.scrub import Scrub
 from safelight.services.secondleg import SecondLeg
 from safelight.services.sharing import Sharing
 from safelight.services.signin import SignIn
@@ -117,6 +118,7 @@ class Safelight:
     relay: Relay
     upkeep: Upkeep
     reconciler: Reconciler
+    scrub: Scrub
     uploads: Uploads
     resumable: Resumable
     imports: Imports

@@ -264,7 +264,7 @@ def image_of(row: Sequence[Any]) -> Image:
         metadata=metadata,
         renditions=tuple(Rendition(**one) for one in renditions),
         trashed_at=maybe_moment(trashed_at),
-        problem=None if problem is None else Problem(**problem),
+        problem=_problem(problem),
         developed_version=developed_version,
         replaced_at=maybe_moment(replaced_at),
         earlier=tuple(Version(**{**one, "created_at": moment(one["created_at"])}) for one in earlier),
@@ -298,6 +298,12 @@ def recipes_of(text: str) -> Recipes:
     owned = orjson.loads(text)
     versions = {name: tuple(said) for name, said in owned["versions"].items()}
     return Recipes(versions, Places(**owned["places"]))
+
+
+def _problem(document: dict[str, Any] | None) -> Problem | None:
+    if document is None:
+        return None
+    return Problem(document["code"], document["detail"], tuple(document.get("versions", ())))
 
 
 def version_columns(version: Version) -> Columns:
@@ -496,7 +502,7 @@ def upload_of(row: Mapping[str, Any]) -> Upload:
             "pieces": tuple(Piece(name, size_bytes) for name, size_bytes in row["pieces"]),
             "tags": tuple(row["tags"]),
             "visibility": Visibility(row["visibility"]),
-            "problem": None if row["problem"] is None else Problem(**row["problem"]),
+            "problem": _problem(row["problem"]),
         }
     )
 

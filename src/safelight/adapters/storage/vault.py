@@ -12,24 +12,31 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from safelight.adapters.storage._frames import FRAME_BYTES, HEADER_BYTES, TAG_BYTES, Sealer, Unsealer
-from safelight.adapters.storage._keyring import KEY_BYTES, KeyRing, UnknownKey, key_id, sync_folder
+from safelight.adapters.storage._frames import HEADER_BYTES
+from safelight.adapters.storage._keyring import KeyRing, sync_folder
+from safelight.adapters.storage._vaults import (
+    SALT_BYTES,
+    STRIDE,
+    check_mark,
+    frames_of,
+    mark_of,
+    opened,
+    ring_of_file,
+    ring_of_passphrase,
+    sealed,
+    unsealer_of,
+)
 from safelight.errors import BackendUnavailable, DamagedObject, DataDirInUse, Missing, WrongState
 from safelight.ports.storage import Body
 
 T = TypeVar("T")
 
-_MARK: Final = b"Safelight vault 1"
-_FRAME: Final = FRAME_BYTES + TAG_BYTES
 _PIECE_FRAMES: Final = 4
 
 
@@ -67,19 +74,14 @@ class DirectoryVault:
     async def put(self, name: str, body: Body) -> None:
         """In pieces: a body of any length takes the memory of one."""
         ring = self._opened()
-        sealer = Sealer(ring, _id(name))
         draft = self._root / "tmp" / secrets.token_hex(16)
         file = await asyncio.to_thread(_answering, lambda: draft.open("xb"))
         try:
             with file:
-                await asyncio.to_thread(_answering, lambda: file.write(sealer.header))
-                async for chunk in _chunks(body):
-                    frames = sealer.update(chunk)
-                    if frames:
-                        await asyncio.to_thread(_answering, lambda frames=frames: file.writelines(frames))
+                async for frames in sealed(ring, name, body):
+                    await asyncio.to_thread(_answering, file.write, frames)
 
                 def finish() -> None:
-                    file.write(sealer.finish())
                     file.flush()
                     os.fsync(file.fileno())
                     path = self._path(name)
@@ -135,20 +137,16 @@ class DirectoryVault:
 
     def _keys(self) -> KeyRing:
         if self._key_file is not None:
-            try:
-                return KeyRing.load(self._key_file)
-            except FileNotFoundError:
-                raise WrongState(f"There is no key file {self._key_file}.") from None
+            return ring_of_file(self._key_file)
         path = self._root / "salt"
         if not path.exists():
             if (self._root / "vault").exists():
                 raise WrongState(f"The backups in {self._root} are sealed with a key file, not with a passphrase.")
             draft = self._root / "tmp" / "salt"
-            draft.write_bytes(secrets.token_bytes(16))
+            draft.write_bytes(secrets.token_bytes(SALT_BYTES))
             draft.rename(path)
             sync_folder(self._root)
-        key = hashlib.scrypt(self._passphrase, salt=path.read_bytes(), n=2**17, r=8, p=1, maxmem=2**28, dklen=KEY_BYTES)
-        return KeyRing(key_id(key), {key_id(key): AESGCM(key)})
+        return ring_of_passphrase(self._passphrase, path.read_bytes())
 
     def _check(self) -> None:
         assert self._ring is not None
@@ -156,46 +154,31 @@ class DirectoryVault:
         if not path.exists():
             if any((self._root / name).exists() for name in ("snapshots", "objects")):
                 raise WrongState(f"{self._root} holds backups, and the file {path} that tells their key is missing.")
-            sealer = Sealer(self._ring, _id("vault"))
             draft = self._root / "tmp" / "vault"
-            draft.write_bytes(b"".join([sealer.header, *sealer.update(_MARK), sealer.finish()]))
+            draft.write_bytes(mark_of(self._ring))
             draft.rename(path)
             sync_folder(self._root)
             return
-        sealed = path.read_bytes()
-        try:
-            unsealer = Unsealer(self._ring, _id("vault"), sealed[:HEADER_BYTES], len(_MARK))
-            mark = b"".join(unsealer.open(0, sealed[HEADER_BYTES:]))
-        except (UnknownKey, ValueError):
-            mark = b""
-        if mark != _MARK:
-            raise WrongState(f"The backups in {self._root} were made with another key or passphrase.")
+        check_mark(self._ring, path.read_bytes(), str(self._root))
 
     def _reader(self, name: str, ring: KeyRing) -> AsyncIterator[bytes]:
         path = self._path(name)
         try:
             with path.open("rb") as file:
-                sealed = os.fstat(file.fileno()).st_size - HEADER_BYTES
-                count = max(1, -(-sealed // _FRAME))
-                try:
-                    unsealer = Unsealer(ring, _id(name), file.read(HEADER_BYTES), max(0, sealed - count * TAG_BYTES))
-                except (UnknownKey, ValueError):
-                    raise DamagedObject from None
+                size_bytes = os.fstat(file.fileno()).st_size
+                count = frames_of(size_bytes)
+                unsealer = unsealer_of(ring, name, file.read(HEADER_BYTES), size_bytes)
         except FileNotFoundError:
             raise Missing from None
 
         def piece(first: int) -> bytes:
             # Opened for each piece: whoever stops in the middle leaves no descriptor behind.
             with path.open("rb") as file:
-                file.seek(HEADER_BYTES + first * _FRAME)
-                data = file.read(_PIECE_FRAMES * _FRAME)
-            try:
-                plain = b"".join(unsealer.open(first, data))
-            except ValueError:
-                raise DamagedObject from None
+                file.seek(HEADER_BYTES + first * STRIDE)
+                data = file.read(_PIECE_FRAMES * STRIDE)
             if not data:
                 raise DamagedObject
-            return plain
+            return opened(unsealer, first, data)
 
         async def pieces() -> AsyncIterator[bytes]:
             for first in range(0, count, _PIECE_FRAMES):
@@ -210,19 +193,6 @@ class DirectoryVault:
         if self._lock is None or self._ring is None:
             raise BackendUnavailable("The vault is closed.")
         return self._ring
-
-
-def _id(name: str) -> bytes:
-    """What an entry is bound to, so that files cannot change places."""
-    return hashlib.sha256(name.encode()).digest()[:16]
-
-
-async def _chunks(body: Body) -> AsyncIterator[bytes]:
-    if isinstance(body, bytes):
-        yield body
-        return
-    async for chunk in body:
-        yield chunk
 
 
 def _answering(work: Callable[..., T], *args: object) -> T:

@@ -4,12 +4,15 @@ Where S3 says less than the port: `etag`, `modified_at` and the exact metadata t
 names.Label), so a listing costs one HEAD an object; an object that somebody else put has S3's own ETag and time instead. A delete
 looks first, because S3 would mark what was never there, and mark again what is hidden.
 
+What is read from end to end is held against the SHA-256 beside it; a range is only as trustworthy as the server.
+
 A put that fails by BackendUnavailable may have happened; one that is retried knows its own object by the put's random number.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -23,8 +26,8 @@ from safelight.adapters.storage._names import check_key
 from safelight.adapters.storage.s3 import faults, listing, names
 from safelight.adapters.storage.s3.connection import settled
 from safelight.adapters.storage.s3.options import BucketName
-from safelight.adapters.storage.s3.upload import PART_BYTES, Multipart, Payload, gathered
-from safelight.errors import AlreadyExists, BackendUnavailable, Missing
+from safelight.adapters.storage.s3.upload import PART_BYTES, Multipart, Payload, gathered, sha256_of
+from safelight.errors import AlreadyExists, BackendUnavailable, DamagedObject, Missing
 from safelight.ports.archive import Layer, Pile
 from safelight.ports.storage import Body, Opened, Stored
 
@@ -100,11 +103,17 @@ class S3Storage:
         """See Storage.get."""
         result, first = await self._piece(key, 0, PIECE_BYTES, version)
         size = result.meta["size"]
+        label = names.Label.read(_user_metadata(result))
         if len(first) == size:
+            if label is not None and await sha256_of(first) != label.sha256:
+                raise self._damaged(key)
             return first
         pinned = result.meta.get("version") or version
         starts = range(len(first), size, PIECE_BYTES)
-        return first + b"".join([(await self._piece(key, start, start + PIECE_BYTES, pinned))[1] for start in starts])
+        whole = first + b"".join([(await self._piece(key, start, start + PIECE_BYTES, pinned))[1] for start in starts])
+        if label is not None and await sha256_of(whole) != label.sha256:
+            raise self._damaged(key)
+        return whole
 
     async def open(self, key: str, *, start: int = 0, end: int | None = None, version: str | None = None) -> Opened:
         """See Storage.open. What one request reads is held in memory; the rest is read when it is asked for."""
@@ -115,7 +124,11 @@ class S3Storage:
         (result, first), latest = await _both(self._piece(key, start, until, version), self._latest(key, version))
         stored = self._stored(key, result, latest)
         end = stored.size_bytes if end is None else min(end, stored.size_bytes)
-        return Opened(stored, self._stream(stored, first, start + len(first), end))
+        chunks = self._stream(stored, first, start + len(first), end)
+        label = names.Label.read(_user_metadata(result))
+        if label is not None and start == 0 and end == stored.size_bytes:
+            chunks = self._checked(key, chunks, label.sha256)
+        return Opened(stored, chunks)
 
     async def stat(self, key: str, *, version: str | None = None) -> Stored:
         """See Storage.stat."""
@@ -433,6 +446,22 @@ class S3Storage:
                 log.error("storage.object_short", bucket=self._bucket, size_bytes=stored.size_bytes, at=at)
                 raise BackendUnavailable("The object store ended an object early.")
             at += len(piece)
+
+    async def _checked(self, key: str, chunks: AsyncIterator[bytes], sha256: str) -> AsyncIterator[bytes]:
+        """All of an object: the last chunk only when it is what was put."""
+        digest, held = hashlib.sha256(), b""
+        async for chunk in chunks:
+            digest.update(chunk)
+            if held:
+                yield held
+            held = chunk
+        if digest.hexdigest() != sha256:
+            raise self._damaged(key)
+        yield held
+
+    def _damaged(self, key: str) -> DamagedObject:
+        log.error("storage.object_damaged", bucket=self._bucket, key=key)
+        return DamagedObject()
 
     def _asked(self, key: str, version: str | None) -> tuple[Connection, str, GetOptions]:
         """What a read needs. Raises Missing at once where nothing can be."""

@@ -86,15 +86,19 @@ class _Spool:
 
 
 async def _in_memory(data: bytes) -> Payload:
-    if len(data) > _INLINE_HASH_BYTES:
-        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-    else:
-        sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = await sha256_of(data)
 
     async def read(start: int, end: int) -> bytes:
         return data[start:end]  # of the whole it is the same object, not a copy
 
     return Payload(len(data), sha256, read)
+
+
+async def sha256_of(data: bytes) -> str:
+    """In hexadecimal."""
+    if len(data) > _INLINE_HASH_BYTES:
+        return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+    return hashlib.sha256(data).hexdigest()
 
 
 async def _nothing(_: object) -> None:
