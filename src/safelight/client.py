@@ -306,6 +306,22 @@ class Recipe(TypedDict):
     places: RecipePlaces
 
 
+class Warming(TypedDict):
+    """Renditions that are made ahead, and how far that has come."""
+
+    id: str
+    state: str
+    transforms: list[str]
+    images: int
+    images_done: int
+    made: int
+    present: int
+    failed: int
+    cause: str
+    created_at: str
+    updated_at: str
+
+
 class SigningKey(TypedDict):
     """A key for delivery URLs; `secret` and `salt` only in the answer that makes it."""
 
@@ -1005,6 +1021,18 @@ class Client:
     def remove_recipe(self, name: str) -> None:
         """Every version of it. Raises Missing, WrongState while it is for any pictures."""
         self._ask("DELETE", f"/admin/recipes/{_segment(name)}")
+
+    def warm(self, transforms: Sequence[str], *, image: str = "", album: str = "", tag: str = "") -> Warming:
+        """Make these in the background, of an image or of those in an album or with a tag. Raises Missing, Forbidden, BadField, BadOption."""
+        wanted = {"transforms": list(transforms)}
+        if image:
+            return cast("Warming", self._ask("POST", f"/images/{_segment(image)}/warm", json=wanted))
+        narrowed = {name: value for name, value in (("album", album), ("tag", tag)) if value}
+        return cast("Warming", self._ask("POST", "/warm", json={**wanted, "filter": narrowed}))
+
+    def warming(self, warming_id: str) -> Warming:
+        """How far it has come. Raises Missing."""
+        return cast("Warming", self._ask("GET", f"/warm/{_segment(warming_id)}"))
 
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""

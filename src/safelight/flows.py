@@ -98,9 +98,13 @@ ERASE: Final = Flow(
     ),
 )
 
+# A page of images that are made ahead of who asks; what it waits for is room, and each rendition has a time of its own.
+WARM: Final = Flow(name="warm", steps=(Step(name="page", timeout_s=86400.0, heartbeat_s=600.0),))
 UNCACHE: Final = Flow(name="uncache", steps=(Step(name="note"),))
 
-FLOWS: Final[dict[str, Flow]] = {flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, UNCACHE)}
+FLOWS: Final[dict[str, Flow]] = {
+    flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, UNCACHE, WARM)
+}
 
 STARTS: Final[dict[type[Event], Flow]] = {
     ImageAccepted: DEVELOP,
@@ -153,6 +157,7 @@ CLOCK: Final[dict[str, float]] = {
     "scrub": 3600.0,
     "purge_caches": 2.0,
     "sweep_purges": 24 * 3600.0,
+    "sweep_warmings": 24 * 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

@@ -37,6 +37,7 @@ from safelight.api.routes import (
     tus,
     uploads,
     usage,
+    warmings,
     webhooks,
 )
 from safelight.api.schemas.common import ProblemOut
@@ -88,7 +89,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    guarded = (images, uploads, imports, albums, admin, purges, tenants, presets, recipes, usage, me, audit, webhooks)
+    guarded = (images, uploads, imports, albums, admin, purges, warmings, tenants, presets, recipes, usage, me, audit, webhooks)
     for router in (each.router for each in guarded):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(privacy.router, generate_unique_id_function=_spoken)

@@ -35,7 +35,7 @@ Permission = Literal[
     "audit.read", "audit.installation",
     "webhooks.read", "webhooks.manage",
     "account.export", "account.erase",
-    "purges.manage", "purges.all",
+    "purges.manage", "purges.all", "warmings.manage",
 ]  # fmt: skip
 
 
@@ -149,6 +149,7 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "account.erase": (Scope.WRITE, _in_person),
     "purges.manage": (Scope.ADMIN, _administers),
     "purges.all": (Scope.ADMIN, _operates),
+    "warmings.manage": (Scope.ADMIN, _administers),
 }
 
 

@@ -23,6 +23,7 @@ IssuerId = NewType("IssuerId", str)
 ErasureId = NewType("ErasureId", str)
 PurgeId = NewType("PurgeId", str)
 RedevelopmentId = NewType("RedevelopmentId", str)
+WarmingId = NewType("WarmingId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHAPE = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")

@@ -84,6 +84,8 @@ SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
 _DECODED_MASTER_BYTES: Final = 2048 * 2048 * 3
 _YEAR_S: Final = 31_536_000
+_ACCEPTS: Final = ("image/avif", "image/webp", "")
+"""Of clients that get something different of one `.auto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ class _Wanted:
     """In the store, beyond this machine."""
     stored_at: str = ""
     """Where in the store, if not under the key."""
+    rank: int = 0
+    """Behind everybody of a lower one."""
 
     @property
     def place(self) -> str:
@@ -353,6 +357,14 @@ class Delivery:
         return known
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
+        wanted, rendition = self._wanted_preset(image, preset, format)
+        body, source = await self._found(wanted)
+        etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
+        return Delivered(
+            body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant, key=wanted.key
+        )
+
+    def _wanted_preset(self, image: Image, preset: str, format: Format) -> tuple[_Wanted, Rendition | None]:
         rendition = image.rendition(preset, format.value)
         key = image.made_key(preset, format.extension, folder=image.developed_folder)
         recipe = image.developed_recipe
@@ -372,13 +384,8 @@ class Delivery:
             made = partial(render, side=SIDES[preset], format=format, quality=quality, watermark=watermark, mark=b"".join(ink))
             return (await asyncio.to_thread(made, master)).data
 
-        body, source = await self._found(
-            _Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=rendition.object_key if rendition else "")
-        )
-        etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
-        return Delivered(
-            body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant, key=key
-        )
+        stored_at = rendition.object_key if rendition else ""
+        return _Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=stored_at), rendition
 
     async def _transformed(
         self,
@@ -391,6 +398,26 @@ class Delivery:
         max_age_s: int | None,
         is_kept: bool = True,
     ) -> Delivered:
+        wanted, settled = self._wanted(image, request, mark, accept, is_kept=is_kept)
+        body, source = await self._found(wanted)
+        return Delivered(
+            body,
+            wanted.format.media_type,
+            hashlib.sha256(body).hexdigest(),
+            _changed_at(image),
+            is_public,
+            max_age_s,
+            source,
+            varies_by=(*request.varies_by, *(("Accept",) if request.spec.format is None and not request.is_original else ())),
+            download=request.filename(wanted.format) if request.download else "",
+            tenant=image.tenant,
+            is_cut_short=settled.is_cut_short,
+            key=wanted.key,
+        )
+
+    def _wanted(
+        self, image: Image, request: Request, mark: Mark | None, accept: str, *, is_kept: bool = True
+    ) -> tuple[_Wanted, Settled]:
         version = delivered_version(image)
         original = original_of(image, version)
         settled = settle(request, original, accept, max_animation_pixels=self.limits.max_animation_pixels)
@@ -411,21 +438,7 @@ class Delivery:
             await self.meter.transforming(image.tenant)
             return await self._made(image, version, settled, b"".join(ink))
 
-        body, source = await self._found(_Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept))
-        return Delivered(
-            body,
-            format.media_type,
-            hashlib.sha256(body).hexdigest(),
-            _changed_at(image),
-            is_public,
-            max_age_s,
-            source,
-            varies_by=(*request.varies_by, *(("Accept",) if request.spec.format is None and not request.is_original else ())),
-            download=request.filename(format) if request.download else "",
-            tenant=image.tenant,
-            is_cut_short=settled.is_cut_short,
-            key=key,
-        )
+        return _Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept), settled
 
     async def ink(self, tenant: TenantId, watermark: Watermark) -> bytes:
         """The PNG of a watermark of the tenant. Raises BadOption where there is none, or letters without a font."""
@@ -539,7 +552,7 @@ class Delivery:
                     return await wanted.make(), "rendered"
             # A place first, then the turn: who still queues for a place keeps no other server from working.
             async with (
-                self.gate.admit(wanted.weight, party=key.partition("/")[0]),
+                self.gate.admit(wanted.weight, party=key.partition("/")[0], rank=wanted.rank),
                 self.turns.turn(f"render:{key}", since_s=since_s, patience_s=self.limits.render_s) as is_ours,
             ):
                 if is_ours:
@@ -557,6 +570,53 @@ class Delivery:
             return await self.buckets.renditions.get(key)
         except (Missing, DamagedObject):
             return None  # never made, lost or spoilt: it can be made
+
+    async def check(self, actor: Actor, text: str) -> None:
+        """Whether the actor may ask for `w=300.webp`, `thumb_300.avif` or a preset of the tenant's own. Raises BadOption, PresetsOnly."""
+        house, _ = await self._ring(actor.tenant)
+        request = self._asked(house, text)
+        if not isinstance(request, Request):
+            return
+        mark = await self._mark(actor.tenant, request.spec.watermark)
+        named = {style.get("watermark") for style in self.watermarks.values()}
+        if mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
+            raise _no_watermark(mark.watermark)
+
+    async def warm(self, image: Image, text: str) -> list[bool]:
+        """Have it in the store before somebody asks: of each format that it may be asked for in, whether it had to be made.
+
+        Behind everybody who asks: whoever comes meanwhile goes first, and memory is left to them. Raises as `deliver`, QuotaExceeded.
+        """
+        house, _ = await self._ring(image.tenant)
+        house.require_active()
+        request = self._asked(house, text)
+        if not isinstance(request, Request):
+            return [await self._warmed(self._wanted_preset(image, *request)[0])]
+        request, mark = await self._marked(image, request)
+        is_open = request.spec.format is None and not request.is_original
+        wanted = [self._wanted(image, request, mark, accept)[0] for accept in (_ACCEPTS if is_open else ("",))]
+        return [await self._warmed(each) for each in {each.key: each for each in wanted}.values()]
+
+    def _asked(self, house: Tenant, text: str) -> Request | tuple[str, Format]:
+        """A transform, or one of our presets with its format. Raises BadOption, PresetsOnly."""
+        name, _, extension = text.rpartition(".")
+        if not is_transform(name):
+            if name in SIDES and extension in FORMATS:
+                return name, FORMATS[extension]
+            if name in SIDES:
+                raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
+            text = f"{house.preset(name)[0]}.{extension}"
+        elif self.limits.presets_only:
+            raise PresetsOnly
+        return parse_request(text, named=self.watermarks)
+
+    async def _warmed(self, wanted: _Wanted) -> bool:
+        with contextlib.suppress(Missing):
+            await self.buckets.renditions.stat(wanted.place)
+            return False
+        # A flight of its own: whoever asks meanwhile need not wait behind everybody else with it.
+        _, source = await self._flights.do(f"warm:{wanted.key}", lambda: self._stored_or_made(replace(wanted, rank=1)))
+        return source == "rendered"
 
     def forget(self, image_id: ImageId) -> None:
         """The record has changed: look again at the next request."""

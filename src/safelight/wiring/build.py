@@ -47,6 +47,7 @@ from safelight.services.takeout import Takeout
 from safelight.services.tenants import Tenants
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import Uploads
+from safelight.services.warmings import Warmings
 from safelight.services.webhooks import Webhooks
 from safelight.settings import Settings
 from safelight.wiring.backends import (
@@ -110,12 +111,18 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         if keeping.shelf is not None:
             await keeping.shelf.drop(f"{payload['tenant']}/{payload['image']}/")
 
-    # The steps of these two are bound before the services are made that do them: those start runs themselves.
+    # The steps of these are bound before the services are made that do them: those start runs themselves.
     async def erasing(step: str, payload: Mapping[str, Any]) -> None:
         await getattr(erasure, step)(payload)
 
     async def fetch(payload: Mapping[str, Any]) -> None:
         await imports.fetch(payload)
+
+    async def warm(payload: Mapping[str, Any]) -> None:
+        await warmings.page(payload)
+
+    async def give_up_warming(payload: Mapping[str, Any], error: BaseException) -> None:
+        await warmings.give_up(payload, error)
 
     do: dict[str, flows.StepFunction] = {
         **_steps_of_images(development, purges, progress, erase),
@@ -123,9 +130,11 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "mail.send": post.send,
         "import.fetch": fetch,
         "uncache.note": purges.note,
+        "warm.page": warm,
     }
     make_workflows = overrides.get("workflows") or engine_of(settings)
-    workflows = make_workflows(flows.Bound(flows.FLOWS, do, _gives_up(development, instruments)))
+    given_up = {flows.DEVELOP.name: development.give_up, flows.WARM.name: give_up_warming}
+    workflows = make_workflows(flows.Bound(flows.FLOWS, do, _gives_up(given_up, instruments)))
 
     def nudge_relay() -> None:
         relay.nudge()
@@ -151,6 +160,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     reconciler = Reconciler(development, uploads, upkeep, workflows, instruments)
     rounds = Rounds(buckets.renditions, clock, clock())
     scrub = Scrub(development, rounds, instruments)
+    delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter)
+    warmings = Warmings(catalog, delivery, buckets.renditions, workflows, clock)
     erasure = Erasure(
         catalog,
         buckets.originals,
@@ -173,6 +184,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_webhooks": webhooks.sweep,
         "purge_caches": purges.go_on,
         "sweep_purges": purges.sweep,
+        "sweep_warmings": warmings.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
         "sweep_incoming": uploads.sweep_objects,
@@ -232,6 +244,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         webhooks=webhooks,
         courier=courier,
         purges=purges,
+        warmings=warmings,
         reception=keeping.reception,
         store_events=store_events,
         listening=(
@@ -351,12 +364,12 @@ def _delivery(
 
 
 def _gives_up(
-    development: Development, instruments: Instruments
-) -> Callable[[str, Mapping[str, object], BaseException], Awaitable[None]]:
-    async def give_up(flow: str, payload: Mapping[str, object], error: BaseException) -> None:
+    told: Mapping[str, Callable[[Mapping[str, Any], BaseException], Awaitable[None]]], instruments: Instruments
+) -> Callable[[str, Mapping[str, Any], BaseException], Awaitable[None]]:
+    async def give_up(flow: str, payload: Mapping[str, Any], error: BaseException) -> None:
         instruments.dead.labels(flow).inc()
         log.error("run.dead", flow=flow, image_id=payload.get("image"), exc_info=error)
-        if flow == flows.DEVELOP.name:
-            await development.give_up(payload, error)
+        if flow in told:
+            await told[flow](payload, error)
 
     return give_up

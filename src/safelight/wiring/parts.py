@@ -52,6 +52,7 @@ from safelight.services.tokens import Tokens
 from safelight.services.trail import Trail
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import Uploads
+from safelight.services.warmings import Warmings
 from safelight.services.webhooks import Webhooks
 from safelight.settings import Settings
 
@@ -127,6 +128,7 @@ class Safelight:
     webhooks: Webhooks
     courier: Courier
     purges: Purges
+    warmings: Warmings
     reception: Reception | None
     """Takes what is uploaded directly, where no store does."""
     store_events: StoreEvents

@@ -1,0 +1,65 @@
+"""`warm`: renditions made before somebody asks for them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+from cyclopts import Parameter
+
+from safelight.cli import WrongUsage, output
+from safelight.cli.connection import HERE, Json, Server
+
+if TYPE_CHECKING:
+    from safelight.client import Client, Warming
+
+_LOOK_S: Final = 0.5
+
+
+def warm(
+    *transforms: str,
+    image: Annotated[str, Parameter(help="Of this image.")] = "",
+    album: Annotated[str, Parameter(help="Of the images in this album.")] = "",
+    tag: Annotated[str, Parameter(help="Of the images with this tag.")] = "",
+    detach: Annotated[bool, Parameter(help="Come back at once; it goes on by itself.")] = False,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Make transforms in the background, before somebody asks for them, and show how far that is.
+
+    Parameters
+    ----------
+    transforms
+        As URLs say them: w=300,h=200,fit=cover.webp; presets too: thumb_300.avif.
+
+    """
+    if not transforms:
+        raise WrongUsage("Which transforms? For example w=300,h=200,fit=cover.webp", field="transforms")
+    if bool(image) == bool(album or tag):
+        raise WrongUsage("Of which images? Give --image, or --album, --tag or both of these.", field="filter")
+    with server.connect() as client:
+        warming = client.warm(transforms, image=image, album=album, tag=tag)
+        if not detach:
+            warming = _waited(client, warming)
+    if json:
+        output.say_json(warming)
+    else:
+        told = f"{warming['images_done']} of {output.many(warming['images'], 'image')}"
+        counts = f"{warming['made']} made, {warming['present']} there already, {warming['failed']} failed"
+        output.out().print(output.text(f"Warming {warming['id']} is {warming['state']}: {told}; {counts}."))
+        if warming["cause"]:
+            output.out().print(output.text(f"The last failure: {warming['cause']}"))
+    return 1 if warming["state"] == "failed" or warming["failed"] else 0
+
+
+def _waited(client: Client, warming: Warming) -> Warming:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with output.progress(*columns, console=output.err()) as bar:
+        task = bar.add_task(warming["state"], total=warming["images"])
+        while warming["state"] not in ("done", "failed"):
+            time.sleep(_LOOK_S)
+            warming = client.warming(warming["id"])
+            bar.update(task, description=warming["state"], completed=warming["images_done"], total=warming["images"])
+    return warming
