@@ -227,7 +227,10 @@ async def test_bytes_that_are_refused_when_they_are_developed_again_stay_and_are
     image = await upload(app, title="Harbour")
     buckets = app.safelight.development.buckets
     await buckets.renditions.purge(image.prefix)
-    await buckets.originals.put(image.original_key, b"no picture at all")
+    stored = await buckets.originals.put(image.original_key, b"no picture at all")
+    async with app.safelight.catalog.tenant(image.tenant, writes=True) as records:
+        image = replace(image, revision=image.revision + 1, sha256=stored.etag)
+        await records.images.save(image)
 
     assert await reconciled(app) == {Drift.RENDITION: (1, 1)}
     await ready_again(app, image)
