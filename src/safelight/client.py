@@ -322,6 +322,25 @@ class Warming(TypedDict):
     updated_at: str
 
 
+class Redevelopment(TypedDict):
+    """Pictures that are developed again, and how far that has come."""
+
+    id: str
+    state: str
+    filter: dict[str, Any]
+    recipe: str | None
+    rate: float
+    dry_run: bool
+    total: int
+    is_counted: bool
+    under_way: int
+    done: int
+    failed: int
+    skipped: int
+    created_at: str
+    updated_at: str
+
+
 class SigningKey(TypedDict):
     """A key for delivery URLs; `secret` and `salt` only in the answer that makes it."""
 
@@ -1033,6 +1052,19 @@ class Client:
     def warming(self, warming_id: str) -> Warming:
         """How far it has come. Raises Missing."""
         return cast("Warming", self._ask("GET", f"/warm/{_segment(warming_id)}"))
+
+    def redevelop(self, filter: Mapping[str, Any], *, recipe: str = "", rate: float, dry_run: bool = False) -> Redevelopment:
+        """Develop the pictures that fit again. Raises Missing, BadField, WrongState."""
+        body = {"filter": filter, "recipe": recipe, "rate": rate, "dry_run": dry_run}
+        return cast("Redevelopment", self._ask("POST", "/redevelopments", json=body))
+
+    def redevelopment(self, redevelopment_id: str) -> Redevelopment:
+        """How far it has come. Raises Missing."""
+        return cast("Redevelopment", self._ask("GET", f"/redevelopments/{_segment(redevelopment_id)}"))
+
+    def move_redevelopment(self, redevelopment_id: str, move: str) -> Redevelopment:
+        """`pause`, `resume` or `cancel` it. Raises Missing, WrongState."""
+        return cast("Redevelopment", self._ask("POST", f"/redevelopments/{_segment(redevelopment_id)}/{move}"))
 
     def reindex(self) -> int:
         """Build the search index anew, and wait for it; how many documents."""

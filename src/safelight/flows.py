@@ -24,6 +24,7 @@ from safelight.domain.events import (
     ImageNarrowed,
     ImagePurged,
     ImageReady,
+    ImageRedeveloping,
     ImageRejected,
     ImageReplaced,
     ImageRestored,
@@ -109,6 +110,7 @@ FLOWS: Final[dict[str, Flow]] = {
 STARTS: Final[dict[type[Event], Flow]] = {
     ImageAccepted: DEVELOP,
     ImageReplaced: DEVELOP,
+    ImageRedeveloping: DEVELOP,
     ImageEdited: REINDEX_ONE,
     ImageTrashed: HIDE,
     ImageRestored: HIDE,
@@ -158,6 +160,8 @@ CLOCK: Final[dict[str, float]] = {
     "purge_caches": 2.0,
     "sweep_purges": 24 * 3600.0,
     "sweep_warmings": 24 * 3600.0,
+    "redevelop": 1.0,
+    "sweep_redevelopments": 24 * 3600.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

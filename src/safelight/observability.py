@@ -191,6 +191,12 @@ class Instruments:
             buckets=seconds,
             registry=self.registry,
         )
+        self.redeveloped = Counter(
+            "safelight_redeveloped_images",
+            "Images that redevelopments saw the end of (done, failed).",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.purges = Counter(
             "safelight_purges", "Purges of caches that came to an end (done, failed).", ("outcome",), registry=self.registry
         )

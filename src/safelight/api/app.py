@@ -33,6 +33,7 @@ from safelight.api.routes import (
     privacy,
     purges,
     recipes,
+    redevelopments,
     tenants,
     tus,
     uploads,
@@ -89,7 +90,23 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.state.safelight = safelight
     api.state.public_url = safelight.settings.server.public_url
     problems.install(api)
-    guarded = (images, uploads, imports, albums, admin, purges, warmings, tenants, presets, recipes, usage, me, audit, webhooks)
+    guarded = (
+        images,
+        uploads,
+        imports,
+        albums,
+        admin,
+        purges,
+        warmings,
+        tenants,
+        presets,
+        recipes,
+        redevelopments,
+        usage,
+        me,
+        audit,
+        webhooks,
+    )
     for router in (each.router for each in guarded):
         api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
     api.include_router(privacy.router, generate_unique_id_function=_spoken)

@@ -73,6 +73,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.recipes:recipe",
             "How the tenant's pictures are developed: recipes, and which pictures they are for.",
         ),
+        "redevelop": (
+            "safelight.cli.redeveloping:redevelop",
+            "Develop pictures again, and watch until that is done. It goes on without being watched.",
+        ),
         "purge": ("safelight.cli.purging:purge", "What caches are to let go of, and how far that has come."),
         "warm": ("safelight.cli.warming:warm", "Make transforms of many images before somebody asks for them."),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),

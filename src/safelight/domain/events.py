@@ -73,6 +73,13 @@ class ImageReplaced(ImageArrived):
     name = "image.replaced"
 
 
+class ImageRedeveloping(ImageArrived):
+    """The same bytes are to be developed once more; what there is of them is still delivered."""
+
+    __slots__ = ()
+    name = "image.redeveloping"
+
+
 class ImageReady(ImageEvent):
     """Every rendition is stored."""
 
@@ -265,6 +272,7 @@ EVENTS: dict[str, type[Event]] = {
     for event in (
         ImageAccepted,
         ImageReplaced,
+        ImageRedeveloping,
         ImageReady,
         ImageRejected,
         ImageFailed,

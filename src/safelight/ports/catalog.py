@@ -29,6 +29,7 @@ from safelight.domain.ids import (
     KeyId,
     PasskeyId,
     PurgeId,
+    RedevelopmentId,
     SessionId,
     TenantId,
     UploadId,
@@ -40,6 +41,7 @@ from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge
 from safelight.domain.queries import ImageQuery, Page
+from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant, Loan
 from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
@@ -421,6 +423,30 @@ class WebhookRecords(Protocol):
         ...
 
 
+class RedevelopmentRecords(Protocol):
+    """Requests to develop many of one tenant's pictures again."""
+
+    async def add(self, redevelopment: Redevelopment) -> None:
+        """A new row. Raises AlreadyExists for its id."""
+        ...
+
+    async def get(self, redevelopment_id: RedevelopmentId) -> Redevelopment:
+        """The redevelopment, whatever its state. Raises Missing."""
+        ...
+
+    async def save(self, redevelopment: Redevelopment) -> None:
+        """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
+    async def page(self, *, before: str = "", limit: int = 50) -> list[Redevelopment]:
+        """Newest id first, those below `before`."""
+        ...
+
+    async def sweep(self, before: datetime, limit: int = 500) -> int:
+        """Forget those that have ended and were last changed before that time; how many. Less than the limit: there are no more."""
+        ...
+
+
 class Telling(Protocol):
     """What a transaction tells of itself."""
 
@@ -477,6 +503,11 @@ class Records(Telling, Protocol):
         """Whom it wants told."""
         ...
 
+    @property
+    def redevelopments(self) -> RedevelopmentRecords:
+        """What of it is developed again."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -528,6 +559,10 @@ class Outbox(Protocol):
 
     async def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
         """The enabled webhook endpoints with deliveries whose `due_at` is not behind that time, in any order."""
+        ...
+
+    async def redeveloping(self, limit: int = 100) -> list[tuple[TenantId, RedevelopmentId]]:
+        """The redevelopments with something to begin or to see the end of, oldest first."""
         ...
 
     @property

@@ -17,6 +17,7 @@ from safelight.domain.events import Event, ImageEvent, ImageReady
 from safelight.domain.ids import TenantId, UserId, new_id
 from safelight.domain.images import Image, Status
 from safelight.domain.people import OneTimeCode, Session
+from safelight.domain.redevelopments import Redevelopment, RedevelopmentState
 from safelight.domain.uploads import Upload
 from safelight.ports.catalog import Directory, Records
 from safelight.ports.trail import TrailRecords
@@ -59,6 +60,12 @@ def _code_put(code: OneTimeCode) -> Told:
 
 def _session_saved(session: Session) -> Told:
     return Told("session.ended" if session.ended_at else "session.refreshed", f"session/{session.id}", by=session.user)
+
+
+def _redevelopment_saved(one: Redevelopment) -> Told | None:
+    # How far it has come is a record of its own.
+    is_moved = one.state in (RedevelopmentState.PAUSED, RedevelopmentState.CANCELLED)
+    return Told(f"redevelopment.{one.state}", f"redevelopment/{one.id}") if is_moved else None
 
 
 RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -121,6 +128,10 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
         "remove": lambda endpoint_id: Told("webhook.removed", f"webhook/{endpoint_id}"),
     },
     "webhooks.deliveries": {},
+    "redevelopments": {
+        "add": lambda one: Told("redevelopment.asked", f"redevelopment/{one.id}", by=one.asked_by),
+        "save": _redevelopment_saved,
+    },
     "directory": {
         "add_tenant": lambda tenant: Told("tenant.added", f"tenant/{tenant.id}"),
         "save_tenant": lambda tenant: Told("tenant.changed", f"tenant/{tenant.id}"),
@@ -137,6 +148,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
 SILENT: Final[Mapping[str, Mapping[str, str]]] = {
     "uploads": {"remove": "the row of an upload that ended days ago; its end has an entry"},
     "factors": {"spend": "a mark that something was used; what it was used for has an entry"},
+    "redevelopments": {"sweep": "what ended long ago"},
     "webhooks.deliveries": {
         "add": "what is told of has an entry, and deliveries are a record of their own",
         "save": "the same",

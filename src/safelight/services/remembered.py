@@ -31,6 +31,7 @@ from safelight.ports.catalog import (
     ImageRecords,
     PeopleRecords,
     Records,
+    RedevelopmentRecords,
     UploadRecords,
     WebhookRecords,
 )
@@ -209,6 +210,10 @@ class _NotedRecords:
     @property
     def webhooks(self) -> WebhookRecords:
         return self.inner.webhooks
+
+    @property
+    def redevelopments(self) -> RedevelopmentRecords:
+        return self.inner.redevelopments
 
     @property
     def trail(self) -> TrailRecords:

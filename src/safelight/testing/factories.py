@@ -23,6 +23,7 @@ from safelight.domain.ids import (
     IssuerId,
     KeyId,
     PurgeId,
+    RedevelopmentId,
     SessionId,
     TenantId,
     UploadId,
@@ -35,6 +36,7 @@ from safelight.domain.journal import Entry
 from safelight.domain.people import Credential, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge, PurgeOf
 from safelight.domain.queries import Document
+from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant, Level
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, Endpoint
@@ -259,6 +261,20 @@ def make_upload(tenant: TenantId, owner: UserId | None = None, **fields: Any) ->
         file_name="IMG_0001.jpg",
     )
     return replace(upload, **fields)
+
+
+def make_redevelopment(tenant: TenantId, **fields: Any) -> Redevelopment:
+    """Of every picture, just asked for."""
+    created_at = fields.get("created_at", NOON)
+    one = Redevelopment(
+        id=fields.get("id") or RedevelopmentId(new_id(created_at.timestamp())),
+        tenant=tenant,
+        asked_by=UserId(new_id(NOON.timestamp())),
+        created_at=created_at,
+        updated_at=created_at,
+        next_at=created_at,
+    )
+    return replace(one, **fields)
 
 
 def make_purge(tenant: TenantId, **fields: Any) -> Purge:

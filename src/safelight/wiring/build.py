@@ -36,6 +36,7 @@ from safelight.services.progress import Progress
 from safelight.services.purges import Purges
 from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import SAFE, Reconciler
+from safelight.services.redevelopments import Redevelopments
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
 from safelight.services.rounds import Rounds
@@ -157,6 +158,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     inbox = overrides.get("inbox") or make_inbox(settings)
     library = Library(catalog, search, buckets.originals, relay, clock, darkroom.bell, keeping.remembered)
     upkeep = Upkeep(catalog, buckets)
+    redevelopments = Redevelopments(catalog, relay, clock, instruments)
     reconciler = Reconciler(development, uploads, upkeep, workflows, instruments)
     rounds = Rounds(buckets.renditions, clock, clock())
     scrub = Scrub(development, rounds, instruments)
@@ -187,6 +189,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_warmings": warmings.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
+        "redevelop": redevelopments.advance,
+        "sweep_redevelopments": redevelopments.sweep,
         "sweep_incoming": uploads.sweep_objects,
         **_chores_of_keeping(settings, keeping, upkeep, clock),
     }
@@ -210,6 +214,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         standing=standing,
         meter=meter,
         tenants=tenants,
+        redevelopments=redevelopments,
         recipes=RecipeBook(catalog, tenants, settings.watermarks, ink),
         workflows=workflows,
         sandbox=darkroom.sandbox,

@@ -36,6 +36,7 @@ from safelight.services.progress import Progress
 from safelight.services.purges import Purges
 from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import Reconciler
+from safelight.services.redevelopments import Redevelopments
 from safelight.services.relay import Relay
 from safelight.services.resumable import Resumable
 from safelight.services.scrub import Scrub
@@ -94,6 +95,7 @@ class Safelight:
     standing: Standing
     tenants: Tenants
     recipes: RecipeBook
+    redevelopments: Redevelopments
     meter: Meter
     workflows: Workflows
     sandbox: Sandbox

@@ -29,6 +29,8 @@ from safelight.adapters.catalog.rows import (
     matches,
     purge_columns,
     purge_of,
+    redevelopment_columns,
+    redevelopment_of,
     sort_value,
 )
 from safelight.adapters.catalog.turns import Turns
@@ -47,6 +49,7 @@ from safelight.domain.ids import (
     KeyId,
     PasskeyId,
     PurgeId,
+    RedevelopmentId,
     SessionId,
     TenantId,
     UploadId,
@@ -58,6 +61,7 @@ from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
+from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant, Loan
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
@@ -96,6 +100,7 @@ class _State:
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
     deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
     purges: dict[PurgeId, Purge] = field(default_factory=dict)
+    redevelopments: dict[RedevelopmentId, Redevelopment] = field(default_factory=dict)
     told: dict[int, tuple[Event, datetime]] = field(default_factory=dict)
     journal: dict[int, tuple[TenantId, Entry]] = field(default_factory=dict)
     unsealed: dict[tuple[str, str], TrailEntry] = field(default_factory=dict)
@@ -1001,6 +1006,7 @@ class _Records:
     factors: _Factors
     webhooks: _Webhooks
     trail: _Trail
+    redevelopments: _Redevelopments
 
     async def emit(self, event: Event) -> None:
         state = self.transaction.write()
@@ -1055,6 +1061,49 @@ class _Purges:
 
 
 @dataclass(frozen=True, slots=True)
+class _Redevelopments:
+    transaction: _Transaction
+    tenant: TenantId
+
+    async def add(self, redevelopment: Redevelopment) -> None:
+        state = self.transaction.write()
+        _own(redevelopment.tenant, self.tenant)
+        if redevelopment.id in state.redevelopments:
+            raise AlreadyExists
+        state.redevelopments[redevelopment.id] = redevelopment_of(redevelopment_columns(redevelopment))
+
+    async def get(self, redevelopment_id: RedevelopmentId) -> Redevelopment:
+        found = self.transaction.read().redevelopments.get(redevelopment_id)
+        if found is None or found.tenant != self.tenant:
+            raise Missing
+        return found
+
+    async def save(self, redevelopment: Redevelopment) -> None:
+        state = self.transaction.write()
+        _own(redevelopment.tenant, self.tenant)
+        if (await self.get(redevelopment.id)).revision != redevelopment.revision - 1:
+            raise Stale
+        state.redevelopments[redevelopment.id] = redevelopment_of(redevelopment_columns(redevelopment))
+
+    async def page(self, *, before: str = "", limit: int = 50) -> list[Redevelopment]:
+        every = self.transaction.read().redevelopments.values()
+        mine = [one for one in every if one.tenant == self.tenant and (not before or one.id < before)]
+        return sorted(mine, key=lambda one: one.id, reverse=True)[:limit]
+
+    async def sweep(self, before: datetime, limit: int = 500) -> int:
+        state = self.transaction.write()
+        every = state.redevelopments.values()
+        old = [
+            one.id
+            for one in every
+            if one.tenant == self.tenant and one.has_ended and not one.is_at_work and one.updated_at < before
+        ]
+        for redevelopment_id in sorted(old)[:limit]:
+            del state.redevelopments[redevelopment_id]
+        return len(old[:limit])
+
+
+@dataclass(frozen=True, slots=True)
 class _Outbox:
     transaction: _Transaction
     purges: _Purges
@@ -1071,6 +1120,10 @@ class _Outbox:
         state = self.transaction.read()
         waiting = {one.endpoint for one in state.deliveries.values() if one.due_at is not None and one.due_at <= at}
         return [(one.tenant, one.id) for one in state.endpoints.values() if one.is_enabled and one.id in waiting]
+
+    async def redeveloping(self, limit: int = 100) -> list[tuple[TenantId, RedevelopmentId]]:
+        every = self.transaction.read().redevelopments.values()
+        return sorted(((one.tenant, one.id) for one in every if one.is_at_work), key=lambda one: one[1])[:limit]
 
 
 @dataclass(frozen=True, slots=True)
@@ -1179,6 +1232,7 @@ class MemoryCatalog:
                 _Factors(*parts),
                 _Webhooks(*parts),
                 _Trail(*parts),
+                _Redevelopments(*parts),
             )
 
     @asynccontextmanager

@@ -26,6 +26,7 @@ from safelight.domain.people import Credential, Letter, OneTimeCode, Session
 from safelight.domain.purges import Purge, PurgeOf, PurgeState
 from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.recipes import Places, Recipe, Recipes
+from safelight.domain.redevelopments import Redevelopment, RedevelopmentState, Selection, UnderWay
 from safelight.domain.sharing import Grant, Level
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
@@ -304,6 +305,55 @@ def _problem(document: dict[str, Any] | None) -> Problem | None:
     if document is None:
         return None
     return Problem(document["code"], document["detail"], tuple(document.get("versions", ())))
+
+
+def redevelopment_columns(one: Redevelopment) -> Columns:
+    """The row of `redevelopments`; the rate is kept in thousandths."""
+    checked_text(one.cursor, *one.selection.tags)
+    selection = {
+        **asdict(one.selection),
+        "after": maybe_micros(one.selection.after),
+        "before": maybe_micros(one.selection.before),
+    }
+    return {
+        **{each.name: getattr(one, each.name) for each in fields(Redevelopment)},
+        "created_at": micros(one.created_at),
+        "updated_at": micros(one.updated_at),
+        "next_at": micros(one.next_at),
+        "state": one.state.value,
+        "selection": selection,
+        "recipe": recipe_columns(one.recipe),
+        "rate": round(one.rate * 1000),
+        "under_way": [[each.image, each.version, each.printing] for each in one.under_way],
+        "is_at_work": one.is_at_work,
+    }
+
+
+def redevelopment_of(row: Mapping[str, Any]) -> Redevelopment:
+    """The redevelopment from its columns."""
+    chosen = row["selection"]
+    status = chosen["status"]
+    return Redevelopment(
+        **{
+            **{each.name: row[each.name] for each in fields(Redevelopment)},
+            "created_at": moment(row["created_at"]),
+            "updated_at": moment(row["updated_at"]),
+            "next_at": moment(row["next_at"]),
+            "state": RedevelopmentState(row["state"]),
+            "selection": Selection(
+                album=chosen["album"],
+                tags=tuple(chosen["tags"]),
+                status=None if status is None else Status(status),
+                after=maybe_moment(chosen["after"]),
+                before=maybe_moment(chosen["before"]),
+            ),
+            "recipe": recipe_of(row["recipe"]),
+            "rate": row["rate"] / 1000,
+            "under_way": tuple(
+                UnderWay(image=image, version=version, printing=printing) for image, version, printing in row["under_way"]
+            ),
+        }
+    )
 
 
 def version_columns(version: Version) -> Columns:

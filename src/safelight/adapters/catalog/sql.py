@@ -30,6 +30,7 @@ from safelight.adapters.catalog.sql_journal import SqlJournal
 from safelight.adapters.catalog.sql_ledger import SqlLedger
 from safelight.adapters.catalog.sql_people import SqlPeople, SqlPeopleDirectory
 from safelight.adapters.catalog.sql_purges import SqlPurges
+from safelight.adapters.catalog.sql_redevelopments import SqlRedevelopments
 from safelight.adapters.catalog.sql_shares import SqlShares
 from safelight.adapters.catalog.sql_trail import SqlTrail
 from safelight.adapters.catalog.sql_uploads import SqlUploads
@@ -65,6 +66,7 @@ class SqlRecords:
     factors: SqlFactors
     webhooks: SqlWebhooks
     trail: SqlTrail
+    redevelopments: SqlRedevelopments
 
     @writing
     def emit(self, event: Event) -> None:
@@ -163,6 +165,7 @@ class SqlCatalog:
                 SqlFactors(transaction, row.id, self._box),
                 SqlWebhooks(transaction, row.id, self._box, SqlDeliveries(transaction, row.id)),
                 SqlTrail(transaction, row.id),
+                SqlRedevelopments(transaction, row.id),
             )
 
         return _Block(self, begun, writes=writes)

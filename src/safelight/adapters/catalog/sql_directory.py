@@ -15,11 +15,21 @@ from safelight.adapters.catalog.sql_journal import write_entry
 from safelight.adapters.catalog.sql_people import SqlPeopleDirectory
 from safelight.adapters.catalog.sql_purges import SqlPurges
 from safelight.adapters.catalog.sql_trail import SqlTrail
-from safelight.adapters.catalog.tables import albums, api_keys, events, images, tenants, users, webhook_deliveries, webhooks
+from safelight.adapters.catalog.tables import (
+    albums,
+    api_keys,
+    events,
+    images,
+    redevelopments,
+    tenants,
+    users,
+    webhook_deliveries,
+    webhooks,
+)
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import Event, ImageEvent, from_json
-from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, TenantId
+from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, RedevelopmentId, TenantId
 from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
 from safelight.errors import Missing, Stale
@@ -44,6 +54,12 @@ _UNTOLD: Final = select(events).order_by(events.c.number).limit(bindparam("limit
 _FORGET: Final = delete(events).where(events.c.number.in_(bindparam("numbers", expanding=True)))
 _deliveries: Final = webhook_deliveries.c
 # A probe of ix_webhook_deliveries_due_at for each endpoint, however long the queue of one of them is.
+_REDEVELOPING: Final = (
+    select(redevelopments.c.tenant, redevelopments.c.id)
+    .where(redevelopments.c.is_at_work.is_(True))
+    .order_by(redevelopments.c.id)
+    .limit(bindparam("limit"))
+)
 _DUE: Final = select(webhooks.c.tenant, webhooks.c.id).where(
     webhooks.c.disabled_at.is_(None),
     exists().where(_deliveries.endpoint == webhooks.c.id, _deliveries.due_at <= bindparam("at")),
@@ -98,6 +114,12 @@ class SqlOutbox:
         """All endpoints: an installation has some thousands at most."""
         rows = self.transaction.connection.execute(_DUE, {"at": micros(at)})
         return [(TenantId(row.tenant), EndpointId(row.id)) for row in rows]
+
+    @reading
+    def redeveloping(self, limit: int = 100) -> list[tuple[TenantId, RedevelopmentId]]:
+        """Along ix_redevelopments_at_work."""
+        rows = self.transaction.connection.execute(_REDEVELOPING, {"limit": limit})
+        return [(TenantId(row.tenant), RedevelopmentId(row.id)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

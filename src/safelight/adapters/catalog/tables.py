@@ -476,6 +476,34 @@ purges: Final = Table(
     Index("ix_purges_tenant", "tenant", "id"),
 )
 
+redevelopments: Final = Table(
+    "redevelopments",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("asked_by", Word, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("selection", Json, nullable=False),
+    Column("recipe", Json),
+    Column("rate", Integer, nullable=False),
+    Column("is_dry_run", Boolean, nullable=False),
+    Column("is_counted", Boolean, nullable=False),
+    Column("is_begun", Boolean, nullable=False),
+    Column("cursor", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("skipped", Integer, nullable=False),
+    Column("under_way", Json, nullable=False),
+    Column("is_at_work", Boolean, nullable=False),
+    Index("ix_redevelopments_at_work", "is_at_work", "id"),
+    Index("ix_redevelopments_tenant", "tenant", "id"),
+)
+
 # A number is never given twice, though told events are deleted: the relay names events by it.
 events: Final = Table(
     "events",

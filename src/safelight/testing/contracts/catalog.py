@@ -43,6 +43,7 @@ from safelight.testing.contracts.issuers import IssuersContract
 from safelight.testing.contracts.ledger import LedgerContract
 from safelight.testing.contracts.people import PeopleContract
 from safelight.testing.contracts.purges import PurgesContract
+from safelight.testing.contracts.redevelopments import RedevelopmentsContract
 from safelight.testing.contracts.shares import SharesContract
 from safelight.testing.contracts.trail import TrailContract
 from safelight.testing.contracts.webhooks import WebhooksContract
@@ -136,6 +137,7 @@ class CatalogContract(
     TrailContract,
     PurgesContract,
     SharesContract,
+    RedevelopmentsContract,
 ):
     """Every test gets a tenant of its own, so an adapter may keep one database for all of them."""
 

@@ -10,6 +10,7 @@
     albums        places and their order
     accounts      users, keys, sealed secrets
     purges        what caches are to let go of
+    redevelopments  pictures that are developed again, many at a time
     people        credentials, codes, sessions, failures, token keys
     uploads       what is on its way in, and when it is due
     tags          exact counts without a hot item

@@ -25,6 +25,7 @@ from safelight.adapters.catalog.dynamodb.ledger import DynamoLedger
 from safelight.adapters.catalog.dynamodb.options import URL, DynamoOptions
 from safelight.adapters.catalog.dynamodb.people import DynamoPeople, DynamoPeopleDirectory
 from safelight.adapters.catalog.dynamodb.purges import DynamoPurges
+from safelight.adapters.catalog.dynamodb.redevelopments import DynamoRedevelopments
 from safelight.adapters.catalog.dynamodb.shares import DynamoShares
 from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
@@ -60,6 +61,7 @@ class DynamoRecords:
     factors: DynamoFactors
     webhooks: DynamoWebhooks
     trail: DynamoTrail
+    redevelopments: DynamoRedevelopments
 
     async def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
@@ -136,6 +138,7 @@ class DynamoCatalog:
                 DynamoFactors(transaction, row.id, self._box),
                 DynamoWebhooks(transaction, row.id, self._box, DynamoDeliveries(transaction, row.id)),
                 DynamoTrail(transaction, row.id),
+                DynamoRedevelopments(transaction, row.id),
             )
         if images.has_counted and tags.is_time_to_fold():
             with contextlib.suppress(SafelightError):  # the next one will

@@ -23,7 +23,7 @@ from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.accounts import ApiKey, Tenant, User
 from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
-from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, TenantId
+from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, RedevelopmentId, TenantId
 from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Missing, Stale
@@ -102,6 +102,11 @@ class DynamoOutbox:
         entries = await self.transaction.collection(items.ENDPOINTS)
         found = await asyncio.gather(*map(is_due, entries))
         return [(TenantId(one["tenant"]), EndpointId(one["SK"])) for one, waits in zip(entries, found, strict=True) if waits]
+
+    async def redeveloping(self, limit: int = 100) -> list[tuple[TenantId, RedevelopmentId]]:
+        """Along their partition."""
+        entries = await self.transaction.collection(items.REDEVELOPING, limit=limit)
+        return [(TenantId(one["tenant"]), RedevelopmentId(one["SK"])) for one in entries]
 
 
 @dataclass(frozen=True, slots=True)

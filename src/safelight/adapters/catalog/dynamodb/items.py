@@ -21,6 +21,7 @@ from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.purges import Purge
 from safelight.domain.queries import Sort, micros
+from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant
 from safelight.domain.uploads import KEPT, Upload
 from safelight.domain.webhooks import Delivery
@@ -378,6 +379,36 @@ def purge_of(item: Item) -> Purge:
     try:
         columns = {one.name: item.get(one.name) for one in fields(Purge)}
         return rows.purge_of(columns | {name: orjson.loads(item[name]) for name in _PURGE_JSON})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+
+
+# Redevelopments
+
+REDEVELOPING: Final = "REDEVELOPING"
+"""The partition of the table with every tenant's redevelopments that somebody has to look after."""
+_REDEVELOPMENT_JSON: Final = ("selection", "recipe", "under_way")
+
+
+def redevelopments(tenant: str) -> str:
+    """The partition of the table with a tenant's redevelopments, oldest first."""
+    return f"REDEVELOPMENTS#{tenant}"
+
+
+def redevelopment_item(one: Redevelopment) -> Item:
+    """The redevelopment. Raises BadField for what cannot be kept."""
+    columns = rows.redevelopment_columns(one)
+    for name in _REDEVELOPMENT_JSON:
+        columns[name] = None if columns[name] is None else rows.dump_json(columns[name])
+    return columns | {"PK": redevelopments(one.tenant), "SK": one.id}
+
+
+def redevelopment_of(item: Item) -> Redevelopment:
+    """The redevelopment from its item. Raises BackendUnavailable for an item that is none."""
+    try:
+        columns = {one.name: item.get(one.name) for one in fields(Redevelopment)}
+        found = {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _REDEVELOPMENT_JSON}
+        return rows.redevelopment_of(columns | found)
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 

@@ -520,8 +520,38 @@ def upgrade() -> None:
     op.create_index("ix_purges_due_at", "purges", ["due_at", "id"], unique=False)
     op.create_index("ix_purges_tenant", "purges", ["tenant", "id"], unique=False)
 
+    op.create_table(
+        "redevelopments",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("asked_by", WORD, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("selection", JSON, nullable=False),
+        sa.Column("recipe", JSON, nullable=True),
+        sa.Column("rate", sa.Integer(), nullable=False),
+        sa.Column("is_dry_run", sa.Boolean(), nullable=False),
+        sa.Column("is_counted", sa.Boolean(), nullable=False),
+        sa.Column("is_begun", sa.Boolean(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.Column("skipped", sa.Integer(), nullable=False),
+        sa.Column("under_way", JSON, nullable=False),
+        sa.Column("is_at_work", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_redevelopments_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_redevelopments")),
+    )
+    op.create_index("ix_redevelopments_at_work", "redevelopments", ["is_at_work", "id"], unique=False)
+    op.create_index("ix_redevelopments_tenant", "redevelopments", ["tenant", "id"], unique=False)
+
 
 def downgrade() -> None:
+    op.drop_table("redevelopments")
     op.drop_table("purges")
     op.drop_table("trail_heads")
     op.drop_table("trail")
