@@ -311,6 +311,26 @@ async def test_the_same_bytes_again_are_as_the_tenant_wants_them(run, policy):
         assert len((await app.client.get("/images")).json()["images"]) == (2 if policy == "tell" else 1)
 
 
+@pytest.mark.parametrize("policy", ["tell", "refuse", "reuse"])
+async def test_the_same_bytes_at_the_same_time_are_as_the_tenant_wants_them_too(run, policy):
+    async with run() as app:
+        tenant = (await app.client.get("/admin/tenants")).json()[0]["id"]
+        assert (await app.client.patch(f"/admin/tenants/{tenant}", json={"duplicates": policy})).status_code == 200
+        sent = [app.client.post("/images", files={"file": PICTURE}, headers={"prefer": "respond-async"}) for _ in range(6)]
+        answers = await asyncio.gather(*sent)
+        kept = {image["id"] for image in (await app.client.get("/images")).json()["images"]}
+
+        told = sorted(answer.status_code for answer in answers)
+        assert told == {"tell": [202] * 6, "refuse": [202, *[409] * 5], "reuse": [*[200] * 5, 202]}[policy], told
+        assert len(kept) == (6 if policy == "tell" else 1)
+        if policy == "refuse":
+            assert {answer.json()["duplicate_of"] for answer in answers if answer.status_code == 409} == kept
+        else:
+            assert {answer.json()["id"] for answer in answers} == kept
+        stored = {one.key.split("/")[1] for one in await app.safelight.uploads.ingest.originals.scan("")}
+        assert stored == kept, "what was told to be here already left nothing behind"
+
+
 async def test_of_many_who_hear_of_it_at_once_one_makes_the_image(run):
     """Two more services stand for two more processes: they share nothing with the first but catalog and storage."""
     from dataclasses import replace

@@ -125,20 +125,17 @@ class Ingest:
             twin = await records.images.by_sha256(arrival.sha256, owner)
             house = records.tenant
         policy, quotas = house.duplicates, self.standing.quotas(house)
-        if twin is not None and policy is DuplicatePolicy.REFUSE:
-            raise Duplicate(duplicate_of=twin.id)
-        if twin is not None and policy is DuplicatePolicy.REUSE:
-            reused = Accepted(twin, twin.id, is_new=False)
+        recipe = house.recipes.held([arrival.album] if arrival.album else [], words["tags"])
+        image = self._recorded(tenant, owner, arrival, header, words | {"recipe": recipe})
+        accepted = _unless_twin(Accepted(image), twin, policy)
+        if not accepted.is_new:
             if beside is not None:
                 async with self.catalog.tenant(tenant, writes=True) as records:
-                    await beside(records, reused)
-            return reused
+                    await beside(records, accepted)
+            return accepted
 
         # Asked again with the row; asked here so that bytes which cannot stay are not stored at all.
         self.standing.room_of(house, arrival.size_bytes)
-        recipe = house.recipes.held([arrival.album] if arrival.album else [], words["tags"])
-        image = self._recorded(tenant, owner, arrival, header, words | {"recipe": recipe})
-        accepted = Accepted(image, twin.id if twin else None)
         if keep is not None:
             await keep(image)
         else:
@@ -146,11 +143,15 @@ class Ingest:
         try:
             async with self.catalog.tenant(tenant, writes=True) as records:
                 records.tenant.require_active()
-                await records.images.add(image, within=quotas)
-                if arrival.album is not None:
-                    await records.albums.insert(arrival.album, [image.id], lent_by=[owner])
-                    await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
-                await records.emit(replace(ImageAccepted.of(image), is_urgent=arrival.is_urgent))
+                if policy is not DuplicatePolicy.TELL:
+                    # Asked again under the tenant's lock: of two who send the same bytes at once, one learns of the other here.
+                    accepted = _unless_twin(accepted, await records.images.by_sha256(arrival.sha256, owner), policy)
+                if accepted.is_new:
+                    await records.images.add(image, within=quotas)
+                    if arrival.album is not None:
+                        await records.albums.insert(arrival.album, [image.id], lent_by=[owner])
+                        await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
+                    await records.emit(replace(ImageAccepted.of(image), is_urgent=arrival.is_urgent))
                 if beside is not None:
                     await beside(records, accepted)
         except SafelightError as error:
@@ -158,6 +159,9 @@ class Ingest:
             if not isinstance(error, Unavailable):
                 await asyncio.shield(self.originals.purge(image.prefix))
             raise
+        if not accepted.is_new:
+            await asyncio.shield(self.originals.purge(image.prefix))
+            return accepted
         self.relay.nudge()
         self.meter.uploaded(tenant, image.size_bytes)
         log.info("image.accepted", image_id=image.id, size_bytes=image.size_bytes, media_type=image.media_type)
@@ -261,3 +265,14 @@ class Ingest:
         await self.originals.purge(image.prefix)
         self.relay.nudge()
         raise by_code(image.problem.code, image.problem.detail)
+
+
+def _unless_twin(accepted: Accepted, twin: Image | None, policy: DuplicatePolicy) -> Accepted:
+    """What the tenant's policy makes of bytes that are there already. Raises Duplicate."""
+    if twin is None:
+        return accepted
+    if policy is DuplicatePolicy.REFUSE:
+        raise Duplicate(duplicate_of=twin.id)
+    if policy is DuplicatePolicy.REUSE:
+        return Accepted(twin, twin.id, is_new=False)
+    return replace(accepted, duplicate_of=twin.id)
