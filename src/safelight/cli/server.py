@@ -196,15 +196,15 @@ def _greet(chosen: Settings, token: str | None, *, as_json: bool) -> None:
 
 def _listen(chosen: Settings) -> None:
     """Run granian; its parent process watches over the workers and starts a dead one anew."""
-    from granian import Granian
     from granian.constants import Interfaces
     from granian.http import HTTP1Settings
 
     import safelight.adapters.workflows.dbos
     import safelight.api.app
     import safelight.console.routes  # noqa: F401 (all imported before the fork: a respawned worker is there at once)
+    from safelight.cli.parent import Parent
 
-    server = Granian(
+    server = Parent(
         "safelight",
         address=chosen.server.host,
         port=chosen.server.port,
