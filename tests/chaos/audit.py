@@ -25,6 +25,7 @@ EXPECTED: dict[str, set[int]] = {
     "upload": {409, 404, 410, 415, 422},
     "announce": set(),
     "to store": {400, 403, 404, 409, 410},
+    "to s3": set(range(400, 500)),
     "tus create": set(),
     "tus send": {404, 409, 410, 423},
     "tus head": {404, 410},
@@ -107,7 +108,7 @@ def _answers(book: Book) -> Iterable[Broken]:
         about = f"#{op.n} {op.client} {op.op} {op.sent} -> {op.status} {op.answer}"
         stood_still = sum(max(0.0, min(op.ended, end) - max(op.began, start)) for start, end in down)
         was_down = any(op.began <= end and op.ended >= start for start, end in down)
-        is_theirs = op.op == "to store" and "/incoming/" not in op.sent.get("to", "")  # the answer of S3, not ours
+        is_theirs = op.op == "to s3"
         if op.ended == float("inf"):
             continue  # the driver was killed
         if op.ended - op.began > REQUEST_S + stood_still:

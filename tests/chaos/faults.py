@@ -17,7 +17,7 @@ import httpx
 from PIL import Image
 
 from tests.acceptance.conftest import until
-from tests.chaos.installation import Api, Embedded, Installation, Part
+from tests.chaos.installation import LARGEST_SKEW_S, Api, Embedded, Installation, Part, Worker, skewed
 from tests.chaos.ledger import Ledger
 from tests.pictures import jpeg
 from tests.servers.cuttable import Line
@@ -36,11 +36,13 @@ class Fault:
     @property
     def stops_api(self) -> bool:
         """Whether a client may see a connection break, or wait, without that being anybody's fault."""
-        return self.target.startswith("api") and self.kind in ("kill", "freeze", "restart", "terminate", "child")
+        return self.target.startswith("api") and self.kind in ("kill", "freeze", "restart", "terminate", "child", "skew")
 
 
-LASTS_S = {"kill": (0.0, 2.0), "freeze": (0.5, 4.0), "restart": (0.0, 0.5), "terminate": (0.0, 0.5), "child": (0.0, 0.0), "full": (1.0, 5.0), "corrupt": (0.0, 0.0),
+LASTS_S = {"kill": (0.0, 2.0), "freeze": (0.5, 4.0), "restart": (0.0, 0.5), "terminate": (0.0, 0.5), "child": (0.0, 0.0), "skew": (0.0, 0.5), "full": (1.0, 5.0), "corrupt": (0.0, 0.0),
            "cut": (0.5, 4.0), "dead line": (0.5, 4.0), "no answers": (0.5, 3.0)}  # fmt: skip
+RESTS_S = 2.0
+"""Between two faults of one part: on a slow machine it would never be up else."""
 LINES = {"cut": Line.CUT, "dead line": Line.DEAD, "no answers": Line.NO_ANSWERS}
 
 
@@ -79,6 +81,7 @@ class FaultMaker:
             time.sleep(max(0.0, began + fault.at_s - time.monotonic()))
             if fault.target in busy:
                 busy[fault.target].join()
+                time.sleep(RESTS_S)
             if time.monotonic() > ends:
                 break
             thread = threading.Thread(target=self._make, args=(fault,), daemon=True)
@@ -121,6 +124,15 @@ class FaultMaker:
         part.pause()
         time.sleep(fault.for_s)
         part.resume()
+
+    def _skew(self, fault: Fault) -> str:
+        """Another clock from now on, before or behind the others."""
+        part, by_s = self.installation.parts[fault.target], random.Random(f"{self.seed}/{fault.number}").randint(-LARGEST_SKEW_S, LARGEST_SKEW_S)
+        assert isinstance(part, Api | Worker)
+        part.stop()
+        part.environment |= skewed(by_s)
+        _started(part)
+        return f"{by_s:+d} s"
 
     def _child(self, fault: Fault) -> str:
         api = self.installation.parts[fault.target]
@@ -192,14 +204,16 @@ class FaultMaker:
 def _started(part: Part) -> None:
     """Like an orchestrator: again and again, since what it needs may be away at the same time."""
 
-    def once() -> bool:
+    deadline = time.monotonic() + 120
+    while True:
         try:
             part.start()
-        except AssertionError:
-            return False
-        return True
-
-    until(once)
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 class _flipped:

@@ -11,18 +11,22 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import psutil
+import psycopg
 
-from tests.acceptance.conftest import Server, until
+from tests.acceptance.conftest import Server
 from tests.chaos.load import House
 from tests.servers.cuttable import Cuttable, Line
+from tests.servers.postgres import PostgresServer, make_cluster
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
+from tests.servers.valkey import Valkey
 
 POLICIES = ("tell", "reuse", "refuse")
 """A tenant for each; `tell` is the one that the installation begins with."""
@@ -32,6 +36,16 @@ COMMON = {
     "SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32",
     "SAFELIGHT_CARE__RECONCILE_DAYS": "0",  # the audit wants to see what is left without it
 }
+
+
+FAKETIME = Path(sys.prefix) / "lib" / f"python3.{sys.version_info.minor}" / "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1"
+LARGEST_SKEW_S = 240
+"""S3 refuses requests from a clock that is wrong by a quarter of an hour."""
+
+
+def skewed(by_s: int) -> dict[str, str]:
+    """What makes a process and its children believe in another time; how fast it passes stays."""
+    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{by_s:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DISABLE_SHM": "1"}
 
 
 class Part(Protocol):
@@ -80,23 +94,38 @@ class Api(Server):
 
 @dataclass
 class Worker:
-    """`safelight worker` beside the servers."""
+    """`safelight worker` beside the servers, started again whenever it ends by itself, as every orchestrator does."""
 
     folder: Path
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
+    is_wanted: bool = False
 
     def start(self) -> None:
+        self.is_wanted = True
+        self._start()
+        threading.Thread(target=self._supervise, args=(self.process,), daemon=True).start()
+
+    def _supervise(self, process: subprocess.Popen[bytes] | None) -> None:
+        while self.is_wanted and process is self.process and process is not None:
+            if process.poll() is not None:
+                self._start()
+                process = self.process
+            time.sleep(0.5)
+
+    def _start(self) -> None:
         command = [sys.executable, "-m", "safelight", "worker", "--data-dir", str(self.folder / "data")]
         with (self.folder / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=own_environment(self.environment), stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
+        self.is_wanted = False
         self._signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
 
     def stop(self) -> None:
+        self.is_wanted = False
         self._signal(signal.SIGCONT)
         self._signal(signal.SIGTERM)
         assert self.process is not None
@@ -133,6 +162,9 @@ class Installation:
         self.folder = folder
         self.environment = COMMON | environment
         self.skipped = {}
+        works = subprocess.run(["true"], env=skewed(1), capture_output=True, check=False)
+        if not FAKETIME.exists() or works.stderr:
+            self.skipped["skew"] = "libfaketime has no library for this machine"
         self.apis: list[Api] = []
         self.parts: dict[str, Part] = {}
         self.lines: dict[str, Cuttable] = {}
@@ -144,7 +176,7 @@ class Installation:
 
     def _add_api(self, name: str, folder: Path) -> Api:
         folder.mkdir(parents=True, exist_ok=True)
-        api = Api(folder / "data", self.environment)
+        api = Api(folder / "data", dict(self.environment))
         self._closing.callback(lambda: api.process is None or api.process.poll() is not None or api.kill())
         self.apis.append(api)
         self.parts[name] = api
@@ -168,9 +200,10 @@ class Installation:
             return False
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """`safelight …` of an operator, on this installation."""
+        """`safelight …` of an operator, by the fastest clock of all: what is young is not judged by these commands."""
         command = [sys.executable, "-m", "safelight", *words, "--data-dir", str(self.apis[0].data_dir)]
-        return subprocess.run(command, env=own_environment(self.environment), capture_output=True, text=True, timeout=600)
+        ahead = {} if "skew" in self.skipped else skewed(LARGEST_SKEW_S + 1)
+        return subprocess.run(command, env=own_environment(self.environment | ahead), capture_output=True, text=True, timeout=600)
 
     def deck(self) -> list[tuple[str, str]]:
         """The faults that can be made here: what, to which part."""
@@ -245,8 +278,9 @@ class Embedded(Installation):
         super().heal()
 
     def deck(self) -> list[tuple[str, str]]:
-        deck = [(kind, "api") for kind in ("kill", "freeze", "restart", "terminate", "child")] + [("corrupt", "store")]
-        return deck if "full" in self.skipped else [*deck, ("full", "disk")]
+        deck = [(kind, "api") for kind in ("kill", "freeze", "restart", "terminate", "child", "skew")]
+        deck += [("corrupt", "store"), ("full", "disk")]
+        return [(kind, target) for kind, target in deck if kind not in self.skipped]
 
     def blob(self, key_end: str) -> Path | None:
         """The file with the newest bytes of the object whose key ends so."""
@@ -264,3 +298,98 @@ class Embedded(Installation):
     def _ask(self, path: Path, question: str, *values: str) -> list[str]:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
             return [value for (value,) in database.execute(question, values)]
+
+
+class Servers(Installation):
+    """Two servers and two workers over PostgreSQL, SeaweedFS and Valkey, with a line to each of these that can be cut."""
+
+    profile = "servers"
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        super().__init__(folder, environment)
+        self.skipped = {
+            "full": "the disks are those of PostgreSQL and SeaweedFS here",
+            "corrupt": "blobs are SeaweedFS's own here, which checks them by a CRC",
+        }
+
+    def __enter__(self) -> Servers:
+        with contextlib.ExitStack() as opened:
+            self._closing = opened
+            make_cluster(self.folder / "cluster")
+            self.postgres = PostgresServer(self.folder / "cluster").start()
+            opened.callback(self.postgres.remove)
+            self.s3 = opened.enter_context(SeaweedFS(self.folder / "seaweedfs"))
+            valkey = Valkey(self.folder / "valkey")
+            opened.callback(valkey.kill)
+            self.parts |= {"postgres": Stoppable(self.postgres), "s3": Stoppable(self.s3), "valkey": Stoppable(valkey)}
+            for name, port in (("postgres", self.postgres.port), ("s3", self.s3.port), ("valkey", valkey.port)):
+                self.lines[name] = opened.enter_context(Cuttable(port))
+            self.database = self.postgres.database()
+            self.buckets = [self.s3.make_bucket(name, is_versioned=True) for name in ("originals", "renditions")]
+            self.environment |= {
+                "SAFELIGHT_CATALOG__URL": self.database.replace(f":{self.postgres.port}/", f":{self.lines['postgres'].port}/"),
+                "SAFELIGHT_CATALOG__SECRET_KEY": "5a" * 32,
+                "SAFELIGHT_CATALOG__STATEMENT_TIMEOUT_S": "5",
+                "SAFELIGHT_STORAGE__URL": f"s3://{self.buckets[0]}",
+                "SAFELIGHT_STORAGE__RENDITIONS_BUCKET": self.buckets[1],
+                "SAFELIGHT_STORAGE__ENDPOINT_URL": f"http://127.0.0.1:{self.lines['s3'].port}",
+                "SAFELIGHT_STORAGE__ACCESS_KEY_ID": ACCESS_KEY,
+                "SAFELIGHT_STORAGE__SECRET_ACCESS_KEY": SECRET_KEY,
+                "SAFELIGHT_STORAGE__KMS_KEY_ID": self.s3.make_key(),
+                "SAFELIGHT_STORAGE__ATTEMPT_TIMEOUT_S": "2",
+                "SAFELIGHT_STORAGE__DEADLINE_S": "6",
+                "SAFELIGHT_CACHE__URL": f"valkey://127.0.0.1:{self.lines['valkey'].port}/0",
+            }
+            for number in (1, 2):
+                self._add_api(f"api {number}", self.folder / f"api-{number}").start()
+            for number in (1, 2):
+                worker = Worker(self.folder / f"worker-{number}", dict(self.environment))
+                worker.folder.mkdir()
+                worker.start()
+                opened.callback(worker.kill)
+                self.parts[f"worker {number}"] = worker
+            self.settle_in()
+            self._closing = opened.pop_all()
+        return self
+
+    def deck(self) -> list[tuple[str, str]]:
+        deck = [(kind, f"api {number}") for kind in ("kill", "freeze", "restart") for number in (1, 2)]
+        deck += [("terminate", "api 1"), ("child", "api 2"), ("skew", "api 2"), ("skew", "worker 2")]
+        deck += [(kind, f"worker {number}") for kind in ("kill", "freeze", "restart") for number in (1, 2)]
+        deck += [(kind, part) for kind in ("kill", "freeze") for part in self.lines] + [("restart", "postgres")]
+        deck += [(kind, part) for kind in ("cut", "dead line", "no answers") for part in self.lines]
+        return [(kind, target) for kind, target in deck if kind not in self.skipped]
+
+    def rows(self) -> set[str]:
+        with psycopg.connect(self.database) as connection:
+            return {id for (id,) in connection.execute("SELECT id FROM images")}
+
+    def objects(self) -> set[str]:
+        client, found = self.s3.client(), set()
+        for bucket in self.buckets:
+            for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+                keys = [one["Key"] for one in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]]
+                found |= {key.split("/")[1] for key in keys if len(key.split("/")) > 3}
+        return found
+
+
+@dataclass
+class Stoppable:
+    """A backend, with the words of our own parts."""
+
+    server: Any
+
+    def kill(self) -> None:
+        self.server.kill()
+
+    def start(self) -> None:
+        self.server.start()
+
+    def pause(self) -> None:
+        self.server.pause()
+
+    def resume(self) -> None:
+        self.server.resume()
+
+    def stop(self) -> None:
+        self.server.stop()

@@ -208,12 +208,13 @@ class Client(threading.Thread):
         if answer is None or not answer.is_success:
             return
         offer = answer.json()
+        op = "to store" if any(offer["url"].startswith(url) for url in self.house.urls()) else "to s3"
         until = time.monotonic() + INSISTS_S
         while True:
             if offer["method"] == "POST":
-                sent = self.call("to store", "POST", offer["url"], data=offer["fields"], files={"file": ("x", data)})
+                sent = self.call(op, "POST", offer["url"], data=offer["fields"], files={"file": ("x", data)})
             else:
-                sent = self.call("to store", "PUT", offer["url"], content=data, headers=offer["headers"])
+                sent = self.call(op, "PUT", offer["url"], content=data, headers=offer["headers"])
             # 403 and 409: what was sent before has arrived, and the offer is used up
             if sent is not None and (sent.is_success or sent.status_code in (403, 409, 410)):
                 break
@@ -500,9 +501,7 @@ def _kept(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_error:
         kept = {"is_problem": kind == "application/problem+json", "retry_after": answer.headers.get("retry-after"), "code": ""}
         if kept["is_problem"]:
-            kept["code"] = answer.json()["code"]
-            if "duplicate_of" in answer.json():
-                kept["image"] = answer.json()["duplicate_of"]
+            kept["code"] = _problem(answer.content).get("code", "")  # of HEAD there is no more than the head
         else:
             kept["text"] = answer.text[:300]
     elif kind == "application/json" and isinstance(record := answer.json(), dict) and "id" in record:
