@@ -111,6 +111,18 @@ bench-delivery: $(VENV)/.bench $(THUMBOR)/.made ## Measure cold delivery beside 
 bench-servers: $(VENV)/.bench ## Measure the product on S3 and PostgreSQL, which it starts itself (ARGS="develop --quick")
 	@$(BIN)/python bench/servers.py $(ARGS)
 
+build/sbom/bin/python: requirements.lock | $(UV)
+	@$(UV) venv -q --clear --python $(PYTHON) build/sbom
+	@$(UV) pip install -q --python $@ --require-hashes -r requirements.lock
+
+.PHONY: sbom
+sbom: $(VENV)/.security build/sbom/bin/python ## Write dist/safelight.cdx.json: what an installation is made of (CycloneDX)
+	@$(BIN)/python deploy/sbom.py build/sbom/bin/python dist/safelight.cdx.json
+
+.PHONY: audit
+audit: $(VENV)/.security ## Ask the vulnerability database about every pin that is installed to serve (needs the network)
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock $(ARGS)
+
 CHROMIUM := /usr/bin/chromium
 
 $(CHROMIUM):

@@ -136,6 +136,12 @@ class Server(_Section):
         "",
         description="Address that clients use, for links in answers. Empty: taken from each request's Host header.",
     )
+    tls_cert: Path | None = Field(
+        None,
+        description="Certificate chain, PEM, the server's own first: with `tls_key` everything is served over TLS 1.3 and nothing"
+        " without. Empty: plain HTTP, for a proxy in front. Both files are read at the start.",
+    )
+    tls_key: Path | None = Field(None, description="The certificate's private key, PEM, without a passphrase.")
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         "",
         description="Addresses or networks (`10.0.0.0/8, 192.0.2.7`) whose word on the client's address is taken. Empty: nobody's.",
@@ -879,6 +885,12 @@ class Settings(BaseSettings):
             read_presets(self.imgproxy.presets, self.watermarks)
         except ValueError as error:
             raise ValueError(f"SAFELIGHT_IMGPROXY__PRESETS: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _a_certificate_has_its_key(self) -> Self:
+        if (self.server.tls_cert is None) != (self.server.tls_key is None):
+            raise ValueError("SAFELIGHT_SERVER__TLS_CERT and SAFELIGHT_SERVER__TLS_KEY go together")
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import pickle
 import re
 import signal
 import socket
+import ssl
 import sys
 import traceback
 from collections.abc import Mapping
@@ -67,6 +68,8 @@ def serve(
     port: int | None = None,
     data_dir: DataDir = None,
     workers: int | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
     json: bool = False,
 ) -> int:
     """Serve the API, delivery and the work behind them, until interrupted.
@@ -79,6 +82,10 @@ def serve(
         Port to listen on. Default: 8000.
     workers
         API processes. Default: 1.
+    tls_cert
+        Certificate chain, PEM: serve over TLS. Default: plain HTTP.
+    tls_key
+        Its private key, PEM.
     json
         Print what the first start made as JSON.
 
@@ -87,10 +94,12 @@ def serve(
     from safelight.observability import configure_logging
     from safelight.wiring import claimed
 
-    chosen = settings(data_dir=data_dir, server__host=host, server__port=port, server__workers=workers)
+    changes = {"host": host, "port": port, "workers": workers, "tls_cert": tls_cert, "tls_key": tls_key}
+    chosen = settings(data_dir=data_dir, **{f"server__{name}": value for name, value in changes.items()})
     configure_logging(level=chosen.log.level, is_json=chosen.log.format == "json")
     with claimed(chosen.data_dir):
         _check_port(chosen)
+        _check_certificate(chosen)
         _rehearse(chosen)
         token = asyncio.run(_prepare(chosen))
         _greet(chosen, token, as_json=json)
@@ -108,6 +117,19 @@ def _check_port(chosen: Settings) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise Conflict(f"Cannot listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
+
+
+def _check_certificate(chosen: Settings) -> None:
+    """Refuse what the workers could not serve with: each would die at its start and be started again."""
+    cert, key = chosen.server.tls_cert, chosen.server.tls_key
+    if cert is None:
+        return
+    try:
+        # The password keeps OpenSSL from asking for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror if error.filename or not isinstance(error, ssl.SSLError) else error.reason
+        raise BadField(f"SAFELIGHT_SERVER__TLS_CERT and SAFELIGHT_SERVER__TLS_KEY cannot be used: {reason}.") from None
 
 
 def _rehearse(chosen: Settings) -> None:
@@ -171,7 +193,8 @@ def _keep(path: Path, token: str) -> None:
 
 
 def _greet(chosen: Settings, token: str | None, *, as_json: bool) -> None:
-    url = chosen.server.public_url or f"http://{chosen.server.host}:{chosen.server.port}"
+    scheme = "https" if chosen.server.tls_cert else "http"
+    url = chosen.server.public_url or f"{scheme}://{chosen.server.host}:{chosen.server.port}"
     if as_json:
         import orjson
 
@@ -218,6 +241,8 @@ def _listen(chosen: Settings) -> None:
         workers_kill_timeout=chosen.server.drain_s,
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         websockets=False,
+        ssl_cert=chosen.server.tls_cert,
+        ssl_key=chosen.server.tls_key,
     )
     gc.freeze()  # what is here now is shared with every worker and never garbage
     server.serve(target_loader=partial(_served, chosen))
