@@ -63,7 +63,7 @@ def _fuzzed(name: str, *, seconds: int) -> bool:
     for path in sorted(set(findings.iterdir()) - before):
         print(f"  FOUND {path}\n    {kept.escaped(path.read_bytes())}")
     if ran.returncode:
-        print("\n".join(ran.stderr.splitlines()[-40:]))
+        print(ran.stdout[-4000:], "\n".join(line for line in ran.stderr.splitlines() if line.startswith(("==", "SUMMARY")))[-4000:])
     return ran.returncode == 0
 
 

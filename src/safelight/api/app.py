@@ -130,7 +130,7 @@ class Front:
         server = safelight.settings.server
         witnessed = Witnessed(Rated(self.api, safelight), safelight.trail)
         edge = Edge(witnessed, safelight.instruments, body_idle_s=server.body_idle_s, public_url=server.public_url)
-        self._edge = Cors(edge, listed(server.cors_origins), safelight.standing)
+        self._edge = Cors(edge, listed(server.cors_origins), safelight.standing, public_url=server.public_url)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""

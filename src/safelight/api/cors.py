@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
+from safelight.api.edge import security
 from safelight.api.problems import body_of, headers_of, status_of
 from safelight.domain.ids import TenantId
 from safelight.errors import Forbidden, SafelightError
@@ -41,8 +42,9 @@ MAX_AGE_S: Final = 7200
 class Cors:
     """Round the API; deliveries have a constant answer of their own, since whoever has their URL has the picture."""
 
-    def __init__(self, app: App, origins: Iterable[str], standing: Standing) -> None:
+    def __init__(self, app: App, origins: Iterable[str], standing: Standing, *, public_url: str = "") -> None:
         self._app: Final = app
+        self._security: Final = security(public_url)
         self._origins: Final = frozenset(origins)
         self._standing: Final = standing
 
@@ -88,7 +90,7 @@ class Cors:
             status, body = status_of(error), body_of(status_of(error), error.code, error.detail)
             told = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
             told.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": [*told, *self._varies()]})
+        await send({"type": "http.response.start", "status": status, "headers": [*told, *self._varies(), *self._security]})
         await send({"type": "http.response.body", "body": body})
 
     async def _told(self, origin: str, tenant: TenantId | None) -> Headers:

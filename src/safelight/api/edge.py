@@ -44,12 +44,17 @@ def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
     return (_TRANSPORT,) if public_url.startswith("https://") else ()
 
 
+def security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What every answer forbids a browser to do, unless the answer says it itself."""
+    return (*_SECURITY, *transport_security(public_url))
+
+
 class Edge:
     """Wraps the API; delivery has its own door and does without."""
 
     def __init__(self, app: App, instruments: Instruments, *, body_idle_s: float, public_url: str = "") -> None:
         self._app = app
-        self._security = (*_SECURITY, *transport_security(public_url))
+        self._security = security(public_url)
         self._body_idle_s = body_idle_s
         self._requests = instruments.requests
         self._in_flight = instruments.in_flight
