@@ -8,6 +8,8 @@ import pytest
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId
+from safelight.domain.redevelopments import RedevelopmentState
+from safelight.testing.factories import make_redevelopment
 from tests.api.test_recipes import ground, made, place, put, upload
 from tests.api.test_tenants import house
 
@@ -162,14 +164,16 @@ async def test_what_cannot_be_asked_for_is_refused(app):
 
 
 async def test_no_more_than_five_are_open_at_once(app):
-    for n in range(3):
-        await upload(app, ground(n))
-    made = [await redevelop(app, rate=0.01) for _ in range(5)]
+    tenant = TenantId((await app.client.get("/me/usage")).json()["tenant"])
+    paused = [make_redevelopment(tenant, state=RedevelopmentState.PAUSED) for _ in range(5)]
+    async with app.safelight.catalog.tenant(tenant, writes=True) as records:
+        for one in paused:
+            await records.redevelopments.add(one)
 
     refused = await app.client.post("/redevelopments", json={})
 
     assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
-    assert (await app.client.post(f"/redevelopments/{made[0]['id']}/cancel")).status_code == 200
+    assert (await app.client.post(f"/redevelopments/{paused[0].id}/cancel")).status_code == 200
     await redevelop(app)
 
 
