@@ -52,16 +52,16 @@ def test_every_picture_is_developed_again_once_although_the_server_is_killed(new
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")}
     environment |= {"SAFELIGHT_URL": new_server.url, "SAFELIGHT_API_KEY": new_server.api_key}
 
-    def told(*arguments):
-        ran = subprocess.run([sys.executable, "-m", "safelight", *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    def told(*arguments, said=""):
+        command = [sys.executable, "-m", "safelight", *arguments]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, input=said)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
     assert json.loads(told("redevelop", one["id"], "--json"))["done"] == PICTURES
     assert told("redevelop", "--filter", "status=ready", "--filter", "before=2100-01-01", "--dry-run").strip() == f"{PICTURES} pictures would be developed again."
-    described = new_server.data_dir.parent / "plain.toml"
-    described.write_text('renditions = ["thumb_300"]\nformats = ["jpeg"]\n\n[quality]\njpeg = 60\n')
-    assert told("recipe", "set", "plain", str(described)).startswith("plain@1 is in force")
+    described = 'renditions = ["thumb_300"]\nformats = ["jpeg"]\n\n[quality]\njpeg = 60\n'
+    assert told("recipe", "set", "plain", "-", said=described).startswith("plain@1 is in force")
     assert "all others" in told("recipe", "apply", "plain", "--default")
     assert "plain@1" in told("recipe", "list")
     again = json.loads(told("redevelop", "--rate", "100", "--json"))

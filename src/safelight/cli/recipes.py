@@ -6,9 +6,9 @@ import json as jsonlib
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from safelight.cli import WrongUsage, output
 from safelight.cli.connection import HERE, Json, Server, album_id
@@ -55,7 +55,9 @@ def show(recipe: str, /, *, server: Server = HERE, json: Json = False) -> int:
 
 
 @recipe.command(name="set")
-def set_recipe(name: str, file: str, /, *, server: Server = HERE, json: Json = False) -> int:
+def set_recipe(
+    name: str, file: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, server: Server = HERE, json: Json = False
+) -> int:
     """Say what a recipe means for pictures that come in from now on: its next version.
 
     Parameters
