@@ -210,6 +210,20 @@ class Grant(Lent):
     created_at: str
 
 
+class Link(TypedDict):
+    """A link to an album; `token` and `url` only in the answer that makes it."""
+
+    id: str
+    token: str | None
+    url: str | None
+    has_password: bool
+    originals: bool
+    note: str
+    made_by: str
+    created_at: str
+    expires_at: str
+
+
 class Step(TypedDict):
     """One finished step of a run."""
 
@@ -761,6 +775,19 @@ class Client:
     def unshare_album(self, album_id: str, user_id: str) -> None:
         """Take it back. Raises Missing."""
         self._ask("DELETE", f"/albums/{_segment(album_id)}/grants/{_segment(user_id)}")
+
+    def album_links(self, album_id: str) -> Sequence[Link]:
+        """An album's links, newest first, without their tokens. Raises Missing."""
+        return cast("Sequence[Link]", self._ask("GET", f"/albums/{_segment(album_id)}/links"))
+
+    def add_link(self, album_id: str, *, expires_at: str, password: str = "", originals: bool = False, note: str = "") -> Link:
+        """A link to an album, until a time (RFC 3339); its address is known only now. Raises Missing, BadField, Conflict."""
+        body = {"expires_at": expires_at, "password": password, "originals": originals, "note": note}
+        return cast("Link", self._ask("POST", f"/albums/{_segment(album_id)}/links", json=body))
+
+    def remove_link(self, album_id: str, link_id: str) -> None:
+        """Let a link lead nowhere. Raises Missing."""
+        self._ask("DELETE", f"/albums/{_segment(album_id)}/links/{_segment(link_id)}")
 
     # The operator's desk
 

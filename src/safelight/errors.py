@@ -2,7 +2,7 @@
 
 SafelightError
 ├── BadRequest          400  BadOption BadCursor BadField BadCode BadPasskey
-├── Unauthenticated     401  MfaRequired StepUpRequired
+├── Unauthenticated     401  MfaRequired StepUpRequired PasswordRequired
 ├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed TenantSuspended QuotaExceeded Misdirected (421)
 ├── Missing             404  Gone (410)
 ├── Conflict            409  Duplicate WrongState NotArrived AlreadyExists DataDirInUse WrongOffset TakenOver (423)
@@ -129,6 +129,12 @@ class StepUpRequired(Unauthenticated):
     """This asks for a recent proof of who you are; give one to `POST /auth/step-up`."""
 
     code = "step_up_required"
+
+
+class PasswordRequired(Unauthenticated):
+    """The link asks for a password; give it to `POST /shared/{token}/open`."""
+
+    code = "password_required"
 
 
 class Forbidden(SafelightError):

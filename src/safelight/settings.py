@@ -317,6 +317,9 @@ class RateSettings(_Section):
     user_per_s: float = Field(1000.0, ge=0, description="API requests a second of one user. 0: any number.")
     address_per_s: float = Field(2000.0, ge=0, description="API requests a second of one client address. 0: any number.")
     auth_per_minute: float = Field(60.0, ge=0, description="Requests a minute of one client address to `/auth/`. 0: any number.")
+    shared_per_minute: float = Field(
+        300.0, ge=0, description="Requests a minute of one client address to `/shared/`. 0: any number."
+    )
     delivery_per_s: float = Field(
         0.0,
         ge=0,

@@ -259,6 +259,7 @@ ELSEWHERE = {
     "events_of_the_store": "a store tells what has arrived; the image that comes of it has an entry",
     "auth_passkey_sign_in_options": "a challenge, of which nothing is kept",
     "auth_passkey_sign_in": "begins a session, by the same rows as a sign-in with a password",
+    "shared_open_shared": "lets see what the link shows and changes nothing; a wrong password has an entry",
     "auth_verify_second": "begins the session that a sign-in asked a code for, by the same rows",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -118,13 +119,15 @@ async def test_no_id_of_somebody_opens_anything_to(run, tmp_path, who):
         things = {"images": image, "albums": album, "uploads": upload, "imports": upload, "users": user, "api-keys": key, "tenants": shop.id}
         friend = (await ours.post("/admin/users", json={"name": "friend"})).json()["id"]
         assert (await ours.put(f"/albums/{album}/grants/{friend}", json={})).status_code == 200
-        bodies = {"/albums/{id}/images": {"images": [image]}, "/admin/users/{id}/invite": {"email": "a@b.example"}}
+        until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        link = (await ours.post(f"/albums/{album}/links", json={"expires_at": until})).json()["id"]
+        bodies = {"/albums/{id}/images": {"images": [image]}, "/albums/{id}/links": {"expires_at": until}, "/admin/users/{id}/invite": {"email": "a@b.example"}}
         tried = 0
         for path, operations in document["paths"].items():
             place = next((name for name in things if re.search(rf"/{name}/\{{id\}}", path)), None)
             if place is None and "/signing-keys/{kid}" not in path:
                 continue
-            address = path.replace("{id}", things.get(place, "")).replace("{kid}", kid).replace("{n}", "1").replace("{image}", image).replace("{user}", friend)
+            address = path.replace("{id}", things.get(place, "")).replace("{kid}", kid).replace("{n}", "1").replace("{image}", image).replace("{user}", friend).replace("{link}", link)
             address = re.sub(r"\{\w+\}", "0" * 26, address)
             for method in operations:
                 sent = {"files": {"file": OTHER}} if path == "/images/{id}/original" and method == "put" else {"json": bodies.get(path, {})}
@@ -139,6 +142,7 @@ async def test_no_id_of_somebody_opens_anything_to(run, tmp_path, who):
         assert (await ours.get(f"/images/{image}")).json()["status"] == "ready"
         assert (await ours.get(f"/albums/{album}")).json()["image_count"] == 1
         assert [each["user"] for each in (await ours.get(f"/albums/{album}/grants")).json()] == [friend]
+        assert [each["id"] for each in (await ours.get(f"/albums/{album}/links")).json()] == [link]
         assert (await theirs.get("/images")).json()["images"] == []
         assert (await theirs.get("/images", params={"album": album})).json().get("images", []) == []
 

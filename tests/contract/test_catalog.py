@@ -42,6 +42,7 @@ from safelight.testing.factories import (
     make_grant,
     make_image,
     make_key,
+    make_link,
     make_signing_key,
     make_tenant,
     make_upload,
@@ -251,13 +252,14 @@ class TestPlans:
             lambda records: records.albums.shares.lent(ME, NOON),
             lambda records: records.albums.shares.lent(ME, NOON, after=ALBUM),
             lambda records: records.albums.shares.loans(make_image(records.tenant.id), ME),
+            lambda records: records.albums.shares.links(ALBUM),
             lambda records: records.accounts.users(),
             lambda records: records.accounts.api_keys.all(),
             lambda records: records.webhooks.all(),
             lambda records: records.webhooks.deliveries.due("w", NOON),
             lambda records: records.webhooks.deliveries.page("w", before="d"),
         ],
-        ids=["get", "by_sha256", "trashed_before", "albums", "albums behind", "of_image", "lent", "lent behind", "loans", "users", "keys", "webhooks", "due", "log"],
+        ids=["get", "by_sha256", "trashed_before", "albums", "albums behind", "of_image", "lent", "lent behind", "loans", "links", "users", "keys", "webhooks", "due", "log"],
     )
     async def test_a_look_up_uses_an_index(self, catalog, url, call):
         tenant = await tenant_in(catalog)
@@ -361,6 +363,9 @@ CALLS = {
             "shares.grants": lambda records, tenant: records.albums.shares.grants(ALBUM),
             "shares.lent": lambda records, tenant: records.albums.shares.lent(ME, NOON),
             "shares.loans": lambda records, tenant: records.albums.shares.loans(make_image(tenant), ME),
+            "shares.add_link": lambda records, tenant: records.albums.shares.add_link(make_link(make_album(tenant), make_user(tenant))),
+            "shares.links": lambda records, tenant: records.albums.shares.links(ALBUM),
+            "shares.drop_link": lambda records, tenant: records.albums.shares.drop_link(ALBUM, "l"),
             "accounts.add_user": lambda records, tenant: records.accounts.add_user(make_user(tenant)),
             "accounts.users": lambda records, tenant: records.accounts.users(),
             "accounts.save_user": lambda records, tenant: records.accounts.save_user(make_user(tenant)),
@@ -407,6 +412,7 @@ CALLS = {
             "untold": lambda directory: directory.outbox.untold(),
             "mark_told": lambda directory: directory.outbox.mark_told([1]),
             "due": lambda directory: directory.outbox.due(NOON),
+            "link": lambda directory: directory.people.link("l"),
             "touch_key": lambda directory: directory.touch_key("k", NOON),
         }.items()
     },

@@ -13,7 +13,7 @@ READS = {
     "": set(),
     "images": {"get", "get_many", "page", "by_sha256", "trashed_before", "tags"},
     "albums": {"get", "page", "of_image"},
-    "albums.shares": {"grants", "lent", "loans"},
+    "albums.shares": {"grants", "lent", "loans", "links"},
     "accounts": {"users", "signing_keys"},
     "accounts.api_keys": {"all"},
     "accounts.issuers": {"all", "identity"},
@@ -26,7 +26,7 @@ READS = {
     "directory": {"key", "tenant_of", "tenants"},
     "directory.outbox": {"untold", "due", "redeveloping"},
     "directory.outbox.purges": {"get", "due", "page"},
-    "directory.people": {"by_email", "session", "failures"},
+    "directory.people": {"by_email", "session", "link", "failures"},
     "directory.people.trust": {"token_keys", "issuers"},
 }
 ITSELF = {"tenant", "trail", "emit"}

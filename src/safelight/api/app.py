@@ -34,6 +34,7 @@ from safelight.api.routes import (
     purges,
     recipes,
     redevelopments,
+    shared,
     tenants,
     tus,
     uploads,
@@ -113,7 +114,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)
     api.include_router(tus.router)
-    for open_router in (auth.router, mfa.router, passkeys.router, auth.well_known):
+    for open_router in (auth.router, mfa.router, passkeys.router, auth.well_known, shared.router):
         api.include_router(open_router, generate_unique_id_function=_spoken)
     api.include_router(health.router, generate_unique_id_function=_spoken)
     if console is not None:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from fastapi import Request
 
-from safelight.domain.ids import AlbumId, ImageId, UploadId, UserId, is_id
+from safelight.domain.ids import AlbumId, ImageId, LinkId, UploadId, UserId, is_id
 from safelight.errors import BadField, Missing
 
 
@@ -36,6 +36,13 @@ def user_id(text: str) -> UserId:
     if not is_id(text):
         raise Missing
     return UserId(text)
+
+
+def link_id(text: str) -> LinkId:
+    """The id, if it has the shape of one. Raises Missing."""
+    if not is_id(text):
+        raise Missing
+    return LinkId(text)
 
 
 def if_match(request: Request) -> int | None:

@@ -28,6 +28,7 @@ SMALL_BYTES: Final = 256 * 1024
 """The body of a request that is read into memory: more than any record can hold."""
 _STREAMED: Final = re.compile(r"/images|/images/[^/]+/original|/(?:events|incoming|tus)/.*")
 """Routes that take larger ones, and bound them themselves."""
+_SECRET: Final = re.compile(r"/shared/[^/]+")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -47,6 +48,11 @@ def transport_security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
 def security(public_url: str) -> tuple[tuple[bytes, bytes], ...]:
     """What every answer forbids a browser to do, unless the answer says it itself."""
     return (*_SECURITY, *transport_security(public_url))
+
+
+def told_path(path: str) -> str:
+    """The path as it may be logged: what opens a link is a secret."""
+    return _SECRET.sub("/shared/…", path)
 
 
 class Edge:
@@ -85,7 +91,7 @@ class Edge:
             try:
                 await self._app(scope, self._bounded(scope, receive), send_marked)
             except Exception:
-                log.exception("request.crashed", method=scope["method"], path=scope["path"])
+                log.exception("request.crashed", method=scope["method"], path=told_path(scope["path"]))
                 if status == 0:
                     body = body_of(500, "internal", "Something went wrong.", request_id=request_id.decode())
                     headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]

@@ -35,6 +35,7 @@ class RateClass:
 
 CLASSES: Final = (
     RateClass("auth", "/auth/", lambda rates: per_minute(rates.auth_per_minute)),
+    RateClass("shared", "/shared/", lambda rates: per_minute(rates.shared_per_minute)),
     RateClass("address", "/", lambda rates: per_second(rates.address_per_s)),
 )
 """The first that fits. A stricter class for other routes is one more line before the last, and a setting."""

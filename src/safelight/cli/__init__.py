@@ -44,7 +44,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "import": ("safelight.cli.importing:import_", "Send every image of a folder that is not there yet."),
         "search": ("safelight.cli.remote:search", "Find images by their words."),
         "url": ("safelight.cli.remote:url", "Signed delivery URLs of any transforms of an image."),
-        "album": ("safelight.cli.albums:album", "Albums: list them, and lend them to users."),
+        "album": ("safelight.cli.albums:album", "Albums: list them, lend them to users, and make links to them."),
         "export": ("safelight.cli.exporting:export", "Write every original into a folder, by year and month, and verify each."),
     },
     "Operate a server": {

@@ -1,14 +1,16 @@
-"""`album`: whom albums are lent to."""
+"""`album`: whom albums are lent to, and links to them."""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from safelight.cli import output
+from safelight.cli import WrongUsage, output
 from safelight.cli.connection import HERE, Json, Server, album_id
 from safelight.domain.ids import is_id
 from safelight.errors import Conflict, Missing
@@ -16,7 +18,7 @@ from safelight.errors import Conflict, Missing
 if TYPE_CHECKING:
     from safelight.client import Client
 
-album = App(name="album", help="Albums: list them, and lend them to users.")
+album = App(name="album", help="Albums: list them, lend them to users, and make links to them.")
 
 Days = Annotated[int | None, Parameter(validator=Number(gte=1, lte=36_500))]
 
@@ -135,6 +137,102 @@ def list_shares(album: str, /, *, server: Server = HERE, json: Json = False) -> 
         rows.add_row(output.text(each["user"]), each["level"], originals, output.date(each["created_at"]), until)
     output.listing(found, rows, "It is lent to nobody.")
     return 0
+
+
+@album.command(name="link")
+def link_album(
+    album: str,
+    /,
+    *,
+    days: Annotated[int, Parameter(validator=Number(gte=1, lte=366))] = 30,
+    password_file: Path | None = None,
+    originals: bool = False,
+    note: str = "",
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Make a link to an album, for whoever has it. Its address is shown only now.
+
+    Parameters
+    ----------
+    album
+        Title or id.
+    days
+        Days until it ends.
+    password_file
+        Ask for the password in the first line of this file; - reads it from the input.
+    originals
+        Give the files as they came in, too.
+    note
+        For you: whom it was given to, say.
+
+    """
+    expires_at = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    password = _password(password_file) if password_file else ""
+    with server.connect() as client:
+        link = client.add_link(album_id(client, album), expires_at=expires_at, password=password, originals=originals, note=note)
+    sentence = f"Link {link['id']}, until {output.minute(link['expires_at'])} UTC. Its address, shown only now:"
+    output.say_once(link, sentence, link["url"], as_json=json)
+    return 0
+
+
+@album.command(name="links")
+def list_links(album: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """List the links to an album, newest first, without their addresses.
+
+    Parameters
+    ----------
+    album
+        Title or id.
+
+    """
+    with server.connect() as client:
+        found = client.album_links(album_id(client, album))
+    if json:
+        output.say_json({"links": found})
+        return 0
+    rows = output.table("id", "note", "password", "originals", "made", "until")
+    for each in found:
+        rows.add_row(
+            output.text(each["id"]),
+            output.text(each["note"]),
+            "yes" if each["has_password"] else "",
+            "yes" if each["originals"] else "",
+            output.date(each["created_at"]),
+            output.minute(each["expires_at"]),
+        )
+    output.listing(found, rows, "There is no link.")
+    return 0
+
+
+@album.command(name="unlink")
+def unlink_album(album: str, link: str, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Let a link lead nowhere.
+
+    Parameters
+    ----------
+    album
+        Title or id.
+    link
+        Its id.
+
+    """
+    with server.connect() as client:
+        which = album_id(client, album)
+        client.remove_link(which, link)
+    if json:
+        output.say_json({"album": which, "link": link})
+    else:
+        output.out().print(output.text(f"Link {link} leads nowhere any more."))
+    return 0
+
+
+def _password(file: Path) -> str:
+    try:
+        text = sys.stdin.readline() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"{file} cannot be read: {error}.") from None
+    return text.partition("\n")[0].rstrip("\r")
 
 
 def _user_id(client: Client, name: str) -> str:

@@ -50,6 +50,7 @@ FILES: Final = {
     "lightbox.js": _OURS,
     "marks.js": _OURS,
     "rows.js": _OURS,
+    "shared.css": _OURS,
     "thumbhash.js": _OURS,
     "uploads.js": _OURS,
     "swagger-ui.css": "fastapi_offline",

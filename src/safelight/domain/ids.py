@@ -24,6 +24,7 @@ ErasureId = NewType("ErasureId", str)
 PurgeId = NewType("PurgeId", str)
 RedevelopmentId = NewType("RedevelopmentId", str)
 WarmingId = NewType("WarmingId", str)
+LinkId = NewType("LinkId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _SHAPE = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")

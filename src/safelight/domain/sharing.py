@@ -7,18 +7,23 @@ into it themselves: its own owner, and those who may contribute for as long as t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from safelight.domain.albums import Album
-from safelight.domain.ids import AlbumId, TenantId, UserId
+from safelight.domain.ids import AlbumId, LinkId, TenantId, UserId
 from safelight.domain.images import Image
 from safelight.errors import BadField
 
 MAX_GRANTS: Final = 200
 """Of one album: they are read with every page of it."""
+MAX_LINKS: Final = 50
+"""Live ones of one album."""
+MAX_NOTE: Final = 200
+LONGEST_LINK: Final = timedelta(days=366)
+"""A link that nobody remembers having given away should not be good for ever."""
 
 
 class Level(StrEnum):
@@ -51,9 +56,32 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What whoever has its token may see of an album: `<id>-<secret>`, of which only the SHA-256 of the secret is kept."""
+
+    id: LinkId
+    tenant: TenantId
+    album: AlbumId
+    made_by: UserId
+    secret_hash: bytes
+    password_hash: str = field(default="", repr=False)
+    """Asked for where there is one."""
+    has_originals: bool = False
+    note: str = ""
+    """To whom it was given, say; never shown to them."""
+    created_at: datetime
+    expires_at: datetime
+
+    def is_live(self, now: datetime) -> bool:
+        """Not past its end."""
+        return now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Loan:
     """An album in which an image lies by the will of its owner, and which somebody may perhaps see."""
 
+    album: AlbumId
     album_owner: UserId
     taken: Grant | None
     """What who asks has of the album; None when it is theirs."""
@@ -93,6 +121,21 @@ def checked_end(expires_at: datetime | None, now: datetime) -> None:
     """Raises BadField for an end that lies behind us."""
     if expires_at is not None and expires_at <= now:
         raise BadField("It ends some time from now.", field="expires_at")
+
+
+def checked_link(note: str, expires_at: datetime, now: datetime) -> str:
+    """The note as it is kept. Raises BadField for it, or for an end that is too far away or behind us."""
+    checked_end(expires_at, now)
+    if expires_at - now > LONGEST_LINK:
+        raise BadField(f"A link ends within {LONGEST_LINK.days} days.", field="expires_at")
+    if len(note) > MAX_NOTE or (note and not note.isprintable()):
+        raise BadField(f"A note has at most {MAX_NOTE} printable characters.", field="note")
+    return note.strip()
+
+
+def link_shows_original(link: Link, album: Album, image: Image) -> bool:
+    """Whether a link gives the file as it came in: of what the album's owner owns, who alone can have meant it."""
+    return link.has_originals and image.owner == album.owner
 
 
 def _is_good(image: Image, loan: Loan, now: datetime) -> bool:

@@ -27,6 +27,7 @@ from safelight.domain.ids import (
     ImageId,
     IssuerId,
     KeyId,
+    LinkId,
     PasskeyId,
     PurgeId,
     RedevelopmentId,
@@ -42,7 +43,7 @@ from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, S
 from safelight.domain.purges import Purge
 from safelight.domain.queries import ImageQuery, Page
 from safelight.domain.redevelopments import Redevelopment
-from safelight.domain.sharing import Grant, Loan
+from safelight.domain.sharing import Grant, Link, Loan
 from safelight.domain.tenants import UNLIMITED, Quotas
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
@@ -94,7 +95,7 @@ class ImageRecords(Protocol):
 
 
 class ShareRecords(Protocol):
-    """Whom the albums of one tenant are lent to. Gone with the album, and with the user."""
+    """Whom the albums of one tenant are lent to: users by grants, anybody by links. Gone with the album, and with the user."""
 
     async def put_grant(self, grant: Grant) -> None:
         """It, in the place of the one that the user has of the album. Raises Missing for either."""
@@ -116,6 +117,18 @@ class ShareRecords(Protocol):
 
     async def loans(self, image: Image, user: UserId) -> list[Loan]:
         """The albums in which the image lies by its owner's will, and which are this user's or of which they have a grant."""
+        ...
+
+    async def add_link(self, link: Link) -> None:
+        """A new row. Raises AlreadyExists for its id, Missing for the album or for who made it."""
+        ...
+
+    async def links(self, album_id: AlbumId) -> list[Link]:
+        """All of the album, past their end too, newest first."""
+        ...
+
+    async def drop_link(self, album_id: AlbumId, link_id: LinkId) -> None:
+        """The row gone. Raises Missing, for a link of another album too."""
         ...
 
 
@@ -600,6 +613,10 @@ class PeopleDirectory(Protocol):
 
     async def session(self, session_id: SessionId) -> tuple[Session, User]:
         """The session and its user, live or not. Raises Missing."""
+        ...
+
+    async def link(self, link_id: LinkId) -> tuple[Link, User]:
+        """The link to an album and who made it, live or not. Raises Missing."""
         ...
 
     async def failures(self, subjects: Sequence[str]) -> list[Failures]:

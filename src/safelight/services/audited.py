@@ -84,6 +84,8 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     "albums.shares": {
         "put_grant": lambda grant: Told("album.shared", f"album/{grant.album}"),
         "drop_grant": lambda album_id: Told("album.unshared", f"album/{album_id}"),
+        "add_link": lambda link: Told("album.link_added", f"album/{link.album}"),
+        "drop_link": lambda album_id: Told("album.link_removed", f"album/{album_id}"),
     },
     "accounts": {
         "add_user": lambda user: _of_user("user.added", user.id),

@@ -636,11 +636,12 @@ class Delivery:
             self.rings.put(tenant, found)
         return found
 
-    async def signer(self, tenant: TenantId) -> Signer:
-        """Makes the URLs of one answer with the tenant's newest live key."""
+    async def signer(self, tenant: TenantId, *, until: datetime | None = None) -> Signer:
+        """Makes the URLs of one answer with the tenant's newest live key; they end by then, if it is said."""
         house, ring = await self._ring(tenant)
         key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
         exp = signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s)
+        exp = exp if until is None else min(exp, int(until.timestamp()))
         return Signer(key, exp, ring, self.presets, self.watermarks, self.cloudfront, house)
 
     async def transform_urls(

@@ -22,6 +22,7 @@ from safelight.domain.ids import (
     ImageId,
     IssuerId,
     KeyId,
+    LinkId,
     PurgeId,
     RedevelopmentId,
     SessionId,
@@ -37,7 +38,7 @@ from safelight.domain.people import Credential, Letter, OneTimeCode, Session, To
 from safelight.domain.purges import Purge, PurgeOf
 from safelight.domain.queries import Document
 from safelight.domain.redevelopments import Redevelopment
-from safelight.domain.sharing import Grant, Level
+from safelight.domain.sharing import Grant, Level, Link
 from safelight.domain.uploads import Upload
 from safelight.domain.webhooks import Delivery, Endpoint
 
@@ -209,6 +210,22 @@ def make_grant(album: Album, user: User, **fields: Any) -> Grant:
     """To see the album, without an end."""
     grant = Grant(tenant=album.tenant, album=album.id, user=user.id, level=Level.VIEW, created_at=album.created_at)
     return replace(grant, **fields)
+
+
+def make_link(album: Album, user: User, **fields: Any) -> Link:
+    """To see the album, for a week and without a password."""
+    created_at = fields.get("created_at", NOON)
+    id = fields.get("id") or LinkId(new_id(created_at.timestamp()))
+    link = Link(
+        id=id,
+        tenant=album.tenant,
+        album=album.id,
+        made_by=user.id,
+        secret_hash=hashlib.sha256(id.encode()).digest(),
+        created_at=created_at,
+        expires_at=created_at + timedelta(days=7),
+    )
+    return replace(link, **fields)
 
 
 def make_album(tenant: TenantId, owner: UserId | None = None, **fields: Any) -> Album:

@@ -235,6 +235,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         library=library,
         albums=Albums(catalog, clock, relay),
         sharing=Sharing(catalog, clock),
+        links=people.links,
         development=development,
         delivery=delivery,
         relay=relay,

@@ -30,6 +30,7 @@ from safelight.services.ingest import Ingest
 from safelight.services.issuers import TrustedIssuers
 from safelight.services.library import Library
 from safelight.services.limiter import Limiter
+from safelight.services.links import Links
 from safelight.services.meter import Meter
 from safelight.services.passkeys import Passkeys
 from safelight.services.progress import Progress
@@ -116,6 +117,7 @@ class Safelight:
     library: Library
     albums: Albums
     sharing: Sharing
+    links: Links
     development: Development
     delivery: Delivery
     relay: Relay

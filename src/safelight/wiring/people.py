@@ -18,6 +18,7 @@ from safelight.services.api_keys import ApiKeys
 from safelight.services.factors import Factors
 from safelight.services.issuers import TrustedIssuers
 from safelight.services.key_sets import KeySets
+from safelight.services.links import Links
 from safelight.services.lockout import Lockout
 from safelight.services.outside import Outside
 from safelight.services.passkeys import Passkeys
@@ -55,6 +56,7 @@ class People:
     second_leg: SecondLeg
     factors: Factors
     passkeys: Passkeys
+    links: Links
     forget: Callable[[], None]
     """Believe no token and no key that was seen before."""
 
@@ -125,5 +127,6 @@ def make_people(
         second_leg=SecondLeg(catalog, clock, relay, passwords, lockout, signin, tickets, recovery_keys),
         factors=Factors(catalog, clock, relay, step_up, recovery_keys, settings.mail.product, believed.clear),
         passkeys=Passkeys(catalog, clock, relay, party, Challenges(secrets_of("passkey challenges")), signin, step_up),
+        links=Links(catalog, clock, passwords, lockout, standing, secrets_of("passes of links")),
         forget=forget,
     )

@@ -26,6 +26,8 @@ from safelight.adapters.catalog.rows import (
     issuer_columns,
     kept,
     kept_upload,
+    link_columns,
+    link_of,
     matches,
     purge_columns,
     purge_of,
@@ -47,6 +49,7 @@ from safelight.domain.ids import (
     ImageId,
     IssuerId,
     KeyId,
+    LinkId,
     PasskeyId,
     PurgeId,
     RedevelopmentId,
@@ -62,7 +65,7 @@ from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, S
 from safelight.domain.purges import Purge
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.redevelopments import Redevelopment
-from safelight.domain.sharing import Grant, Loan
+from safelight.domain.sharing import Grant, Link, Loan
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
 from safelight.domain.uploads import Upload
 from safelight.domain.usage import Counts, Usage
@@ -96,6 +99,7 @@ class _State:
     lent: dict[tuple[AlbumId, ImageId], bool] = field(default_factory=dict)
     """Of the places, where the image's owner has put it there."""
     grants: dict[tuple[AlbumId, UserId], Grant] = field(default_factory=dict)
+    links: dict[LinkId, Link] = field(default_factory=dict)
     uploads: dict[UploadId, Upload] = field(default_factory=dict)
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
     deliveries: dict[tuple[EndpointId, DeliveryId], Delivery] = field(default_factory=dict)
@@ -247,9 +251,7 @@ class _Shares:
     async def put_grant(self, grant: Grant) -> None:
         state = self.transaction.write()
         _own(grant.tenant, self.tenant)
-        for found in (state.albums.get(grant.album), state.users.get(grant.user)):
-            if found is None or found.tenant != self.tenant:
-                raise Missing
+        self._require(grant.album, grant.user)
         state.grants[grant.album, grant.user] = grant_of(grant_columns(grant))
 
     async def drop_grant(self, album_id: AlbumId, user: UserId) -> None:
@@ -277,8 +279,36 @@ class _Shares:
         for album_id in await _Albums(self.transaction, self.tenant, self).of_image(image.id):
             owner, taken = state.albums[album_id].owner, state.grants.get((album_id, user))
             if state.lent.get((album_id, image.id)) and (owner == user or taken is not None):
-                found.append(Loan(album_owner=owner, taken=taken, given=state.grants.get((album_id, image.owner))))
+                found.append(
+                    Loan(album=album_id, album_owner=owner, taken=taken, given=state.grants.get((album_id, image.owner)))
+                )
         return found
+
+    async def add_link(self, link: Link) -> None:
+        state = self.transaction.write()
+        _own(link.tenant, self.tenant)
+        self._require(link.album, link.made_by)
+        if link.id in state.links:
+            raise AlreadyExists
+        state.links[link.id] = link_of(link_columns(link))
+
+    async def links(self, album_id: AlbumId) -> list[Link]:
+        everyones = self.transaction.read().links.values()
+        found = [link for link in everyones if (link.album, link.tenant) == (album_id, self.tenant)]
+        return sorted(found, key=lambda link: link.id, reverse=True)
+
+    async def drop_link(self, album_id: AlbumId, link_id: LinkId) -> None:
+        state = self.transaction.write()
+        link = state.links.get(link_id)
+        if link is None or (link.album, link.tenant) != (album_id, self.tenant):
+            raise Missing
+        del state.links[link_id]
+
+    def _require(self, album_id: AlbumId, user: UserId) -> None:
+        state = self.transaction.read()
+        for found in (state.albums.get(album_id), state.users.get(user)):
+            if found is None or found.tenant != self.tenant:
+                raise Missing
 
     def _mine(self) -> list[Grant]:
         return [grant for grant in self.transaction.read().grants.values() if grant.tenant == self.tenant]
@@ -315,6 +345,7 @@ class _Albums:
         del state.albums[album_id]
         state.places = {place: position for place, position in state.places.items() if place[0] != album_id}
         state.grants = {key: grant for key, grant in state.grants.items() if key[0] != album_id}
+        state.links = {key: link for key, link in state.links.items() if link.album != album_id}
 
     async def page(self, owner: UserId | None, *, after: AlbumId | None = None, limit: int = 50) -> list[Album]:
         mine = [album for album in self.transaction.read().albums.values() if album.tenant == self.tenant]
@@ -501,6 +532,7 @@ class _Accounts:
         state.passkeys = {key: one for key, one in state.passkeys.items() if one.user != user_id}
         state.identities = {key: one for key, one in state.identities.items() if one.user != user_id}
         state.grants = {key: one for key, one in state.grants.items() if one.user != user_id}
+        state.links = {key: one for key, one in state.links.items() if one.made_by != user_id}
 
     async def add_signing_key(self, key: SigningKey) -> None:
         state = self.transaction.write()
@@ -741,6 +773,12 @@ class _PeopleDirectory:
             raise Missing
         session = state.sessions[session_id]
         return session, state.users[session.user]
+
+    async def link(self, link_id: LinkId) -> tuple[Link, User]:
+        state = self.transaction.read()
+        if link_id not in state.links:
+            raise Missing
+        return state.links[link_id], state.users[state.links[link_id].made_by]
 
     async def failures(self, subjects: Sequence[str]) -> list[Failures]:
         noted = self.transaction.read().failures

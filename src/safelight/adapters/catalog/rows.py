@@ -27,7 +27,7 @@ from safelight.domain.purges import Purge, PurgeOf, PurgeState
 from safelight.domain.queries import ImageQuery, Sort, micros
 from safelight.domain.recipes import Places, Recipe, Recipes
 from safelight.domain.redevelopments import Redevelopment, RedevelopmentState, Selection, UnderWay
-from safelight.domain.sharing import Grant, Level
+from safelight.domain.sharing import Grant, Level, Link
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, DisabledFor, Endpoint
@@ -399,6 +399,19 @@ def grant_of(row: Mapping[str, Any]) -> Grant:
     """The grant from its columns."""
     times = {"created_at": moment(row["created_at"]), "expires_at": maybe_moment(row["expires_at"])}
     return Grant(**{**row, **times, "level": Level(row["level"])})
+
+
+def link_columns(link: Link) -> Columns:
+    """The row of `album_links`."""
+    checked_text(link.note)
+    times = {"created_at": micros(link.created_at), "expires_at": micros(link.expires_at)}
+    return {one.name: getattr(link, one.name) for one in fields(Link)} | times
+
+
+def link_of(row: Mapping[str, Any]) -> Link:
+    """The link from its columns."""
+    times = {"created_at": moment(row["created_at"]), "expires_at": moment(row["expires_at"])}
+    return Link(**{**row, **times})
 
 
 def tenant_columns(tenant: Tenant) -> Columns:

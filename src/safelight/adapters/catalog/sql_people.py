@@ -14,18 +14,20 @@ from safelight.adapters.catalog.rows import (
     code_of,
     credential_columns,
     credential_of,
+    link_of,
     moment,
     session_columns,
     session_of,
     user_of,
 )
 from safelight.adapters.catalog.sql_issuers import SqlTrust
-from safelight.adapters.catalog.tables import codes, credentials, failures, sessions, spent, tenants, users
+from safelight.adapters.catalog.tables import album_links, codes, credentials, failures, sessions, spent, tenants, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
-from safelight.domain.ids import SessionId, TenantId, UserId
+from safelight.domain.ids import LinkId, SessionId, TenantId, UserId
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
+from safelight.domain.sharing import Link
 from safelight.errors import Forbidden, Missing
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
@@ -53,6 +55,11 @@ _BY_EMAIL: Final = (
 )
 _ANY_SESSION: Final = (
     select(*sessions.c, *_user).join_from(sessions, users, users.c.id == sessions.c.user).where(sessions.c.id == bindparam("id"))
+)
+_ANY_LINK: Final = (
+    select(*album_links.c, *_user)
+    .join_from(album_links, users, users.c.id == album_links.c.made_by)
+    .where(album_links.c.id == bindparam("id"))
 )
 _FAILURES: Final = (
     select(failures).where(failures.c.subject.in_(bindparam("subjects", expanding=True))).order_by(failures.c.subject)
@@ -168,6 +175,12 @@ class SqlPeopleDirectory:
         """Session and user in one look-up."""
         session, user = self._with_user(_ANY_SESSION, len(sessions.c), id=session_id)
         return session_of(session), user_of(user)
+
+    @reading
+    def link(self, link_id: LinkId) -> tuple[Link, User]:
+        """Link and maker in one look-up."""
+        link, user = self._with_user(_ANY_LINK, len(album_links.c), id=link_id)
+        return link_of(link), user_of(user)
 
     @reading
     def failures(self, subjects: Sequence[str]) -> list[Failures]:

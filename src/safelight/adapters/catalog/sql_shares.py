@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select
 
-from safelight.adapters.catalog.rows import album_of, grant_columns, grant_of
-from safelight.adapters.catalog.tables import album_grants, album_images, albums, users
-from safelight.adapters.catalog.transactions import Transaction, reading, writing
+from safelight.adapters.catalog.rows import album_of, grant_columns, grant_of, link_columns, link_of
+from safelight.adapters.catalog.tables import album_grants, album_images, album_links, albums, users
+from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.albums import Album
-from safelight.domain.ids import AlbumId, TenantId, UserId
+from safelight.domain.ids import AlbumId, LinkId, TenantId, UserId
 from safelight.domain.images import Image
 from safelight.domain.queries import micros
-from safelight.domain.sharing import Grant, Loan
+from safelight.domain.sharing import Grant, Link, Loan
 from safelight.errors import Forbidden, Missing
 
 _grant: Final = album_grants.c
@@ -51,6 +51,7 @@ _LENT: Final = (
 _LENT_BEHIND: Final = _LENT.where(_grant.album < bindparam("after"))
 _LOANS: Final = (
     select(
+        albums.c.id,
         albums.c.owner,
         *(column.label(f"taken_{column.name}") for column in _taken.c),
         *(column.label(f"given_{column.name}") for column in _given.c),
@@ -61,6 +62,15 @@ _LOANS: Final = (
     .where(_place.image == bindparam("image"), _place.is_lent, albums.c.tenant == bindparam("tenant"))
     .where(or_(albums.c.owner == bindparam("user"), _taken.c.user.is_not(None)))
     .order_by(_place.album)
+)
+
+
+_link: Final = album_links.c
+_LINKS: Final = (
+    select(album_links).where(_link.album == bindparam("album"), _link.tenant == bindparam("tenant")).order_by(_link.id.desc())
+)
+_DROP_LINK: Final = delete(album_links).where(
+    _link.id == bindparam("old_id"), _link.album == bindparam("old_album"), _link.tenant == bindparam("old_tenant")
 )
 
 
@@ -76,9 +86,7 @@ class SqlShares:
         """Out with the old; writers of a tenant take turns."""
         if grant.tenant != self.tenant:
             raise Forbidden("The grant belongs to another tenant.")
-        for statement, id in ((_ALBUM, grant.album), (_USER, grant.user)):
-            if self.transaction.connection.execute(statement, {"id": id, "tenant": self.tenant}).first() is None:
-                raise Missing
+        self._require(grant.album, grant.user)
         self._drop(grant.album, grant.user)
         self.transaction.connection.execute(insert(album_grants), grant_columns(grant))
 
@@ -106,7 +114,36 @@ class SqlShares:
         """Along ix_album_images_image, with a probe of each album for either grant."""
         values = {"image": image.id, "lender": image.owner, "user": user, "tenant": self.tenant}
         rows = self.transaction.connection.execute(_LOANS, values).mappings()
-        return [Loan(album_owner=row["owner"], taken=_maybe(row, "taken_"), given=_maybe(row, "given_")) for row in rows]
+        return [
+            Loan(album=row["id"], album_owner=row["owner"], taken=_maybe(row, "taken_"), given=_maybe(row, "given_"))
+            for row in rows
+        ]
+
+    @claiming
+    def add_link(self, link: Link) -> None:
+        """A new row."""
+        if link.tenant != self.tenant:
+            raise Forbidden("The link belongs to another tenant.")
+        self._require(link.album, link.made_by)
+        self.transaction.connection.execute(insert(album_links), link_columns(link))
+
+    @reading
+    def links(self, album_id: AlbumId) -> list[Link]:
+        """Along ix_album_links_album."""
+        rows: Any = self.transaction.connection.execute(_LINKS, {"album": album_id, "tenant": self.tenant}).mappings()
+        return [link_of(row) for row in rows]
+
+    @writing
+    def drop_link(self, album_id: AlbumId, link_id: LinkId) -> None:
+        """By its key."""
+        values = {"old_id": link_id, "old_album": album_id, "old_tenant": self.tenant}
+        if self.transaction.connection.execute(_DROP_LINK, values).rowcount != 1:
+            raise Missing
+
+    def _require(self, album_id: AlbumId, user: UserId) -> None:
+        for statement, id in ((_ALBUM, album_id), (_USER, user)):
+            if self.transaction.connection.execute(statement, {"id": id, "tenant": self.tenant}).first() is None:
+                raise Missing
 
     def _drop(self, album_id: AlbumId, user: UserId) -> bool:
         values = {"old_album": album_id, "old_user": user, "old_tenant": self.tenant}

@@ -378,6 +378,23 @@ album_grants: Final = Table(
     Index("ix_album_grants_user", "user", "album"),
 )
 
+album_links: Final = Table(
+    "album_links",
+    metadata,
+    Column("id", Word, primary_key=True),
+    Column("tenant", Word, ForeignKey("tenants.id"), nullable=False),
+    Column("album", Word, ForeignKey("albums.id", ondelete="CASCADE"), nullable=False),
+    Column("made_by", Word, ForeignKey("users.id"), nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False, info=sealed_for("")),
+    Column("password_hash", Text, nullable=False),
+    Column("has_originals", Boolean, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_album_links_album", "album", "id"),
+    Index("ix_album_links_made_by", "made_by"),
+)
+
 uploads: Final = Table(
     "uploads",
     metadata,

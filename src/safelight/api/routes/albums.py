@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import album_id, if_match, image_id, user_id
+from safelight.api.conditions import album_id, base_url, if_match, image_id, link_id, user_id
 from safelight.api.schemas.albums import (
     AlbumImages,
     AlbumIn,
@@ -19,6 +19,7 @@ from safelight.api.schemas.albums import (
     album_out,
     grant_out,
 )
+from safelight.api.schemas.sharing import LinkIn, LinkOut, link_out
 
 router = APIRouter(prefix="/albums", tags=["albums"])
 
@@ -109,4 +110,32 @@ async def share(hall: Hall, actor: Asking, id: str, user: str, body: GrantIn) ->
 async def unshare(hall: Hall, actor: Asking, id: str, user: str) -> Response:
     """Take it back, from the next request on; a user may give up their own."""
     await hall.sharing.revoke(actor, album_id(id), user_id(user))
+    return Response(status_code=204)
+
+
+@router.get("/{id}/links", response_model=list[LinkOut])
+async def links(hall: Hall, actor: Asking, id: str) -> list[LinkOut]:
+    """The album's links, newest first, without their tokens; ended ones until another is made."""
+    return [link_out(link) for link in await hall.links.all(actor, album_id(id))]
+
+
+@router.post("/{id}/links", status_code=201, response_model=LinkOut)
+async def add_link(request: Request, response: Response, hall: Hall, actor: Asking, id: str, body: LinkIn) -> LinkOut:
+    """Show the album to whoever has a link, until a time and perhaps behind a password; the token is in this answer and never again."""
+    response.headers["cache-control"] = "no-store"
+    token, link = await hall.links.add(
+        actor,
+        album_id(id),
+        expires_at=body.expires_at,
+        password=body.password,
+        has_originals=body.originals,
+        note=body.note,
+    )
+    return link_out(link, token, base_url(request))
+
+
+@router.delete("/{id}/links/{link}", status_code=204)
+async def remove_link(hall: Hall, actor: Asking, id: str, link: str) -> Response:
+    """Let a link lead nowhere, from the next request on."""
+    await hall.links.remove(actor, album_id(id), link_id(link))
     return Response(status_code=204)

@@ -42,7 +42,7 @@ from safelight.api.uploads import Received, received
 from safelight.domain import access
 from safelight.domain.accounts import Actor
 from safelight.domain.ids import UserId, is_id
-from safelight.domain.images import Image, Status, Visibility, normal_tag
+from safelight.domain.images import Image, Status, Version, Visibility, normal_tag
 from safelight.domain.queries import Cursor, ImageQuery, SearchQuery, Sort
 from safelight.errors import BadCursor, BadField, PreconditionFailed, Unsupported, by_code
 from safelight.imaging.transform import Focal
@@ -467,11 +467,18 @@ async def original(
 ) -> Response:
     """The bytes that came in, as they came; answers conditions and a range."""
     image, wanted = await hall.library.version(actor, image_id(id), version)
+    return await original_of(request, hall, image, wanted)
+
+
+async def original_of(
+    request: Request, hall: Safelight, image: Image, wanted: Version, *, cache_control: str = "private, no-cache"
+) -> Response:
+    """The bytes of a version, for who may have them; conditions and one range are answered."""
     etag, size = f'"{wanted.sha256}"', wanted.size_bytes
     headers = {
         "etag": etag,
         "last-modified": http_date(wanted.created_at),
-        "cache-control": "private, no-cache",
+        "cache-control": cache_control,
         "accept-ranges": "bytes",
         "content-disposition": disposition(wanted.file_name or image.id),
         "x-content-type-options": "nosniff",

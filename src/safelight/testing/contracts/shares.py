@@ -10,13 +10,13 @@ import pytest
 
 from safelight.domain.accounts import Tenant, User
 from safelight.domain.albums import Album
-from safelight.domain.ids import AlbumId, ImageId, UserId, new_id
+from safelight.domain.ids import AlbumId, ImageId, LinkId, UserId, new_id
 from safelight.domain.images import Image, Visibility
 from safelight.domain.queries import ImageQuery, Sort
 from safelight.domain.sharing import Grant, Level, Loan
-from safelight.errors import Forbidden, Missing, WrongState
+from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, WrongState
 from safelight.ports.catalog import Catalog
-from safelight.testing.factories import NOON, make_album, make_grant, make_image, make_tenant, make_user
+from safelight.testing.factories import NOON, make_album, make_grant, make_image, make_link, make_tenant, make_user
 
 HOUR = timedelta(hours=1)
 
@@ -186,9 +186,9 @@ class SharesContract:
 
         async with catalog.tenant(tenant.id) as records:
             loans = records.albums.shares.loans
-            assert await loans(own, viewer.id) == [Loan(album_owner=owner.id, taken=taken, given=None)]
-            assert await loans(theirs, viewer.id) == [Loan(album_owner=owner.id, taken=taken, given=given)]
-            assert await loans(theirs, owner.id) == [Loan(album_owner=owner.id, taken=None, given=given)]
+            assert await loans(own, viewer.id) == [Loan(album=album.id, album_owner=owner.id, taken=taken, given=None)]
+            assert await loans(theirs, viewer.id) == [Loan(album=album.id, album_owner=owner.id, taken=taken, given=given)]
+            assert await loans(theirs, owner.id) == [Loan(album=album.id, album_owner=owner.id, taken=None, given=given)]
             assert await loans(own, UserId(new_id())) == []
 
     async def test_a_grant_reaches_no_other_tenant(self, catalog: Catalog, tenant: Tenant) -> None:
@@ -217,12 +217,105 @@ class SharesContract:
             assert await shares.lent(a.id, NOON) == []
             assert await shares.loans(own, a.id) == []
 
+    async def test_links_come_back_as_they_were_newest_first_and_with_who_made_them(
+        self, catalog: Catalog, tenant: Tenant
+    ) -> None:
+        (a,) = await users_in(catalog, tenant, 1)
+        album = await lent_in(catalog, make_album(tenant.id))
+        plain = make_link(album, a)
+        full = make_link(
+            album,
+            a,
+            created_at=NOON + HOUR,
+            expires_at=NOON + timedelta(days=3, microseconds=7),
+            password_hash="$argon2id$…",
+            has_originals=True,
+            note="Für Oma",
+        )
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for link in (plain, full):
+                await records.albums.shares.add_link(link)
+            with pytest.raises(AlreadyExists):
+                await records.albums.shares.add_link(plain)
+
+            assert await records.albums.shares.links(album.id) == [full, plain]
+            assert await records.albums.shares.links(AlbumId(new_id())) == []
+        async with catalog.directory() as directory:
+            assert await directory.people.link(full.id) == (full, a)
+            with pytest.raises(Missing):
+                await directory.people.link(LinkId(new_id()))
+
+    async def test_a_link_needs_its_album_its_maker_and_words_that_can_be_kept(self, catalog: Catalog, tenant: Tenant) -> None:
+        (a,) = await users_in(catalog, tenant, 1)
+        album = await lent_in(catalog, make_album(tenant.id))
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for link in (make_link(make_album(tenant.id), a), make_link(album, make_user(tenant.id))):
+                with pytest.raises(Missing):
+                    await records.albums.shares.add_link(link)
+            for note in ("\x00", "\ud800"):
+                with pytest.raises(BadField):
+                    await records.albums.shares.add_link(make_link(album, a, note=note))
+
+            assert await records.albums.shares.links(album.id) == []
+
+    @pytest.mark.parametrize("how", ["dropped", "with its album", "with its maker"])
+    async def test_a_link_that_is_gone_leads_nowhere(self, catalog: Catalog, tenant: Tenant, how: str) -> None:
+        a, b = await users_in(catalog, tenant, 2)
+        album, other = await lent_in(catalog, make_album(tenant.id)), await lent_in(catalog, make_album(tenant.id))
+        gone, stays = make_link(album, a), make_link(other, b)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            for link in (gone, stays):
+                await records.albums.shares.add_link(link)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            match how:
+                case "dropped":
+                    with pytest.raises(Missing):
+                        await records.albums.shares.drop_link(other.id, gone.id)
+                    await records.albums.shares.drop_link(album.id, gone.id)
+                    with pytest.raises(Missing):
+                        await records.albums.shares.drop_link(album.id, gone.id)
+                case "with its album":
+                    await records.albums.remove(album.id)
+                case _:
+                    await records.accounts.remove_user(a.id)
+
+        async with catalog.tenant(tenant.id) as records:
+            assert await records.albums.shares.links(album.id) == []
+            assert await records.albums.shares.links(other.id) == [stays]
+        async with catalog.directory() as directory:
+            assert (await directory.people.link(stays.id))[0] == stays
+            with pytest.raises(Missing):
+                await directory.people.link(gone.id)
+
+    async def test_a_link_reaches_no_other_tenant(self, catalog: Catalog, tenant: Tenant) -> None:
+        (a,) = await users_in(catalog, tenant, 1)
+        album = await lent_in(catalog, make_album(tenant.id))
+        link = make_link(album, a)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.albums.shares.add_link(link)
+        other = make_tenant()
+        async with catalog.directory(writes=True) as directory:
+            await directory.add_tenant(other)
+        async with catalog.tenant(other.id, writes=True) as records:
+            shares = records.albums.shares
+            assert await shares.links(album.id) == []
+            for reaching in (shares.drop_link(album.id, link.id), shares.add_link(replace(make_link(album, a), tenant=other.id))):
+                with pytest.raises(Missing):
+                    await reaching
+            with pytest.raises(Forbidden):
+                await shares.add_link(make_link(album, a))
+
     async def test_a_transaction_that_reads_grants_nothing(self, catalog: Catalog, tenant: Tenant) -> None:
         (a,) = await users_in(catalog, tenant, 1)
         album = make_album(tenant.id)
         await lent_in(catalog, album, make_grant(album, a))
         async with catalog.tenant(tenant.id) as records:
             shares = records.albums.shares
-            for writing in (shares.put_grant(make_grant(album, a)), shares.drop_grant(album.id, a.id)):
+            for writing in (
+                shares.put_grant(make_grant(album, a)),
+                shares.drop_grant(album.id, a.id),
+                shares.add_link(make_link(album, a)),
+                shares.drop_link(album.id, LinkId(new_id())),
+            ):
                 with pytest.raises(WrongState):
                     await writing

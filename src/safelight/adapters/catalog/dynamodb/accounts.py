@@ -144,6 +144,7 @@ class DynamoAccounts:
             (items.passkey_entry(self.tenant, user_id, "")[0], items.passkey_key),
             (items.identity_entry(self.tenant, user_id, "")[0], lambda pk: (pk, items.META)),
             (items.grants_of(self.tenant, user_id), lambda album: items.grant_key(album, user_id)),
+            (items.link_by(self.tenant, user_id, "")[0], items.link_key),
         )
         for partition, key_of in lists:
             for entry in await self.transaction.collection(partition):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.faults import ConditionFailed
 from safelight.adapters.catalog.dynamodb.items import Item, decoded, encoded
-from safelight.adapters.catalog.dynamodb.shares import DynamoShares, counted
+from safelight.adapters.catalog.dynamodb.shares import DynamoShares, counted, forget_link
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
 from safelight.adapters.catalog.positions import GAP, between
 from safelight.domain.albums import Album
@@ -59,6 +59,10 @@ class DynamoAlbums:
         for grant in await self.transaction.collection(items.album_key(album_id)[0], "GRANT#"):
             self.transaction.remove(items.key_of(grant), unit=grant["user"])
             self.transaction.remove((items.grants_of(self.tenant, grant["user"]), album_id), unit=grant["user"])
+        entries = await self.transaction.collection(items.album_key(album_id)[0], "LINK#")
+        links = await self.transaction.items(items.link_key(one["SK"].removeprefix("LINK#")) for one in entries)
+        for link in links.values():
+            forget_link(self.transaction, link)
         for place in await self._places(album_id):
             self._take_out(album_id, place["image"])
 

@@ -22,7 +22,7 @@ from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.purges import Purge
 from safelight.domain.queries import Sort, micros
 from safelight.domain.redevelopments import Redevelopment
-from safelight.domain.sharing import Grant
+from safelight.domain.sharing import Grant, Link
 from safelight.domain.uploads import KEPT, Upload
 from safelight.domain.webhooks import Delivery
 from safelight.errors import BackendUnavailable, BadField
@@ -260,6 +260,29 @@ def grant_of(item: Item) -> Grant:
     """The grant from either item. Raises BackendUnavailable for an item that is none."""
     try:
         return rows.grant_of({one.name: item.get(one.name) for one in fields(Grant)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+
+
+def link_key(link_id: str) -> Key:
+    """A link to an album."""
+    return f"LINK#{link_id}", META
+
+
+def link_entry(album_id: str, link_id: str) -> Key:
+    """The link in the list of its album."""
+    return f"ALBUM#{album_id}", f"LINK#{link_id}"
+
+
+def link_by(tenant: str, user: str, link_id: str) -> Key:
+    """The link in the list of who made it."""
+    return f"LINKS#{tenant}#{user}", link_id
+
+
+def link_of(item: Item) -> Link:
+    """The link from its item. Raises BackendUnavailable for an item that is none."""
+    try:
+        return rows.link_of({one.name: item.get(one.name) for one in fields(Link)})
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 

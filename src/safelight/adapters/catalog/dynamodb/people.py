@@ -19,9 +19,10 @@ from safelight.adapters.catalog.dynamodb.issuers import DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import Item, Key, decoded, encoded, key_of
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
 from safelight.domain.accounts import User
-from safelight.domain.ids import SessionId, TenantId, UserId
+from safelight.domain.ids import LinkId, SessionId, TenantId, UserId
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
+from safelight.domain.sharing import Link
 from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
 
 SWEPT: Final = 500
@@ -152,6 +153,17 @@ class DynamoPeopleDirectory:
         if session is None or user is None:
             raise Missing
         return _session_of(session), user_of(user)
+
+    async def link(self, link_id: LinkId) -> tuple[Link, User]:
+        """By its id, then album and maker: the album goes first when it is removed."""
+        link = await self.transaction.item(items.link_key(link_id))
+        if link is None:
+            raise Missing
+        album, user = items.album_key(link["album"]), items.user_key(link["tenant"], link["made_by"])
+        found = await self.transaction.items([album, user])
+        if len(found) != 2:
+            raise Missing
+        return items.link_of(link), user_of(found[user])
 
     async def failures(self, subjects: Sequence[str]) -> list[Failures]:
         """By their keys."""

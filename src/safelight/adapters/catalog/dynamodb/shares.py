@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
 from safelight.domain.albums import Album
-from safelight.domain.ids import AlbumId, TenantId, UserId
+from safelight.domain.ids import AlbumId, LinkId, TenantId, UserId
 from safelight.domain.images import Image
-from safelight.domain.sharing import Grant, Loan
-from safelight.errors import Forbidden, Missing
+from safelight.domain.sharing import Grant, Link, Loan
+from safelight.errors import AlreadyExists, Forbidden, Missing
 
 _COUNTED: Final = 8
 """Albums of a page whose images are counted at the same time."""
@@ -33,14 +34,9 @@ class DynamoShares:
         self.transaction.require_writing()
         if grant.tenant != self.tenant:
             raise Forbidden("The grant belongs to another tenant.")
-        album, user = items.album_key(grant.album), items.user_key(self.tenant, grant.user)
-        found = await self.transaction.items([album, user])
-        if len(found) != 2 or found[album]["tenant"] != self.tenant:
-            raise Missing
+        await self._require(grant.album, grant.user, unit=grant.user)
         for item in items.grant_items(grant):
             self.transaction.put(item, unit=grant.user)
-        for key in (album, user):
-            self.transaction.check(key, PRESENT, otherwise=Missing, unit=grant.user)
 
     async def drop_grant(self, album_id: AlbumId, user: UserId) -> None:
         """Both items."""
@@ -98,12 +94,58 @@ class DynamoShares:
             if album["owner"] == user or taken is not None:
                 loans.append(
                     Loan(
+                        album=AlbumId(album["id"]),
                         album_owner=UserId(album["owner"]),
                         taken=None if taken is None else items.grant_of(taken),
                         given=None if given is None else items.grant_of(given),
                     )
                 )
         return loans
+
+    async def add_link(self, link: Link) -> None:
+        """The link, and an entry in the lists of its album and of who made it."""
+        self.transaction.require_writing()
+        if link.tenant != self.tenant:
+            raise Forbidden("The link belongs to another tenant.")
+        pk, sk = items.link_key(link.id)
+        item = rows.link_columns(link) | {"PK": pk, "SK": sk}
+        if await self.transaction.item((pk, sk)) is not None:
+            raise AlreadyExists
+        await self._require(link.album, link.made_by, unit=link.id)
+        self.transaction.add(item, otherwise=AlreadyExists, unit=link.id)
+        for pk, sk in (items.link_entry(link.album, link.id), items.link_by(self.tenant, link.made_by, link.id)):
+            self.transaction.put({"PK": pk, "SK": sk, "tenant": self.tenant}, unit=link.id)
+
+    async def links(self, album_id: AlbumId) -> list[Link]:
+        """Those of the album's list, as far as they are still there."""
+        entries = await self.transaction.collection(items.album_key(album_id)[0], "LINK#")
+        keys = [items.link_key(one["SK"].removeprefix("LINK#")) for one in entries if one["tenant"] == self.tenant]
+        found = await self.transaction.items(keys)
+        return sorted(map(items.link_of, found.values()), key=lambda link: link.id, reverse=True)
+
+    async def drop_link(self, album_id: AlbumId, link_id: LinkId) -> None:
+        """The link with its entries."""
+        self.transaction.require_writing()
+        link = await self.transaction.item(items.link_key(link_id))
+        if link is None or (link["tenant"], link["album"]) != (self.tenant, album_id):
+            raise Missing
+        forget_link(self.transaction, link)
+
+    async def _require(self, album_id: AlbumId, user: UserId, *, unit: str) -> None:
+        """Now, and when the transaction commits. Raises Missing."""
+        keys = items.album_key(album_id), items.user_key(self.tenant, user)
+        found = await self.transaction.items(keys)
+        if len(found) != 2 or found[keys[0]]["tenant"] != self.tenant:
+            raise Missing
+        for key in keys:
+            self.transaction.check(key, PRESENT, otherwise=Missing, unit=unit)
+
+
+def forget_link(transaction: Transaction, link: Item) -> None:
+    """The link and its entries gone."""
+    lists = items.link_entry(link["album"], link["id"]), items.link_by(link["tenant"], link["made_by"], link["id"])
+    for key in (items.key_of(link), *lists):
+        transaction.remove(key, unit=link["id"])
 
 
 async def counted(transaction: Transaction, found: Sequence[Item]) -> list[Album]:

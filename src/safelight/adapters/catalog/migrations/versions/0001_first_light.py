@@ -262,6 +262,25 @@ def upgrade() -> None:
     )
     op.create_index("ix_album_grants_user", "album_grants", ["user", "album"], unique=False)
     op.create_table(
+        "album_links",
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("tenant", WORD, nullable=False),
+        sa.Column("album", WORD, nullable=False),
+        sa.Column("made_by", WORD, nullable=False),
+        sa.Column("secret_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("has_originals", sa.Boolean(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["album"], ["albums.id"], name=op.f("fk_album_links_album"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["made_by"], ["users.id"], name=op.f("fk_album_links_made_by")),
+        sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_album_links_tenant")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_album_links")),
+    )
+    op.create_index("ix_album_links_album", "album_links", ["album", "id"], unique=False)
+    op.create_index("ix_album_links_made_by", "album_links", ["made_by"], unique=False)
+    op.create_table(
         "api_keys",
         sa.Column("id", WORD, nullable=False),
         sa.Column("tenant", WORD, nullable=False),
@@ -569,6 +588,7 @@ def downgrade() -> None:
     op.drop_table("credentials")
     op.drop_table("image_tags")
     op.drop_table("api_keys")
+    op.drop_table("album_links")
     op.drop_table("album_grants")
     op.drop_table("album_images")
     op.drop_table("users")
