@@ -78,7 +78,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Develop pictures again, and watch until that is done. It goes on without being watched.",
         ),
         "purge": ("safelight.cli.purging:purge", "What caches are to let go of, and how far that has come."),
-        "warm": ("safelight.cli.warming:warm", "Make transforms of many images before somebody asks for them."),
+        "warm": (
+            "safelight.cli.warming:warm",
+            "Make transforms in the background, before somebody asks for them, and show how far that is.",
+        ),
         "reindex": ("safelight.cli.remote:reindex", "Build the search index anew from the catalog, then switch to it."),
     },
 }
