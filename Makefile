@@ -107,6 +107,10 @@ bench-delivery: $(VENV)/.bench $(THUMBOR)/.made ## Measure cold delivery beside 
 	@cd bench/sharp && npm ci --silent --no-audit --no-fund
 	@$(BIN)/python bench/cold.py $(ARGS)
 
+.PHONY: bench-workflows
+bench-workflows: $(VENV)/.dev ## Measure what a run costs on SQLite, PostgreSQL and Temporal (ARGS="--quick")
+	@$(BIN)/python bench/workflows.py $(ARGS)
+
 .PHONY: bench-servers
 bench-servers: $(VENV)/.bench ## Measure the product on S3 and PostgreSQL, which it starts itself (ARGS="develop --quick")
 	@$(BIN)/python bench/servers.py $(ARGS)

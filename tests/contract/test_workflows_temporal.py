@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from safelight.adapters.workflows.temporal import TemporalOptions, TemporalWorkflows
@@ -15,19 +26,33 @@ from safelight.errors import BackendUnavailable, BadField, BadOption, Busy, Corr
 from safelight.flows import Step
 from safelight.ports.workflows import RunState
 from safelight.testing.contracts.workflows import NO_REST, Stage, WorkflowsContract, ended, failing, gated, until
-from tests.servers.temporal import new_temporal, temporal, temporal_queue  # noqa: F401
+from tests.servers.temporal import Temporal, new_temporal, temporal, temporal_queue  # noqa: F401
 
 
 class TestTemporalWorkflows(WorkflowsContract):
     # Every step is a few answers of a server that shares this machine; its turns are fair on the whole, not one by one.
     AT_ONCE_S = 10.0
     SOON_S = 15.0
-    LATEST_TURN = 60
+    CROWD = 80
+    LATEST_TURN = 20
     MANY = 60
 
     @pytest.fixture
     def options(self, temporal, temporal_queue):
         return TemporalOptions.from_url(temporal.url(), queue=temporal_queue)
+
+    @pytest.fixture(autouse=True)
+    def _known(self, options):
+        self.options = options
+
+    async def in_line(self, run_id):
+        client = await self.options.connect()
+        handle = client.get_workflow_handle(f"{self.options.queue}/{run_id}")
+
+        async def is_scheduled() -> bool:
+            return bool((await handle.describe()).raw_description.pending_activities)
+
+        await until(is_scheduled)
 
     @pytest.fixture
     def build(self, options):
@@ -37,7 +62,9 @@ class TestTemporalWorkflows(WorkflowsContract):
         stage = Stage()
         engine = await opened(stage)
         other_stage = Stage()
-        other = TemporalWorkflows(dataclasses.replace(options, queue=f"{options.queue}-other"), other_stage.bound(), concurrency=1)
+        other = TemporalWorkflows(
+            dataclasses.replace(options, queue=f"{options.queue}-other"), other_stage.bound(), concurrency=1
+        )
         await other.open()
         for one in (engine, other):
             await one.start("flow", "a/b c", {"run": "a/b c"}, is_urgent=True)
@@ -108,7 +135,10 @@ class TestTemporalWorkflows(WorkflowsContract):
         engine = await opened(Stage(), concurrency=1)
         with pytest.raises(BadField):
             await engine.start(
-                "flow", "r" * 2000 if long == "id" else "r1", {"run": "x" * (3_000_000 if long == "payload" else 1)}, is_urgent=True
+                "flow",
+                "r" * 2000 if long == "id" else "r1",
+                {"run": "x" * (3_000_000 if long == "payload" else 1)},
+                is_urgent=True,
             )
         await engine.start("flow", "well", {"run": "well"}, is_urgent=True)
 
@@ -174,3 +204,86 @@ class TestTemporalOptions:
     async def test_a_certificate_that_is_not_there_is_named(self, tmp_path):
         with pytest.raises(BadOption, match="ca.pem"):
             await TemporalOptions.from_url("temporals://host", ca=tmp_path / "ca.pem").connect()
+
+    @pytest.mark.parametrize("more", ({"api_key": "k"}, {"ca": Path("/ca.pem")}))
+    async def test_keys_are_not_sent_without_tls(self, more):
+        with pytest.raises(BadOption, match="temporals://"):
+            await TemporalOptions.from_url("temporal://host", **more).connect()
+
+
+class TestTls:
+    async def test_a_server_is_believed_by_its_authority_and_asks_for_our_certificate(self, temporal, temporal_queue, tmp_path):
+        authority = Authority(tmp_path)
+        own, theirs = authority.certificate("safelight"), authority.certificate("localhost")
+        asked = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
+        asked.load_cert_chain(*theirs)
+        asked.verify_mode = ssl.CERT_REQUIRED
+        asked.set_alpn_protocols(["h2"])
+        async with before(temporal, asked) as port:
+            url = f"temporals://localhost:{port}/default"
+            options = TemporalOptions.from_url(url, queue=temporal_queue, ca=authority.file, certificate=own[0], key=own[1])
+            stage = Stage()
+            engine = TemporalWorkflows(options, stage.bound(), concurrency=1, grace_s=1.0)
+            await engine.open()
+            await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
+            run = await ended(engine, "r1")
+            await engine.close()
+            for missing in ({"ca": None}, {"certificate": None, "key": None}):
+                with pytest.raises(BackendUnavailable):
+                    await dataclasses.replace(options, **missing).connect()
+
+        assert run.state is RunState.DONE
+
+
+class Authority:
+    """Signs certificates, and is known by its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+        self.file = folder / "authority.pem"
+        self.file.write_bytes(self._signed(self._name, self._key.public_key(), is_authority=True))
+
+    def certificate(self, name: str) -> tuple[Path, Path]:
+        """Files of a certificate and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate, secret = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate.write_bytes(self._signed(subject, key.public_key(), is_authority=False))
+        secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate, secret
+
+    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, is_authority: bool) -> bytes:
+        now = datetime.now(UTC)
+        name = subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        builder = (
+            x509.CertificateBuilder(self._name, subject, key, x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(str(name))]), critical=False)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+@contextlib.asynccontextmanager
+async def before(server: Temporal, tls: ssl.SSLContext) -> AsyncIterator[int]:
+    """What ends TLS before the server, as a gateway does; its port."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def gate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(carry(reader, back), carry(there, writer))
+
+    listening = await asyncio.start_server(gate, "localhost", 0, ssl=tls, family=socket.AF_INET)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()

@@ -167,8 +167,12 @@ class WorkflowsContract:
     SOON_S = 1.0
     """What waits is done within that, once a place is free."""
     MANY = 300
+    CROWD = 200
     LATEST_TURN = 6
-    """The turn by which each of two runs has begun whose party comes after two hundred of another."""
+    """The turn by which each of two runs has begun whose party comes after that crowd of another."""
+
+    async def in_line(self, run_id: str) -> None:
+        """Wait until a run that was started waits for its turn, where that takes an engine a moment."""
 
     @pytest.fixture
     async def opened(self, build: Builder) -> AsyncIterator[Opener]:
@@ -682,7 +686,7 @@ class WorkflowsContract:
         assert stage.deaths == []
 
     async def test_close_does_not_wait_for_a_run_that_rests(self, opened: Opener) -> None:
-        patient = Retry(attempts=2, first_wait_s=6.0)
+        patient = Retry(attempts=2, first_wait_s=4.0)
         stage = Stage(steps={"one": failing(Busy())}, flow_steps=(Step(name="one", retry=patient),))
         engine = await opened(stage)
         await engine.start("flow", "r1", {"run": "r1"}, is_urgent=True)
@@ -740,12 +744,13 @@ class WorkflowsContract:
         await engine.start("flow", "first", {"run": "first"}, party="large")
         await until(lambda: stage.of("first") == ["one"])
 
-        many = [f"large{number}" for number in range(200)]
+        many = [f"large{number}" for number in range(self.CROWD)]
         await asyncio.gather(*(engine.start("flow", run_id, {"run": run_id}, party="large") for run_id in many))
         for run_id in ("small0", "small1"):
             await engine.start("flow", run_id, {"run": run_id}, party="small")
+            await self.in_line(run_id)
         gate.set()
-        await until(lambda: len(stage.did) == 203)
+        await until(lambda: len(stage.did) == self.CROWD + 3)
         order = [run_id for run_id, _ in stage.did]
 
         # One place is for runs that nobody waits for: after the first of the many, they take turns.
