@@ -76,9 +76,11 @@ async def test_what_one_user_had_read_another_still_may_not(run):
         as_ann = {"authorization": f"Bearer {key['token']}"}
         hits = await reads(running, "record", "hit")
 
-        assert (await running.client.get(f"/images/{image['id']}", headers=as_ann)).status_code == 404
+        # Until the record comes from the cache, which its own notices may still clear, and the refusal from the rules.
+        async with asyncio.timeout(30):
+            while await reads(running, "record", "hit") == hits:
+                assert (await running.client.get(f"/images/{image['id']}", headers=as_ann)).status_code == 404
         assert (await running.client.get("/images", headers=as_ann)).json()["images"] == []
-        assert await reads(running, "record", "hit") == hits + 1, "the record came from the cache, the refusal from the rules"
 
 
 async def test_an_image_that_is_not_there_is_remembered_until_it_is(run):
