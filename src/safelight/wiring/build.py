@@ -162,7 +162,6 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     reconciler = Reconciler(development, uploads, upkeep, workflows, instruments)
     rounds = Rounds(buckets.renditions, clock, clock())
     scrub = Scrub(development, rounds, instruments)
-    delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter)
     warmings = Warmings(catalog, delivery, buckets.renditions, workflows, clock)
     erasure = Erasure(
         catalog,
