@@ -101,10 +101,11 @@ ERASE: Final = Flow(
 
 # A page of images that are made ahead of who asks; what it waits for is room, and each rendition has a time of its own.
 WARM: Final = Flow(name="warm", steps=(Step(name="page", timeout_s=86400.0, heartbeat_s=600.0),))
+BAKE: Final = Flow(name="bake", steps=(Step(name="bake", timeout_s=86400.0, heartbeat_s=600.0),))
 UNCACHE: Final = Flow(name="uncache", steps=(Step(name="note"),))
 
 FLOWS: Final[dict[str, Flow]] = {
-    flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, UNCACHE, WARM)
+    flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, UNCACHE, WARM, BAKE)
 }
 
 STARTS: Final[dict[type[Event], Flow]] = {

@@ -527,6 +527,10 @@ class DeliverySettings(_Section):
         description="Width times height times frames that transforms keep playing; of more, the first frame is shown.",
     )
     max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
+    bake_avif: bool = Field(
+        True,
+        description="Whether an AVIF made on request is encoded again, in the background and with more effort, and replaced by that.",
+    )
     presets_only: bool = Field(
         False,
         description="Whether transforms that are no preset are refused (`presets_only`), signed or not, and IIIF is away.",

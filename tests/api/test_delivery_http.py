@@ -89,7 +89,7 @@ async def test_a_client_who_goes_away_ends_the_work(run, monkeypatch):
         url = urlsplit(await signed(app, "w=220.avif"))
         started, ended, going = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-        async def slow(*_args: object) -> bytes:
+        async def slow(*_args: object, **_options: object) -> bytes:
             started.set()
             try:
                 await asyncio.sleep(60)

@@ -5,6 +5,7 @@ Travels between the server and the sandbox, so everything here is numbers, text,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +18,17 @@ MASTER: Final = "master"
 RENDER_QUALITY: Final = {Format.WEBP: 80, Format.JPEG: 80, Format.AVIF: 60}
 """What is made on request, where nobody asks for another: about equal to the eye (SSIMULACRA2 74-78)."""
 RENDER_EFFORT: Final = {Format.WEBP: 2, Format.JPEG: 0, Format.AVIF: 0}
-"""A visitor is waiting: AVIF at 0 already beats WebP's size in less time, 1 takes three times as long for 6 %."""
+"""A visitor is waiting: AVIF at 0 already beats WebP's size in less time, 1 takes three times as long for 9 %."""
+_AVIF_EFFORT: Final = ((65_536, 1), (math.inf, 0))
+_BAKED_EFFORT: Final = ((500_000, 4), (2_000_000, 3), (math.inf, 2))
+"""Up to so many pixels: what takes a second or two of one core (docs/explanation/baked-avif.md)."""
+
+
+def effort_of(format: Format, pixels: int, *, is_baked: bool = False) -> int:
+    """How hard the encoder works on so many pixels, while somebody waits or, baked, while nobody does."""
+    if format is not Format.AVIF:
+        return RENDER_EFFORT.get(format, 0)
+    return next(effort for most, effort in (_BAKED_EFFORT if is_baked else _AVIF_EFFORT) if pixels <= most)
 
 
 @dataclass(frozen=True, slots=True)

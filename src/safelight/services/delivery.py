@@ -24,6 +24,8 @@ from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import quote
 
+import structlog
+
 from safelight import signing
 from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
 from safelight.domain import access
@@ -39,6 +41,7 @@ from safelight.errors import (
     Misdirected,
     Missing,
     PresetsOnly,
+    SafelightError,
     SourceNotAllowed,
     WrongState,
 )
@@ -65,6 +68,7 @@ from safelight.imaging.transform import (
     settle,
     thumbor,
 )
+from safelight.imaging.transform.spec import AUTO_QUALITY
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.shelf import Shelf
@@ -79,6 +83,8 @@ from safelight.services.turns import Turns
 from safelight.signing import imgproxy as imgproxy_signing
 from safelight.signing import thumbor as thumbor_signing
 
+log = structlog.get_logger()
+
 _OWN_PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(@[0-9]{1,3})?")
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
@@ -86,6 +92,7 @@ _DECODED_MASTER_BYTES: Final = 2048 * 2048 * 3
 _YEAR_S: Final = 31_536_000
 _ACCEPTS: Final = ("image/avif", "image/webp", "")
 """Of clients that get something different of one `.auto`."""
+_LARGEST_DRAFT: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,13 @@ class _Wanted:
     """Where in the store, if not under the key."""
     rank: int = 0
     """Behind everybody of a lower one."""
+    draft: str = ""
+    """Where in the store it lies until a better one is baked, and what that is made of; '' where it is as good as it gets."""
+    text: str = ""
+
+    def is_draft(self, source: str) -> bool:
+        """Whether what came from there is to be replaced by something better under the same key."""
+        return bool(self.draft) and source in ("rendered", "draft")
 
     @property
     def place(self) -> str:
@@ -226,6 +240,10 @@ class Delivery:
     watermarks: Named = field(default_factory=dict)
     fonts: Fonts = field(default_factory=Fonts)
     cloudfront: CloudFront | None = None
+    bake_later: Callable[[TenantId, str, Mapping[str, str]], Awaitable[None]] | None = None
+    """Has `bake` called with the image's id and this, some time; AVIFs are not baked without."""
+    drafts: Expiring[str, bytes] = field(default_factory=lambda: Expiring(ttl_s=10.0, size=100, now=time.monotonic))
+    """Apart from memory, where nothing is ever replaced."""
     _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=lambda: SingleFlight(ends_with_callers=True))
 
     async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
@@ -400,23 +418,32 @@ class Delivery:
     ) -> Delivered:
         wanted, settled = self._wanted(image, request, mark, accept, is_kept=is_kept)
         body, source = await self._found(wanted)
+        is_draft = wanted.is_draft(source)
         return Delivered(
             body,
             wanted.format.media_type,
             hashlib.sha256(body).hexdigest(),
             _changed_at(image),
             is_public,
-            max_age_s,
+            None if is_draft else max_age_s,
             source,
             varies_by=(*request.varies_by, *(("Accept",) if request.spec.format is None and not request.is_original else ())),
             download=request.filename(wanted.format) if request.download else "",
             tenant=image.tenant,
             is_cut_short=settled.is_cut_short,
-            key=wanted.key,
+            key="" if is_draft else wanted.key,
         )
 
     def _wanted(
-        self, image: Image, request: Request, mark: Mark | None, accept: str, *, is_kept: bool = True
+        self,
+        image: Image,
+        request: Request,
+        mark: Mark | None,
+        accept: str,
+        *,
+        is_kept: bool = True,
+        is_baked: bool = False,
+        is_counted: bool = True,
     ) -> tuple[_Wanted, Settled]:
         version = delivered_version(image)
         original = original_of(image, version)
@@ -435,10 +462,14 @@ class Delivery:
                 await self.pyramids.ensure(image, version)
 
         async def make() -> bytes:
-            await self.meter.transforming(image.tenant)
-            return await self._made(image, version, settled, b"".join(ink))
+            if is_counted:
+                await self.meter.transforming(image.tenant)
+            return await self._made(image, version, settled, b"".join(ink), is_baked=is_baked)
 
-        return _Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept), settled
+        wanted = _Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept)
+        if self.bake_later is not None and is_kept and not is_baked and _can_be_baked(settled):
+            wanted = replace(wanted, draft=_key(image, settled.spec, mark, kind="d"), text=settled.spec.text)
+        return wanted, settled
 
     async def ink(self, tenant: TenantId, watermark: Watermark) -> bytes:
         """The PNG of a watermark of the tenant. Raises BadOption where there is none, or letters without a font."""
@@ -480,7 +511,7 @@ class Delivery:
         made = await self._transformed(mark.image, request, None, "", is_public=False, max_age_s=None)
         return made.body
 
-    async def _made(self, image: Image, version: Version, settled: Settled, mark: bytes) -> bytes:
+    async def _made(self, image: Image, version: Version, settled: Settled, mark: bytes, *, is_baked: bool = False) -> bytes:
         from safelight.imaging.transform import apply
 
         xmp = packet(_credits(image, settled.spec.metadata))
@@ -489,7 +520,7 @@ class Delivery:
                 tiles = await self.pyramids.tiles(image, version, settled.window)
                 self.instruments.renders.labels("tiles").inc()
                 return await self._in_a_thread(
-                    partial(apply.transform_tiles, tiles, settled.window), version, settled.spec, xmp, mark
+                    partial(apply.transform_tiles, tiles, settled.window, is_baked=is_baked), version, settled.spec, xmp, mark
                 )
         if settled.needs_original:
             self.instruments.renders.labels("original").inc()
@@ -500,8 +531,8 @@ class Delivery:
                 except TimeoutError:
                     raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
         master = await self.buckets.originals.get(image.delivered_master_key)
-        self.instruments.renders.labels("master").inc()
-        return await self._in_a_thread(partial(apply.transform, master), version, settled.spec, xmp, mark)
+        self.instruments.renders.labels("baked" if is_baked else "master").inc()
+        return await self._in_a_thread(partial(apply.transform, master, is_baked=is_baked), version, settled.spec, xmp, mark)
 
     async def _in_a_thread(self, work: Callable[..., File], version: Version, spec: Spec, xmp: bytes, mark: bytes) -> bytes:
         """The file that a function of `transform.apply` makes of our own bytes, within the time for it."""
@@ -525,8 +556,14 @@ class Delivery:
         if body is not None:
             self.instruments.deliveries_from_memory.inc()
             return body, "memory"
+        if wanted.draft and (body := self.drafts.get(wanted.key)) is not None:
+            self.instruments.deliveries.labels("draft").inc()
+            return body, "draft"
         body, source = await self._flights.do(wanted.key, lambda: self._fetched(wanted))
-        self.memory.put(wanted.key, body)
+        if not wanted.is_draft(source):
+            self.memory.put(wanted.key, body)
+        elif len(body) <= _LARGEST_DRAFT:
+            self.drafts.put(wanted.key, body)
         self.instruments.deliveries.labels(source).inc()
         return body, source
 
@@ -534,7 +571,9 @@ class Delivery:
         if self.shelf is not None and (kept := await self.shelf.get(wanted.key)) is not None:
             return kept, "disk"
         body, source = await self._stored_or_made(wanted)
-        if self.shelf is not None:
+        if wanted.is_draft(source):
+            await self._bake_later(wanted)
+        elif self.shelf is not None:
             await self.shelf.put(wanted.key, body)
         return body, source
 
@@ -545,6 +584,8 @@ class Delivery:
             body = await self._stored(key)
             if body is not None:
                 return body, "store"
+            if wanted.draft and (body := await self._stored(wanted.draft)) is not None:
+                return body, "draft"
             if attempt == 0 and wanted.prepare is not None:
                 await wanted.prepare()
             if not wanted.is_kept:  # then there is nothing to wait for that another server makes
@@ -559,8 +600,12 @@ class Delivery:
                     body = await self.turns.late_look(lambda: self._stored(key))
                     if body is not None:
                         return body, "store"
+                    if wanted.draft and (body := await self.turns.late_look(lambda: self._stored(wanted.draft))) is not None:
+                        return body, "draft"
                     body = await wanted.make()
-                    await self.buckets.renditions.put(key, body, media_type=wanted.format.media_type, is_durable=False)
+                    await self.buckets.renditions.put(
+                        wanted.draft or key, body, media_type=wanted.format.media_type, is_durable=False
+                    )
                     return body, "rendered"
             await self.turns.rest(attempt)
         raise AssertionError("counting has no end")
@@ -594,7 +639,11 @@ class Delivery:
             return [await self._warmed(self._wanted_preset(image, *request)[0])]
         request, mark = await self._marked(image, request)
         is_open = request.spec.format is None and not request.is_original
-        wanted = [self._wanted(image, request, mark, accept)[0] for accept in (_ACCEPTS if is_open else ("",))]
+        # At its best at once: nobody waits for it.
+        wanted = [
+            self._wanted(image, request, mark, accept, is_baked=self.bake_later is not None)[0]
+            for accept in (_ACCEPTS if is_open else ("",))
+        ]
         return [await self._warmed(each) for each in {each.key: each for each in wanted}.values()]
 
     def _asked(self, house: Tenant, text: str) -> Request | tuple[str, Format]:
@@ -617,6 +666,46 @@ class Delivery:
         # A flight of its own: whoever asks meanwhile need not wait behind everybody else with it.
         _, source = await self._flights.do(f"warm:{wanted.key}", lambda: self._stored_or_made(replace(wanted, rank=1)))
         return source == "rendered"
+
+    async def _bake_later(self, wanted: _Wanted) -> None:
+        assert self.bake_later is not None  # or there were no drafts
+        tenant, image, *_ = wanted.key.split("/")
+        payload = {"tenant": tenant, "image": image, "text": wanted.text, "key": wanted.key, "draft": wanted.draft}
+        try:
+            await self.bake_later(TenantId(tenant), wanted.key, payload)
+        except SafelightError as error:
+            log.warning("delivery.not_baked", key=wanted.key, code=error.code)  # whoever comes next asks again
+
+    async def bake(self, image: Image | None, text: str, key: str, draft: str) -> None:
+        """In the place of a draft, the same encoded with more effort, if that is smaller. May run twice. Raises Busy, and what is transient.
+
+        `image` is None where there is none any more. A draft that cannot be baked is kept as it is.
+        """
+        first = await self._stored(draft)
+        if first is None or image is None:
+            return
+        if await self._stored(key) is None:
+            best = min(first, await self._baked(image, text, key) or first, key=len)
+            await self.buckets.renditions.put(key, best, media_type=Format.AVIF.media_type, is_durable=False)
+        for stored in await self.buckets.renditions.versions(draft):
+            await self.buckets.renditions.delete(draft, version=stored.version)
+        self.drafts.drop(key)
+
+    async def _baked(self, image: Image, text: str, key: str) -> bytes | None:
+        try:
+            request, mark = await self._marked(image, parse_request(text, named=self.watermarks))
+            wanted, _ = self._wanted(image, request, mark, "", is_baked=True, is_counted=False)
+            if wanted.key != key:
+                return None  # the image has other bytes by now, or another generation
+            if wanted.prepare is not None:
+                await wanted.prepare()
+            async with self.gate.admit(wanted.weight, party=image.tenant, rank=1):
+                return await wanted.make()
+        except SafelightError as error:
+            if error.is_transient:
+                raise
+            log.info("delivery.not_baked", key=key, code=error.code)
+            return None
 
     def forget(self, image_id: ImageId) -> None:
         """The record has changed: look again at the next request."""
@@ -763,17 +852,28 @@ def _signed_url(secret: bytes, path: str, kid: str, exp: int, address: str) -> s
     return signing.signed(secret, path, kid=kid, exp=exp, query=[("v", address)])
 
 
-def _key(image: Image, spec: Spec, mark: Mark | None) -> str:
+def _can_be_baked(settled: Settled) -> bool:
+    """AVIFs of our own master or tiles, at a quality that is given: where it is sought, it would have to be sought anew."""
+    spec = settled.spec
+    is_sought = spec.quality == AUTO_QUALITY or spec.max_bytes
+    return spec.format is Format.AVIF and not is_sought and not (settled.needs_original and settled.window is None)
+
+
+def _key(image: Image, spec: Spec, mark: Mark | None, *, kind: str = "t") -> str:
     """Where a transform lies: another place for every spec, and for every version of a watermark's image."""
     text = f"{spec.text}@{mark.image.edition}" if mark and mark.image else spec.text
     assert spec.format is not None  # settled
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return image.made_key(f"t-{digest}", spec.format.extension, folder=image.developed_folder)
+    return image.made_key(f"{kind}-{digest}", spec.format.extension, folder=image.developed_folder)
 
 
 def _on(grounds: Grounds, found: Delivered, mark: Mark | None) -> Delivered:
     """The delivery with its grounds, unless something else took part in it."""
-    return found if found.varies_by or (mark is not None and mark.image is not None) else replace(found, grounds=grounds)
+    return (
+        found
+        if found.varies_by or not found.key or (mark is not None and mark.image is not None)
+        else replace(found, grounds=grounds)
+    )
 
 
 def is_marked(image: Image) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Unpack
@@ -20,6 +21,7 @@ from safelight.letters import Letters
 from safelight.observability import Instruments
 from safelight.services.albums import Albums
 from safelight.services.announcing import Announcing
+from safelight.services.baking import Baking
 from safelight.services.courier import Courier
 from safelight.services.delivery import Delivery
 from safelight.services.derived import Derived
@@ -122,6 +124,12 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     async def warm(payload: Mapping[str, Any]) -> None:
         await warmings.page(payload)
 
+    async def bake(payload: Mapping[str, Any]) -> None:
+        await baking.bake(payload)
+
+    async def bake_later(tenant: TenantId, key: str, payload: Mapping[str, str]) -> None:
+        await workflows.start(flows.BAKE.name, f"{flows.BAKE.name}:{key}", payload, party=tenant)
+
     async def give_up_warming(payload: Mapping[str, Any], error: BaseException) -> None:
         await warmings.give_up(payload, error)
 
@@ -132,6 +140,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "import.fetch": fetch,
         "uncache.note": purges.note,
         "warm.page": warm,
+        "bake.bake": bake,
     }
     make_workflows = overrides.get("workflows") or engine_of(settings)
     given_up = {flows.DEVELOP.name: development.give_up, flows.WARM.name: give_up_warming}
@@ -148,6 +157,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     standing = make_standing(settings, catalog)
     meter = Meter(catalog, clock, standing, Prices(**settings.prices.model_dump(exclude={"currency"})))
     delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter)
+    if settings.delivery.bake_avif:
+        delivery = replace(delivery, bake_later=bake_later)
+    baking = Baking(catalog, delivery)
     tenants = Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks)
     people = make_people(settings, keeping, clock, relay, standing, codes, outbound)
     webhooks = Webhooks(catalog, clock, told, people.step_up, courier.nudge)

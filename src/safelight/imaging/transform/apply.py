@@ -18,7 +18,7 @@ from safelight.errors import BadOption, UnsupportedFormat
 from safelight.imaging import encode, libvips, light
 from safelight.imaging.formats import SNIFF_BYTES, Format, sniff
 from safelight.imaging.libvips import Pixels, Stop
-from safelight.imaging.spec import File, Recipe
+from safelight.imaging.spec import File, Recipe, effort_of
 from safelight.imaging.transform import adjust, mount, seek
 from safelight.imaging.transform.placing import layer_of
 from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, plan, shrink_for, wanted
@@ -64,10 +64,11 @@ def transform(
     xmp: bytes = b"",
     mark: bytes = b"",
     stop: Stop | None = None,
+    is_baked: bool = False,
 ) -> File:
     """The picture as the spec asks. The source's size is that of the upright original, by which crops and points go.
 
-    `mark` is the PNG of the spec's watermark, if it has one.
+    `mark` is the PNG of the spec's watermark, if it has one; baked is encoded with the effort of when nobody waits.
 
     Raises BadOption (undecided format, crop outside), TooManyPixels, UnsupportedFormat (no JPEG), CorruptImage,
     DecodeBudgetExceeded (also when told to stop), OverMaxBytes.
@@ -83,7 +84,7 @@ def transform(
         image, planned = _cut(master, spec, source, stop)
         image = resized(image, planned, stop=stop)
         image = dressed(image, spec, planned, ink_for(spec, planned, mark))
-        data = encoded(image, spec, spec.format, xmp=xmp, stop=stop)
+        data = encoded(image, spec, spec.format, xmp=xmp, stop=stop, is_baked=is_baked)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
 
 
@@ -97,6 +98,7 @@ def transform_tiles(
     xmp: bytes = b"",
     mark: bytes = b"",
     stop: Stop | None = None,
+    is_baked: bool = False,
 ) -> File:
     """The same from tiles of the original's own pyramid, those of the window in their order. Raises what `transform` raises."""
     if spec.format is None:
@@ -111,7 +113,7 @@ def transform_tiles(
         left, top, width, height = planned.crop
         image = image.crop(left - TILE * window.left, top - TILE * window.top, width, height)
         image = dressed(resized(image, planned, stop=stop), spec, planned, ink_for(spec, planned, mark))
-        data = encoded(image, spec, spec.format, xmp=xmp, stop=stop)
+        data = encoded(image, spec, spec.format, xmp=xmp, stop=stop, is_baked=is_baked)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
 
 
@@ -231,7 +233,9 @@ def _finished(image: Pixels, spec: Spec) -> Pixels:
     return image.copy(interpretation="srgb")
 
 
-def encoded(image: Pixels, spec: Spec, format: Format, *, xmp: bytes = b"", stop: Stop | None = None) -> bytes:
+def encoded(
+    image: Pixels, spec: Spec, format: Format, *, xmp: bytes = b"", stop: Stop | None = None, is_baked: bool = False
+) -> bytes:
     """The file, at the quality that was asked for or is found. An animation is one strip that knows its page height."""
     stop = stop or Stop()
     keep = encode.KEEP_ICC if spec.icc is Profile.KEEP else 0
@@ -250,7 +254,8 @@ def encoded(image: Pixels, spec: Spec, format: Format, *, xmp: bytes = b"", stop
             case Format.GIF:
                 return encode.gif(picture)
             case _:
-                return encode.encode(picture, format, quality=quality, effort=spec.encoder_effort, keep=keep)
+                effort = effort_of(format, picture.width * picture.height, is_baked=is_baked)
+                return encode.encode(picture, format, quality=quality, effort=effort, keep=keep)
 
     if spec.quality == AUTO_QUALITY or spec.max_bytes:
         image = stop.watching(image).copy_memory()

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from safelight.errors import BadOption
 from safelight.imaging.formats import Format
-from safelight.imaging.spec import RENDER_EFFORT, RENDER_QUALITY
+from safelight.imaging.spec import RENDER_QUALITY
 from safelight.imaging.transform.values import (
     CLEAR,
     UNPADDED,
@@ -136,11 +136,6 @@ class Spec:
         """1 to 100: what was asked, else what the format gets by default."""
         said = 0 if self.quality == AUTO_QUALITY else self.quality
         return said or (RENDER_QUALITY.get(self.format, 0) if self.format else 0)
-
-    @property
-    def encoder_effort(self) -> int:
-        """The fastest worth having: someone is waiting."""
-        return RENDER_EFFORT.get(self.format, 0) if self.format else 0
 
     def resolved(self, format: Format) -> Spec:
         """The same with its format decided; an already decided one stays. Raises BadOption for formats that only come in."""
