@@ -17,9 +17,9 @@ ROOT: Final = Path(__file__).parents[2]
 WORK: Final = ROOT / ".fuzz"
 HANGS_AFTER_S: Final = 5
 MOST_MB: Final = 1024
-MOST_KEPT: Final = 120
+MOST_KEPT: Final = 80
 """Inputs of a target in the repository, and the longest one: enough to reach what is reached, little enough to be read."""
-LONGEST_KEPT: Final = 1000
+LONGEST_KEPT: Final = 500
 INSTRUMENTED: Final = ("safelight", "python_multipart", "email", "urllib", "json", "idna", "ipaddress")
 
 
