@@ -111,7 +111,7 @@ def _answers(book: Book) -> Iterable[Broken]:
         is_theirs = op.op == "to s3"
         if op.ended == float("inf"):
             continue  # the driver was killed
-        if op.ended - op.began > REQUEST_S + stood_still:
+        if op.ended - op.began > REQUEST_S + stood_still and "attempts" not in op.sent:  # else it is several requests
             yield Broken("slow", f"{op.ended - op.began:.1f} s, {stood_still:.1f} of which a server stood still", about)
         if op.status is None:
             if not was_down and not is_theirs and op.op != "stream":

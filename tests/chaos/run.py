@@ -238,7 +238,7 @@ def told(profile, minutes, seed, loaded_s, book: Book, found: audit.Found, broke
         "writes_acknowledged": sum(op.is_acknowledged for op in writes),
         "writes_unknown": sum(op.is_unknown and op.status != 0 for op in writes),
         "statuses": dict(sorted(Counter(str(op.status) for op in book.ops).items())),
-        "longest_s": max((op.ended - op.began for op in book.ops if op.ended < float("inf")), default=0.0),
+        "longest_s": max((op.ended - op.began for op in book.ops if op.ended < float("inf") and "attempts" not in op.sent), default=0.0),
         "images": len(found.images),
         "dead_letters": len(found.failures),
         "reconciled": {kind: finding["count"] for kind, finding in found.reconciled.items()},
