@@ -504,6 +504,14 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "audit export": (["{home}/trail.ndjson"], 0),
     "audit verify": ([], 0),
     "reconcile": (["--data-dir", "{home}/nothing"], 1),
+    "scrub": (["--data-dir", "{home}/nothing"], 1),
+    "recipe list": ([], 0),
+    "recipe show": (["nothing"], 1),
+    "recipe set": (["plain", "/dev/null"], 0),
+    "recipe remove": (["nothing"], 1),
+    "recipe apply": (["nothing", "--nowhere"], 1),
+    "redevelop": (["--dry-run"], 0),
+    "warm": (["w=10.webp", "--image", "nothing"], 1),
     "purge image": (["nothing"], 1),
     "purge tag": (["sea"], 1),
     "purge tenant": ([], 1),
@@ -544,7 +552,7 @@ def test_with_json_standard_output_is_json_and_nothing_else(
     assert done.err.startswith("safelight: ") == (code != 0)
 
 
-@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile", "backup")])
+@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile", "scrub", "backup")])
 def test_without_a_server_there_is_a_line_that_helps_and_exit_code_3(
     command: str, here: Callable[..., Run], tmp_path: Path, folder: Path
 ) -> None:

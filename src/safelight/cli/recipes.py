@@ -79,7 +79,7 @@ def set_recipe(
 
 
 @recipe.command
-def remove(name: str, /, *, server: Server = HERE) -> int:
+def remove(name: str, /, *, server: Server = HERE, json: Json = False) -> int:
     """Remove a recipe with every version, once it is for no pictures. What was developed by it stays.
 
     Parameters
@@ -90,7 +90,10 @@ def remove(name: str, /, *, server: Server = HERE) -> int:
     """
     with server.connect() as client:
         client.remove_recipe(name)
-    output.out().print(output.text(f"{name} is removed."))
+    if json:
+        output.say_json({"name": name})
+    else:
+        output.out().print(output.text(f"{name} is removed."))
     return 0
 
 
