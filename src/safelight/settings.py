@@ -658,6 +658,18 @@ class CareSettings(_Section):
     scrub_bytes_per_s: int = Field(20_000_000, ge=1, description="How fast the clock may read for that, at most.")
 
 
+class BackupSettings(_Section):
+    """Where buckets of backups are (`safelight backup … --in s3://…`), best at another provider and with other credentials."""
+
+    endpoint_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "", description="Address of the server. Empty: AWS, or the one of `SAFELIGHT_STORAGE__…` when no access key is set here."
+    )
+    region: str = Field("", description="Region. Empty: from the credentials chain, else us-east-1.")
+    path_style: bool | None = Field(None, description="`endpoint/bucket/key`. Default: on AWS no, elsewhere yes.")
+    access_key_id: str = Field("", description="Access key. Empty: as the installation's own buckets are reached.")
+    secret_access_key: SecretStr = Field(SecretStr(""), description="Its secret.")
+
+
 class Auth(_Section):
     """How people sign in, and the tokens they get."""
 
@@ -877,6 +889,7 @@ class Settings(BaseSettings):
     iiif: IiifSettings = IiifSettings()
     trash: Trash = Trash()
     care: CareSettings = CareSettings()
+    backup: BackupSettings = BackupSettings()
     auth: Auth = Auth()
     audit: AuditSettings = AuditSettings()
     issuers: IssuersSettings = IssuersSettings()

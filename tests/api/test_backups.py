@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from safelight.adapters.storage.vault import DirectoryVault
+from safelight.domain.backups import Retention
 from safelight.domain.images import Status
 from safelight.errors import DamagedObject, WrongState
 from safelight.services.backups import Backups, objects_of
 from safelight.services.moving import settle
 from safelight.settings import Settings
 from safelight.wiring import Place, build, utc_now
+from tests.holdings import rows_of, state
 from tests.pictures import jpeg, png
 
 
@@ -69,24 +72,6 @@ async def place_at(folder, *, is_source):
             await part.open()
             opened.push_async_callback(part.close)
         yield place
-
-
-async def rows_of(place):
-    return {table: [dict(row) for row in await place.holdings.tables.read(table, limit=10_000)] for table in place.holdings.tables.names}
-
-
-async def state(place):
-    """All rows, and the SHA-256 of the bytes of each object that they name, read through."""
-    rows = await rows_of(place)
-    objects = {}
-    for row in rows["images"]:
-        for named in objects_of(row):
-            archive = dict(place.holdings.archives)[named.bucket]
-            stored = [stored for stored in await archive.versions(named.key) if not stored.is_marker][0]
-            body = await archive.get(named.key, version=stored.version)
-            found = await archive.stat(named.key, version=stored.version)
-            objects[named.key] = (len(body), stored.etag, found.media_type, found.modified_at, dict(found.metadata))
-    return rows, objects
 
 
 async def upload(app, number, **data):
@@ -238,6 +223,93 @@ async def test_what_a_killed_create_left_is_gone_with_the_next_and_the_last_back
             await backups.create(place.tables, place.holdings.buckets, {})
 
     assert len(await vault.names("rows")) == len(await vault.names("index")) == len(await backups.all()) == 2
+
+
+async def three_backups(app, tmp_path, backups):
+    """Days apart, each with an image that the next does not have any more."""
+    made = []
+    clock = utc_now()
+    async with place_at(tmp_path / "data", is_source=True) as place:
+        for day in range(3):
+            id = await upload(app, day)
+            await quiet(app)
+            later = replace(backups, clock=lambda day=day: clock + timedelta(days=day))
+            made.append((await later.create(place.tables, place.holdings.buckets, {}))[0])
+            await app.client.delete(f"/images/{id}")
+            await app.client.delete(f"/images/{id}", params={"purge": True})
+            await quiet(app)
+    return made
+
+
+async def entries(vault):
+    return {name for shard in range(256) for name in await vault.names(f"objects/{shard:02x}")}
+
+
+async def test_pruning_removes_what_no_kept_backup_needs_and_nothing_else(run, tmp_path, backups, vault):
+    async with run() as app:
+        first, second, third = await three_backups(app, tmp_path, backups)
+    before = await entries(vault)
+    sizes = {one.id: own for one, own in await backups.sizes()}
+
+    dry = await backups.prune(Retention(daily=2, weekly=0, monthly=0), is_dry=True)
+    assert [one.id for one in dry.removed] == [first.id]
+    assert (await entries(vault), len(await backups.all())) == (before, 3)
+    pruned = await backups.prune(Retention(daily=2, weekly=0, monthly=0))
+
+    assert ([one.id for one in pruned.kept], pruned.objects) == ([second.id, third.id], dry.objects)
+    assert len(await entries(vault)) == len(before) - pruned.objects
+    assert len(await vault.names("rows")) == len(await vault.names("index")) == 2
+    assert pruned.objects > 0
+    assert sizes[first.id] > 0
+    for one in (second, third):
+        assert await backups.verify(one) == []
+    assert len((await given_back(backups, second, tmp_path / "back"))[0]["images"]) == second.tables["images"].rows
+    assert (await backups.prune(Retention(daily=2, weekly=0, monthly=0))).objects == 0
+
+
+async def test_pruning_that_is_killed_anywhere_leaves_every_kept_backup_whole(run, tmp_path, backups, vault):
+    async with run() as app:
+        first, _, third = await three_backups(app, tmp_path, backups)
+    removing = type(vault).remove
+    left = 0
+
+    class Killed(BaseException):
+        pass
+
+    async def remove(self, name):
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        await removing(self, name)
+
+    type(vault).remove = remove
+    try:
+        for left in (0, 1, 2, 4, 7):
+            with pytest.raises(Killed):
+                await backups.prune(Retention(daily=1, weekly=0, monthly=0))
+            for one in await backups.all():
+                assert await backups.verify(one) == []
+    finally:
+        type(vault).remove = removing
+    await backups.prune(Retention(daily=1, weekly=0, monthly=0))
+
+    assert [one.id for one in await backups.all()] == [third.id]
+    assert await backups.verify(third) == []
+    assert len(await entries(vault)) <= third.objects
+    assert first.id not in {name.rpartition("/")[2] for name in await vault.names("rows")}
+
+
+async def test_pruning_removes_nothing_when_a_kept_index_cannot_be_read(run, tmp_path, backups, vault):
+    async with run() as app:
+        _, _, third = await three_backups(app, tmp_path, backups)
+    before = await entries(vault)
+    path = tmp_path / "backups" / "index" / third.id
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(DamagedObject):
+        await backups.prune(Retention(daily=1, weekly=0, monthly=0))
+    assert (await entries(vault), len(await backups.all())) == (before, 3)
 
 
 def test_a_rejected_image_names_no_original():

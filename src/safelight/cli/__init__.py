@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "worker": ("safelight.cli.server:worker", "Take part in the work of a server: run flows, relay events, keep the clock."),
         "migrate": ("safelight.cli.server:migrate", "Bring the catalog's schema up to date."),
         "move": ("safelight.cli.moving:move", "Copy a whole installation to other backends, and verify every byte."),
-        "backup": ("safelight.cli.care:backup", "Backups of records and objects: make, list, verify, give back."),
+        "backup": ("safelight.cli.care:backup", "Backups of records and objects: make, list, verify, give back, prune."),
         "reconcile": (
             "safelight.cli.care:reconcile",
             "Hold records, objects and search against each other, and mend what differs.",

@@ -23,7 +23,7 @@ from safelight.errors import BadField
 
 if TYPE_CHECKING:
     from safelight.ports.vault import Vault
-    from safelight.services.backups import Backups, Copied, Snapshot, Stage
+    from safelight.services.backups import Backups, Copied, Pruned, Snapshot, Stage
     from safelight.services.reconciler import Finding, Reconciliation
     from safelight.services.scrub import Scrubbed
     from safelight.settings import Settings
@@ -197,7 +197,7 @@ def _show_findings(looked_at: str, findings: Mapping[Any, Finding], if_clean: st
     console.print(f"{looked_at}." + (" Nothing was changed (--dry-run)." if is_dry else ""))
 
 
-backup = App(name="backup", help="Backups of records and objects: make, list, verify, give back.")
+backup = App(name="backup", help="Backups of records and objects: make, list, verify, give back, prune.")
 
 
 @Parameter(name="*")
@@ -208,7 +208,7 @@ class Kept:
     Parameters
     ----------
     in_
-        Folder of the backups, on another disk than the installation.
+        Folder of the backups, on another disk than the installation, or s3://bucket/prefix (see SAFELIGHT_BACKUP__...).
     key_file
         File with the key that they are sealed with: 64 hexadecimal digits. Keep it elsewhere; without it they are lost.
     passphrase_file
@@ -224,8 +224,8 @@ class Kept:
         """Connected to nothing yet. Raises WrongUsage."""
         from safelight.wiring import vault_at
 
-        if "://" in self.in_:
-            raise WrongUsage("Backups are kept in a folder; carry it to a bucket with a tool for that.", field="in")
+        if "://" in self.in_ and not re.fullmatch(r"s3://[^/\s]+(/[^/\s]+)*/?", self.in_):
+            raise WrongUsage("Backups are kept in a folder or below s3://bucket/prefix.", field="in")
         if (self.key_file is None) == (self.passphrase_file is None):
             raise WrongUsage("Give either --key-file or --passphrase-file.", field="key-file")
         passphrase = b""
@@ -236,7 +236,7 @@ class Kept:
                 raise WrongUsage(f"{self.passphrase_file} cannot be read ({error.strerror}).", field="passphrase-file") from None
             if len(passphrase) < 12:
                 raise WrongUsage("A passphrase has at least 12 characters.", field="passphrase-file")
-        return vault_at(Path(self.in_), key_file=self.key_file, passphrase=passphrase)
+        return vault_at(self.in_, settings(), key_file=self.key_file, passphrase=passphrase)
 
 
 @backup.command
@@ -271,22 +271,82 @@ def create(*, kept: Kept, data_dir: DataDir = None, json: Json = False) -> int:
 
 
 @backup.command(name="list")
-def list_backups(*, kept: Kept, json: Json = False) -> int:
-    """List the backups, oldest first."""
+def list_backups(*, kept: Kept, sizes: bool = False, json: Json = False) -> int:
+    """List the backups, oldest first.
 
-    async def run() -> list[Snapshot]:
+    Parameters
+    ----------
+    sizes
+        Read the index of each, and tell which of its bytes no other backup needs.
+
+    """
+
+    async def run() -> list[tuple[Snapshot, int | None]]:
         async with _opened(kept) as backups:
-            return await backups.all()
+            return [*await backups.sizes()] if sizes else [(one, None) for one in await backups.all()]
 
     found = asyncio.run(run())
     if json:
-        output.say_json({"backups": [_told(one) for one in found]})
+        listed = [_told(one) | ({} if own is None else {"own_bytes": own}) for one, own in found]
+        output.say_json({"backups": listed})
         return 0
-    rows = output.table("id", "of", "images", "objects", "bytes", right=("images", "objects", "bytes"))
-    for one in found:
-        images = one.tables["images"].rows
-        rows.add_row(one.id, one.at.strftime("%Y-%m-%d %H:%M"), f"{images:,}", f"{one.objects:,}", output.size(one.bytes))
+    columns = ("id", "of", "images", "objects", "bytes", *(("its own",) if sizes else ()))
+    rows = output.table(*columns, right=columns[2:])
+    for one, own in found:
+        numbers = f"{one.tables['images'].rows:,}", f"{one.objects:,}", output.size(one.bytes)
+        rows.add_row(one.id, one.at.strftime("%Y-%m-%d %H:%M"), *numbers, *(() if own is None else (output.size(own),)))
     output.listing(found, rows, "There is no backup yet.")
+    return 0
+
+
+@backup.command
+def prune(
+    *,
+    keep_daily: Annotated[int, Parameter(validator=Number(gte=0))] = 7,
+    keep_weekly: Annotated[int, Parameter(validator=Number(gte=0))] = 4,
+    keep_monthly: Annotated[int, Parameter(validator=Number(gte=0))] = 12,
+    dry_run: bool = False,
+    kept: Kept,
+    json: Json = False,
+) -> int:
+    """Remove old backups, and what no kept one needs. May be interrupted, killed and repeated.
+
+    Kept is the newest backup of each of the last days, weeks and months that
+    have one, and always the newest of all.
+
+    Parameters
+    ----------
+    keep_daily
+        Days.
+    keep_weekly
+        Weeks, from Monday, UTC.
+    keep_monthly
+        Months.
+    dry_run
+        Change nothing; only tell.
+
+    """
+    from safelight.domain.backups import Retention
+
+    retention = Retention(daily=keep_daily, weekly=keep_weekly, monthly=keep_monthly)
+
+    async def run() -> Pruned:
+        async with _opened(kept) as backups:
+            return await backups.prune(retention, is_dry=dry_run)
+
+    pruned = asyncio.run(run())
+    if json:
+        ids = {"kept": [one.id for one in pruned.kept], "removed": [one.id for one in pruned.removed]}
+        output.say_json(ids | {"objects": pruned.objects, "is_dry_run": dry_run})
+        return 0
+    console = output.out()
+    for one in pruned.removed:
+        console.print(f"{'Would remove' if dry_run else 'Removed'} {one.id} of {one.at:%Y-%m-%d %H:%M}.")
+    console.print(
+        f"{output.many(len(pruned.kept), 'backup')} kept, {output.many(len(pruned.removed), 'backup')} and"
+        f" {output.many(pruned.objects, 'object')} that no kept one needs removed."
+        + (" Nothing was changed (--dry-run)." if dry_run else "")
+    )
     return 0
 
 

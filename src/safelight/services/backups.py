@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +28,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from safelight.domain.backups import Retention
 from safelight.domain.ids import new_id
 from safelight.errors import DamagedObject, Missing, WrongState
 from safelight.ports.archive import Archive, Moments, Row, Tables
@@ -50,6 +52,7 @@ class Stage(StrEnum):
     OBJECTS = "objects"
     VERIFY = "verify"
     INDEX = "index"
+    PRUNE = "prune"
 
 
 Told = Callable[[Stage, int], None]
@@ -80,6 +83,16 @@ class Copied:
 
     objects: int = 0
     bytes: int = 0
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What one `prune` has kept and removed, oldest first."""
+
+    kept: tuple[Snapshot, ...]
+    removed: tuple[Snapshot, ...]
+    objects: int = 0
+    """Entries that no kept backup needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +240,62 @@ class Backups:
             for name in await self.vault.names(folder):
                 if name.rpartition("/")[2] not in known:
                     await self.vault.remove(name)
+
+    # Letting go of some
+
+    async def prune(self, retention: Retention, *, is_dry: bool = False) -> Pruned:
+        """Remove the backups that need not be kept, then what no kept one needs. Raises DamagedObject before anything is removed.
+
+        A backup is gone with its first file, so that killed at any point, this leaves every kept one whole; what is left over is
+        removed by the next call.
+        """
+        found = await self.all()
+        kept_ids = retention.kept((one.id, one.at) for one in found)
+        pruned = Pruned(
+            kept=tuple(one for one in found if one.id in kept_ids), removed=tuple(one for one in found if one.id not in kept_ids)
+        )
+        needed: set[bytes] = set()
+        for one in pruned.kept:  # all of them first: an index that cannot be read tells of nothing that may go
+            needed |= set(await self._needed(one))
+            self.told(Stage.INDEX, one.objects)
+        if not is_dry:
+            for one in pruned.removed:
+                await self.vault.remove(f"snapshots/{one.id}")
+            await self._tidy()
+        for shard in range(256):
+            for name in await self.vault.names(f"objects/{shard:02x}"):
+                if bytes.fromhex(name.rpartition("/")[2]) in needed:
+                    continue
+                pruned.objects += 1
+                self.told(Stage.PRUNE, 1)
+                if not is_dry:
+                    await self.vault.remove(name)
+        log.info("backup.pruned", kept=len(pruned.kept), removed=len(pruned.removed), objects=pruned.objects, is_dry=is_dry)
+        return pruned
+
+    async def sizes(self) -> list[tuple[Snapshot, int]]:
+        """Each with the bytes that no other one needs, which is what removing it alone would free; oldest first. Raises DamagedObject."""
+        found = await self.all()
+        users: Counter[bytes] = Counter()
+        own: list[dict[bytes, int]] = []
+        for one in found:
+            own.append(await self._needed(one))
+            users.update(own[-1].keys())
+        return [
+            (one, sum(size_bytes for digest, size_bytes in needed.items() if users[digest] == 1))
+            for one, needed in zip(found, own, strict=True)
+        ]
+
+    async def _needed(self, snapshot: Snapshot) -> dict[bytes, int]:
+        """The SHA-256 of every object of it, with its bytes. About 150 bytes of memory for each."""
+        needed: dict[bytes, int] = {}
+        count = 0
+        async for line in self._index(snapshot.id):
+            needed[bytes.fromhex(line.stored.etag)] = line.stored.size_bytes
+            count += 1
+        if count != snapshot.objects:
+            raise DamagedObject(f"The index of the backup {snapshot.id} is not whole.")
+        return needed
 
     # Reading one
 

@@ -158,11 +158,34 @@ def stand_ins(store: S3Store, settings: Settings, clock: Clock, chores: Mapping[
     return made if expire is None else made | {"expire_noncurrent": unless_ruled("noncurrent_versions", expire)}
 
 
-def vault_at(root: Path, *, key_file: Path | None, passphrase: bytes) -> Vault:
-    """The backups in a folder, sealed with the keys of the file or with one that is made of the passphrase."""
-    from safelight.adapters.storage.vault import DirectoryVault
+def vault_at(place: str, settings: Settings, *, key_file: Path | None, passphrase: bytes) -> Vault:
+    """The backups in a folder or below `s3://bucket/prefix`, sealed with the keys of the file or with one made of the passphrase."""
+    if not place.startswith("s3://"):
+        from safelight.adapters.storage.vault import DirectoryVault
 
-    return DirectoryVault(root, key_file=key_file, passphrase=passphrase)
+        return DirectoryVault(Path(place), key_file=key_file, passphrase=passphrase)
+    from safelight.adapters.storage.s3 import S3Options, S3Vault
+
+    storage, backup = settings.storage, settings.backup
+    reached = backup if backup.access_key_id or backup.endpoint_url else storage
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    options = S3Options(
+        originals_bucket=bucket,
+        renditions_bucket=bucket,
+        prefix=prefix.strip("/") + "/" if prefix.strip("/") else "",
+        endpoint_url=reached.endpoint_url or None,
+        region=reached.region or None,
+        path_style=reached.path_style,
+        access_key_id=reached.access_key_id or None,
+        secret_access_key=reached.secret_access_key.get_secret_value() or None,
+        is_encrypted=False,  # what goes there is sealed already
+        renditions_cache_control="private, no-store",
+        needs_versions=False,
+        connect_timeout_s=storage.connect_timeout_s,
+        attempt_timeout_s=storage.attempt_timeout_s,
+        deadline_s=storage.deadline_s,
+    )
+    return S3Vault(options, key_file=key_file, passphrase=passphrase)
 
 
 def make_mailer(settings: Settings, clock: Clock) -> Mailer:

@@ -9,6 +9,7 @@
     bucket        S3Storage: the Storage port on one bucket
     store         S3Store: both buckets, refused at `open` when they are not as they must be
     incoming      S3Incoming: presigned forms and PUTs, and what was sent by them
+    vault         S3Vault: backups below a prefix of any bucket
     governance    what else a bucket should be, set and verified item by item
 
 obstore carries the bytes because its client CPU per request is a fifth of botocore's; aiobotocore does what obstore cannot:
@@ -19,5 +20,6 @@ from safelight.adapters.storage.s3.bucket import S3Storage
 from safelight.adapters.storage.s3.incoming import S3Incoming
 from safelight.adapters.storage.s3.options import S3Options
 from safelight.adapters.storage.s3.store import S3Store
+from safelight.adapters.storage.s3.vault import S3Vault
 
-__all__ = ["S3Incoming", "S3Options", "S3Storage", "S3Store"]
+__all__ = ["S3Incoming", "S3Options", "S3Storage", "S3Store", "S3Vault"]

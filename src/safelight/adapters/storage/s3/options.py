@@ -53,6 +53,8 @@ class S3Options:
     spool_path: Path | None = None
     """Folder for streamed bodies of more than 8 MiB on their way in (unlinked files). None: the system's temporary folder."""
 
+    needs_versions: bool = True
+    """False for what never writes a key twice, such as backups."""
     is_read_only: bool = False
     """Opening writes nothing, so nothing is known of the right to write."""
 

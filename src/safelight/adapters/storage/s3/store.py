@@ -126,7 +126,7 @@ class S3Store:
             raise self._mended(name, error) from error
         server = versioning["ResponseMetadata"]["HTTPHeaders"].get("server", "")
         connection.lists_whole = server.startswith("SeaweedFS")
-        if versioning.get("Status") != "Enabled":
+        if self.options.needs_versions and versioning.get("Status") != "Enabled":
             raise WrongState(
                 f"The bucket {bucket} ({self.options.setting(name)}) does not keep versions, without which a deleted original"
                 " could not come back. Run `safelight bucket apply`, or enable versioning on it."
