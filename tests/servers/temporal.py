@@ -17,6 +17,9 @@ import pytest
 
 _SETTINGS = {
     "matching.enableFairness": "true",
+    # Turns are kept within a partition.
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
     # Its deletions wait for these; thirty seconds each unless said.
     "history.visibilityProcessorUpdateAckInterval": '"500ms"',
     "history.transferProcessorUpdateAckInterval": '"500ms"',
