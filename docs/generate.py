@@ -37,7 +37,8 @@ def endpoints() -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         document = create_api(build(Settings(data_dir=Path(folder)))).openapi()
-    lines = ["# Endpoints", "", "The same as `/openapi.json` and `/docs`, in short; delivery is beside it.", "", "| method | path | what it does |", "|---|---|---|"]
+    lines = ["# Endpoints", "", "The same as `/openapi.json` and `/docs`, in short; delivery is beside it. There every operation also has its parameters and shapes,",
+        "the credentials it takes, and each `code` that it may refuse with as an example under its status ([all of them](errors.md)).", "An `operationId` such as `albums_create` is the resource and the verb, for generated clients.", "", "| method | path | what it does |", "|---|---|---|"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             first = operation.get("description", operation.get("summary", "")).split("\n")[0]
@@ -71,8 +72,6 @@ def errors() -> str:
     for cls in sorted({c for c in walk(SafelightError) if c.__module__ == module.__name__}, key=lambda c: (status(c), c.code)):
         lines.append(f"| `{cls.code}` | {status(cls)} | {(cls.__doc__ or '').strip().splitlines()[0]} |")
     lines += [
-        "| `method_not_allowed` | 405 | The address does not answer this method. |",
-        "| `range_not_satisfiable` | 416 | The range lies outside. |",
         "| `internal` | 500 | Something went wrong; the log has the cause under `request_id`. |",
     ]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """The ground: every error that Safelight raises on purpose. No imports from above, no status codes.
 
 SafelightError
-├── BadRequest          400  BadOption BadCursor BadField BadCode BadPasskey
+├── BadRequest          400  BadOption BadCursor BadField BadCode BadPasskey MethodNotAllowed (405) RangeNotSatisfiable (416)
 ├── Unauthenticated     401  MfaRequired StepUpRequired PasswordRequired
 ├── Forbidden           403  BadSignature ExpiredSignature SourceNotAllowed TenantSuspended QuotaExceeded Misdirected (421)
 ├── Missing             404  Gone (410)
@@ -110,6 +110,18 @@ class BadPasskey(BadRequest):
     """What the authenticator said does not fit, or comes too late; begin again with new options."""
 
     code = "bad_passkey"
+
+
+class MethodNotAllowed(BadRequest):
+    """The address does not answer this method."""
+
+    code = "method_not_allowed"
+
+
+class RangeNotSatisfiable(BadRequest):
+    """The range lies outside."""
+
+    code = "range_not_satisfiable"
 
 
 class Unauthenticated(SafelightError):

@@ -13,6 +13,7 @@ import pytest
 from safelight.api.app import Front
 from safelight.settings import Settings
 from safelight.wiring import Safelight, build
+from tests.promises import Promises
 
 
 @dataclass
@@ -27,6 +28,26 @@ class Running:
 Run = Callable[..., AbstractAsyncContextManager[Running]]
 
 
+class Witness(httpx.ASGITransport):
+    """Passes requests on, and holds each answer to what the OpenAPI document promises of it."""
+
+    promises: Promises | None = None
+
+    def __init__(self, front: Front) -> None:
+        if Witness.promises is None:  # the same for every application, and not made in no time
+            Witness.promises = Promises(front.api.openapi())
+        super().__init__(front, raise_app_exceptions=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        body = await response.aread()
+        media_type = response.headers.get("content-type", "")
+        assert self.promises is not None
+        broken = self.promises.broken(request.method, request.url.path, response.status_code, media_type, body)
+        assert broken is None, broken
+        return response
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     @asynccontextmanager
@@ -39,7 +60,7 @@ def run(tmp_path: Path) -> Run:
         token = await safelight.accounts.bootstrap(lambda _: None)
         await safelight.catalog.close()
         front = Front(safelight)
-        transport = httpx.ASGITransport(front, raise_app_exceptions=False)
+        transport = Witness(front)
         headers = {"authorization": f"Bearer {token}"}
         async with (
             front.api.router.lifespan_context(front.api),

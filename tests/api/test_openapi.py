@@ -47,10 +47,51 @@ def test_the_document_is_valid_openapi_3_1(document):
 
 
 def test_every_operation_says_what_it_does_and_how_it_refuses(document):
+    names = set()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            assert operation.get("description"), (method, path)
-            assert "application/problem+json" in operation["responses"]["4XX"]["content"], (method, path)
+            here = (method, path)
+            assert operation["description"] and operation["summary"], here
+            assert operation["operationId"] not in names, here
+            names.add(operation["operationId"])
+            refusals = {
+                code: status
+                for status, response in operation["responses"].items()
+                for code in response.get("content", {}).get("application/problem+json", {}).get("examples", ())
+            }
+            for code, status in refusals.items():
+                assert document["components"]["examples"][code]["value"]["status"] == int(status), (here, code)
+            assert bool(operation.get("security")) == (path not in OPEN_TO_ALL and path != "/events/s3"), here
+            assert all(status[0] == "2" or response["description"] for status, response in operation["responses"].items()), here
+
+
+def test_every_reference_of_the_document_leads_somewhere(document):
+    def walk(value):
+        if isinstance(value, dict):
+            yield from ([value["$ref"]] if isinstance(value.get("$ref"), str) else ())
+            value = list(value.values())
+        for each in value if isinstance(value, list) else ():
+            yield from walk(each)
+
+    for reference in walk(document):
+        found = document
+        for step in reference.removeprefix("#/").split("/"):
+            assert step in found, reference
+            found = found[step]
+
+
+def test_every_tag_is_explained(document):
+    used = {tag for operations in document["paths"].values() for operation in operations.values() for tag in operation["tags"]}
+
+    assert {tag["name"] for tag in document["tags"]} == used
+
+
+async def test_another_method_is_told_all_that_the_address_takes(run):
+    async with run(originals=MemoryStorage(), renditions=MemoryStorage()) as app:
+        answer = await app.client.put("/images/" + "0" * 26)
+
+        assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+        assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
 
 async def test_no_route_answers_without_a_key_or_beyond_its_scope(run, document):

@@ -10,8 +10,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from safelight import __version__, worker
-from safelight.api import problems
-from safelight.api.auth import documented
+from safelight.api import document, problems
 from safelight.api.cors import Cors
 from safelight.api.delivery import PREFIXES, DeliveryDoor
 from safelight.api.edge import Edge
@@ -42,7 +41,6 @@ from safelight.api.routes import (
     warmings,
     webhooks,
 )
-from safelight.api.schemas.common import ProblemOut
 from safelight.api.witness import Witnessed
 from safelight.settings import listed
 from safelight.wiring import Safelight
@@ -51,10 +49,6 @@ DESCRIPTION: Final = """
 Takes pictures in, checks and develops them into renditions, keeps originals encrypted and versioned, makes them findable and
 delivers them fast by signed URL. Every refusal is `application/problem+json` with a stable `code`.
 """
-REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
-    "4XX": {"description": "Refused.", "content": {problems.MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}},
-    503: {"description": "Come back in a moment.", "content": {problems.MEDIA_TYPE: {"schema": ProblemOut.model_json_schema()}}},
-}
 
 
 def _spoken(route: APIRoute) -> str:
@@ -85,7 +79,6 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=REFUSALS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     api.state.safelight = safelight
@@ -109,7 +102,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
         webhooks,
     )
     for router in (each.router for each in guarded):
-        api.include_router(router, dependencies=[documented], generate_unique_id_function=_spoken)
+        api.include_router(router, generate_unique_id_function=_spoken)
     api.include_router(privacy.router, generate_unique_id_function=_spoken)
     api.include_router(events.router, generate_unique_id_function=_spoken)
     api.include_router(incoming.router)
@@ -117,6 +110,7 @@ def create_api(safelight: Safelight, *, works: bool = True, console: APIRouter |
     for open_router in (auth.router, mfa.router, passkeys.router, auth.well_known, shared.router):
         api.include_router(open_router, generate_unique_id_function=_spoken)
     api.include_router(health.router, generate_unique_id_function=_spoken)
+    document.install(api)
     if console is not None:
         api.include_router(console)
     return api

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
 
 from safelight import jose
 from safelight.api.rates import count_user
@@ -15,9 +14,6 @@ from safelight.errors import Unauthenticated
 from safelight.services.witness import AT_HAND
 from safelight.wiring import Safelight
 
-bearer = HTTPBearer(
-    auto_error=False, scheme_name="api_key", description="An API key, `sl_…`, or an access token of `POST /auth/signin`."
-)
 MAX_TOKEN: Final = jose.LONGEST
 
 
@@ -65,6 +61,5 @@ def address_of(request: Request) -> str:
     return str(request.state.client_address)
 
 
-# The scheme is declared for the OpenAPI document only; `actor` reads the header itself and answers with a problem document.
+# `api.document` tells by this dependency which routes ask who is there.
 Asking = Annotated[Actor, Depends(actor)]
-documented = Depends(bearer)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import Request
+from fastapi import Depends, Header, Request
 
 from safelight.domain.ids import AlbumId, ImageId, LinkId, UploadId, UserId, is_id
 from safelight.errors import BadField, Missing
@@ -45,15 +46,20 @@ def link_id(text: str) -> LinkId:
     return LinkId(text)
 
 
-def if_match(request: Request) -> int | None:
+async def if_match(
+    header: Annotated[str, Header(alias="If-Match", description="The `etag` of the record as you know it; `*` for any.")] = "*",
+) -> int | None:
     """The revision that If-Match asks for; None for no condition or `*`. Raises BadField."""
-    header = request.headers.get("if-match", "*").strip()
+    header = header.strip()
     if header == "*":
         return None
     digits = header.strip('"')
     if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
         raise BadField("If-Match takes the etag of the record.", field="If-Match")
     return int(digits)
+
+
+IfMatch = Annotated[int | None, Depends(if_match)]
 
 
 def base_url(request: Request) -> str:

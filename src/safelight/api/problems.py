@@ -9,10 +9,23 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from safelight.domain.access import Hidden
-from safelight.errors import BadField, BadRequest, Busy, DamagedObject, Kind, Missing, SafelightError, StepUpRequired
+from safelight.errors import (
+    BadField,
+    BadRequest,
+    Busy,
+    DamagedObject,
+    Kind,
+    MethodNotAllowed,
+    Missing,
+    SafelightError,
+    StepUpRequired,
+    TooLarge,
+)
 
 log = structlog.get_logger()
 
@@ -30,8 +43,15 @@ STATUS: Final[dict[Kind, int]] = {
     Kind.TOO_MANY: 429,
     Kind.UNAVAILABLE: 503,
 }
-EXACT: Final = {"gone": 410, "misdirected": 421, "taken_over": 423, "chunk_mismatch": 460}
-"""Codes whose status is finer than their kind's; tus 1.0 asks for them, 460 is its own."""
+EXACT: Final = {
+    "method_not_allowed": 405,
+    "gone": 410,
+    "range_not_satisfiable": 416,
+    "misdirected": 421,
+    "taken_over": 423,
+    "chunk_mismatch": 460,
+}
+"""Codes whose status is finer than their kind's; tus 1.0 asks for some of them, 460 is its own."""
 
 
 def status_of(error: SafelightError) -> int:
@@ -41,10 +61,13 @@ def status_of(error: SafelightError) -> int:
 
 def body_of(status: int, code: str, detail: str, **extra: Any) -> bytes:
     """The problem document; `type` names the code, `title` the status (RFC 9457 section 3.1)."""
-    title = "Checksum Mismatch" if status == EXACT["chunk_mismatch"] else HTTPStatus(status).phrase
-    return orjson.dumps(
-        {"type": f"urn:safelight:problem:{code}", "title": title, "status": status, "code": code, "detail": detail, **extra}
-    )
+    told = {"type": f"urn:safelight:problem:{code}", "title": title_of(status), "status": status, "code": code, "detail": detail}
+    return orjson.dumps(told | extra)
+
+
+def title_of(status: int) -> str:
+    """What the status is called."""
+    return "Checksum Mismatch" if status == EXACT["chunk_mismatch"] else HTTPStatus(status).phrase
 
 
 def headers_of(error: SafelightError) -> dict[str, str]:
@@ -92,11 +115,21 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
             return problem(Missing())
-        code = {405: "method_not_allowed", 413: "too_large"}.get(error.status_code, BadRequest.code)
+        code = {405: MethodNotAllowed.code, 413: TooLarge.code}.get(error.status_code, BadRequest.code)
         request.state.problem_code = code
         headers = {"content-type": MEDIA_TYPE, **(error.headers or {})}
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(app, request))
         return Response(body_of(error.status_code, code, str(error.detail)), error.status_code, headers=headers)
 
     app.add_exception_handler(SafelightError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """All that the address answers (RFC 9110 section 15.5.6); the router itself only knows of the first route that it met."""
+    routes = iter_route_contexts(app.routes)
+    return sorted(
+        {method for route in routes if route.matches(request.scope)[0] is not Match.NONE for method in route.methods or ()}
+    )

@@ -72,8 +72,8 @@ class Warmings:
         if not is_id(warming_id):
             raise Missing
         warming = await self._read(actor.tenant, WarmingId(warming_id))
-        if warming.user != actor.user:
-            access.require(actor, "warmings.manage")
+        if warming.user != actor.user and not access.may(actor, "warmings.manage"):
+            raise access.Hidden
         return warming
 
     async def page(self, payload: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.images import CloudFrontCookies
 from safelight.api.schemas.issuers import IssuerCheckIn, IssuerCheckOut, IssuerIn, IssuerOut, issuer_check_out, issuer_out
 from safelight.api.schemas.progress import FailureOut, FailurePage, MendedOut, failure_out
@@ -29,7 +31,18 @@ from safelight.api.schemas.users import (
 from safelight.domain import access
 from safelight.domain.accounts import Actor
 from safelight.domain.ids import IssuerId, KeyId, UserId, is_id
-from safelight.errors import BadField, Missing, WrongState
+from safelight.errors import (
+    AlreadyExists,
+    BadField,
+    Missing,
+    SearchUnavailable,
+    SourceNotAllowed,
+    SourceUnavailable,
+    SourceUnreachable,
+    StepUpRequired,
+    Unavailable,
+    WrongState,
+)
 from safelight.ports.workflows import Letters
 from safelight.wiring import Safelight
 
@@ -43,6 +56,7 @@ async def users(hall: Hall, actor: Asking) -> list[UserOut]:
 
 
 @router.post("/users", status_code=201, response_model=UserOut)
+@refuses(AlreadyExists)
 async def add_user(hall: Hall, actor: Asking, body: UserIn) -> UserOut:
     """A new user; with an `email`, invited to sign in."""
     if not body.email:
@@ -53,7 +67,8 @@ async def add_user(hall: Hall, actor: Asking, body: UserIn) -> UserOut:
 
 
 @router.post("/users/{id}/invite", status_code=202, response_model=TakenOut)
-async def invite_user(hall: Hall, actor: Asking, id: str, body: InviteIn) -> TakenOut:
+@refuses(AlreadyExists)
+async def invite_user(hall: Hall, actor: Asking, id: Id, body: InviteIn) -> TakenOut:
     """Send a user a mail by which they choose a password, and then sign in with that address."""
     if not is_id(id):
         raise Missing
@@ -62,7 +77,8 @@ async def invite_user(hall: Hall, actor: Asking, id: str, body: InviteIn) -> Tak
 
 
 @router.post("/users/{id}/disable", response_model=UserOut)
-async def disable_user(hall: Hall, actor: Asking, id: str) -> UserOut:
+@refuses(WrongState)
+async def disable_user(hall: Hall, actor: Asking, id: Id) -> UserOut:
     """Let nobody in as this user: sessions end, API keys and tokens open nothing; images and albums stay."""
     if not is_id(id):
         raise Missing
@@ -70,7 +86,7 @@ async def disable_user(hall: Hall, actor: Asking, id: str) -> UserOut:
 
 
 @router.post("/users/{id}/enable", response_model=UserOut)
-async def enable_user(hall: Hall, actor: Asking, id: str) -> UserOut:
+async def enable_user(hall: Hall, actor: Asking, id: Id) -> UserOut:
     """Let a user in again, with the API keys that they had."""
     if not is_id(id):
         raise Missing
@@ -78,7 +94,8 @@ async def enable_user(hall: Hall, actor: Asking, id: str) -> UserOut:
 
 
 @router.delete("/users/{id}/mfa", status_code=204)
-async def reset_mfa(hall: Hall, actor: Asking, id: str) -> Response:
+@refuses(StepUpRequired)
+async def reset_mfa(hall: Hall, actor: Asking, id: Id) -> Response:
     """Take authenticator app, recovery codes and passkeys from a user who has lost them, and end their sessions."""
     if not is_id(id):
         raise Missing
@@ -93,6 +110,7 @@ async def api_keys(hall: Hall, actor: Asking) -> list[ApiKeyOut]:
 
 
 @router.post("/api-keys", status_code=201, response_model=ApiKeyOut)
+@refuses(Missing, StepUpRequired)
 async def add_api_key(hall: Hall, actor: Asking, body: ApiKeyIn) -> ApiKeyOut:
     """A new API key; the token is in this answer and never again."""
     if not is_id(body.user):
@@ -102,7 +120,7 @@ async def add_api_key(hall: Hall, actor: Asking, body: ApiKeyIn) -> ApiKeyOut:
 
 
 @router.patch("/api-keys/{id}", response_model=ApiKeyOut)
-async def change_api_key(hall: Hall, actor: Asking, id: str, body: ApiKeyChangeIn) -> ApiKeyOut:
+async def change_api_key(hall: Hall, actor: Asking, id: Id, body: ApiKeyChangeIn) -> ApiKeyOut:
     """Another name for an API key, or other networks; scopes and expiry stay."""
     if not is_id(id):
         raise Missing
@@ -110,7 +128,7 @@ async def change_api_key(hall: Hall, actor: Asking, id: str, body: ApiKeyChangeI
 
 
 @router.delete("/api-keys/{id}", status_code=204)
-async def revoke_api_key(hall: Hall, actor: Asking, id: str) -> Response:
+async def revoke_api_key(hall: Hall, actor: Asking, id: Id) -> Response:
     """End an API key now."""
     if not is_id(id):
         raise Missing
@@ -133,6 +151,7 @@ async def add_signing_key(hall: Hall, actor: Asking, body: SigningKeyIn | None =
 
 
 @router.post("/signing-keys/{kid}/retire", status_code=204)
+@refuses(WrongState)
 async def retire_signing_key(hall: Hall, actor: Asking, kid: str, body: RetireIn | None = None) -> Response:
     """Stop believing its signatures, now or in `after_s` seconds."""
     after = timedelta(seconds=body.after_s if body else 0)
@@ -142,6 +161,7 @@ async def retire_signing_key(hall: Hall, actor: Asking, kid: str, body: RetireIn
 
 
 @router.post("/cloudfront-cookies", response_model=CloudFrontCookies)
+@refuses(WrongState)
 async def cloudfront_cookies(hall: Hall, actor: Asking) -> CloudFrontCookies:
     """Cookies that open every stored rendition of the tenant at CloudFront, for a page that you let somebody in to."""
     access.require(actor, "signing.manage")
@@ -163,6 +183,7 @@ async def add_token_key(hall: Hall, actor: Asking, body: TokenKeyIn | None = Non
 
 
 @router.post("/token-keys/{kid}/retire", response_model=TokenKeyOut)
+@refuses(WrongState)
 async def retire_token_key(hall: Hall, actor: Asking, kid: str, body: TokenRetireIn | None = None) -> TokenKeyOut:
     """Sign nothing with it any more, and believe nothing of it when its last token has expired, or in `after_s` seconds."""
     after = timedelta(seconds=body.after_s) if body and body.after_s is not None else None
@@ -170,20 +191,21 @@ async def retire_token_key(hall: Hall, actor: Asking, kid: str, body: TokenRetir
     return token_key_out(next(key for key in await hall.tokens.keys(actor) if key.kid == kid))
 
 
-@router.get("/issuers", response_model=list[IssuerOut])
+@router.get("/issuers", response_model=list[IssuerOut], name="issuers")
 async def trusted_issuers(hall: Hall, actor: Asking) -> list[IssuerOut]:
     """Outside issuers whose tokens the tenant believes, oldest first; operators see those of the settings before them."""
     return [issuer_out(issuer) for issuer in await hall.issuers.all(actor)]
 
 
 @router.post("/issuers", status_code=201, response_model=IssuerOut)
+@refuses(AlreadyExists, SourceNotAllowed, SourceUnreachable, StepUpRequired, WrongState)
 async def add_issuer(hall: Hall, actor: Asking, body: IssuerIn) -> IssuerOut:
     """Believe an outside issuer's tokens: its users become the tenant's when they are first seen."""
     return issuer_out(await hall.issuers.add(actor, body.issuer, body.terms()))
 
 
 @router.delete("/issuers/{id}", status_code=204)
-async def remove_issuer(hall: Hall, actor: Asking, id: str) -> Response:
+async def remove_issuer(hall: Hall, actor: Asking, id: Id) -> Response:
     """Believe an issuer's tokens no more. Its users stay, and come back with it."""
     if not is_id(id):
         raise Missing
@@ -192,6 +214,7 @@ async def remove_issuer(hall: Hall, actor: Asking, id: str) -> Response:
 
 
 @router.post("/issuers/{id}/check", response_model=IssuerCheckOut)
+@refuses(SourceUnavailable, SourceUnreachable, Unavailable)
 async def check_issuer(hall: Hall, actor: Asking, id: str, body: IssuerCheckIn | None = None) -> IssuerCheckOut:
     """Ask an issuer for its keys now, and tell what a token of it would be taken for, or why it would not."""
     return issuer_check_out(await hall.issuers.check(actor, id, body.token if body else ""))
@@ -200,7 +223,7 @@ async def check_issuer(hall: Hall, actor: Asking, id: str, body: IssuerCheckIn |
 async def letters(
     request: Request,
     flow: Annotated[str, Query(max_length=100)] = "",
-    tenant: Annotated[str, Query(max_length=26, description="A tenant's id.")] = "",
+    tenant: Annotated[Id | None, Query(max_length=26, description="A tenant's id.")] = None,
     cause: Annotated[str, Query(max_length=500, description="A part of the error, whatever its case.")] = "",
     after: Annotated[datetime | None, Query(description="Given up then or later.")] = None,
     before: Annotated[datetime | None, Query(description="Given up before then.")] = None,
@@ -210,7 +233,7 @@ async def letters(
         if name not in ("flow", "tenant", "cause", "after", "before", "limit", "all"):
             raise BadField(f"{name[:100]!r} is not a parameter here.", field=name[:100])
     zoned = [at if at is None or at.tzinfo else at.replace(tzinfo=UTC) for at in (after, before)]
-    return Letters(flow=flow, party=tenant, cause=cause, after=zoned[0], before=zoned[1])
+    return Letters(flow=flow, party=tenant or "", cause=cause, after=zoned[0], before=zoned[1])
 
 
 Which = Annotated[Letters, Depends(letters)]
@@ -259,7 +282,8 @@ async def failure(hall: Hall, actor: Asking, id: str) -> FailureOut:
     return failure_out(await hall.workflows.get(id), await hall.workflows.steps(id))
 
 
-@router.post("/failures/{id}/retry", status_code=202)
+@router.post("/failures/{id}/retry", status_code=202, response_class=Response, name="retry_failure")
+@refuses(WrongState)
 async def retry(hall: Hall, actor: Asking, id: str) -> Response:
     """Try again from the step that failed."""
     access.require(actor, "failures.manage")
@@ -267,7 +291,8 @@ async def retry(hall: Hall, actor: Asking, id: str) -> Response:
     return Response(status_code=202)
 
 
-@router.delete("/failures/{id}", status_code=204)
+@router.delete("/failures/{id}", status_code=204, name="discard_failure")
+@refuses(WrongState)
 async def discard(hall: Hall, actor: Asking, id: str) -> Response:
     """Forget a dead letter."""
     access.require(actor, "failures.manage")
@@ -276,6 +301,7 @@ async def discard(hall: Hall, actor: Asking, id: str) -> Response:
 
 
 @router.post("/reindex", status_code=202)
+@refuses(SearchUnavailable)
 async def reindex(hall: Hall, actor: Asking) -> dict[str, int]:
     """Build the search index anew from the catalog, then switch to it."""
     access.require(actor, "failures.manage")

@@ -7,19 +7,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import album_id, base_url, if_match, image_id, link_id, user_id
+from safelight.api.conditions import IfMatch, album_id, base_url, image_id, link_id, user_id
+from safelight.api.refusals import refuses
 from safelight.api.schemas.albums import (
+    AlbumGrantIn,
+    AlbumGrantOut,
     AlbumImages,
     AlbumIn,
     AlbumOut,
     AlbumPage,
     AlbumPatch,
-    GrantIn,
-    GrantOut,
     album_out,
     grant_out,
 )
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.sharing import LinkIn, LinkOut, link_out
+from safelight.errors import Busy, WrongState
 
 router = APIRouter(prefix="/albums", tags=["albums"])
 
@@ -33,7 +36,7 @@ async def create(response: Response, hall: Hall, actor: Asking, body: AlbumIn) -
     return album
 
 
-@router.get("", response_model=AlbumPage)
+@router.get("", response_model=AlbumPage, name="list")
 async def list_albums(
     hall: Hall,
     actor: Asking,
@@ -51,7 +54,7 @@ async def list_albums(
 
 
 @router.get("/{id}", response_model=AlbumOut)
-async def get(response: Response, hall: Hall, actor: Asking, id: str) -> AlbumOut:
+async def get(response: Response, hall: Hall, actor: Asking, id: Id) -> AlbumOut:
     """One album."""
     album = album_out(await hall.albums.get(actor, album_id(id)))
     response.headers["etag"] = album.etag
@@ -59,26 +62,27 @@ async def get(response: Response, hall: Hall, actor: Asking, id: str) -> AlbumOu
 
 
 @router.patch("/{id}", response_model=AlbumOut)
-async def patch(request: Request, response: Response, hall: Hall, actor: Asking, id: str, body: AlbumPatch) -> AlbumOut:
+async def patch(response: Response, hall: Hall, actor: Asking, id: Id, revision: IfMatch, body: AlbumPatch) -> AlbumOut:
     """Rename it, describe it, choose its cover; a merge patch, under If-Match if you like."""
     given = body.model_dump(exclude_unset=True)
     changes = {name: ("" if value is None and name != "cover" else value) for name, value in given.items()}
     if changes.get("cover") is not None:
         changes["cover"] = image_id(changes["cover"])
-    album = album_out(await hall.albums.edit(actor, album_id(id), changes, if_revision=if_match(request)))
+    album = album_out(await hall.albums.edit(actor, album_id(id), changes, if_revision=revision))
     response.headers["etag"] = album.etag
     return album
 
 
 @router.delete("/{id}", status_code=204)
-async def delete(hall: Hall, actor: Asking, id: str) -> Response:
+async def delete(hall: Hall, actor: Asking, id: Id) -> Response:
     """Remove the album; its images stay."""
     await hall.albums.delete(actor, album_id(id))
     return Response(status_code=204)
 
 
 @router.post("/{id}/images", response_model=AlbumOut)
-async def add(hall: Hall, actor: Asking, id: str, body: AlbumImages) -> AlbumOut:
+@refuses(WrongState)
+async def add(hall: Hall, actor: Asking, id: Id, body: AlbumImages) -> AlbumOut:
     """Add images, or move those that are in it: to the end, or before another one."""
     images = [image_id(each) for each in body.images]
     before = image_id(body.before) if body.before else None
@@ -86,19 +90,20 @@ async def add(hall: Hall, actor: Asking, id: str, body: AlbumImages) -> AlbumOut
 
 
 @router.delete("/{id}/images/{image}", response_model=AlbumOut)
-async def remove(hall: Hall, actor: Asking, id: str, image: str) -> AlbumOut:
+async def remove(hall: Hall, actor: Asking, id: Id, image: Id) -> AlbumOut:
     """Take an image out; it stays in the library."""
     return album_out(await hall.albums.remove(actor, album_id(id), [image_id(image)]))
 
 
-@router.get("/{id}/grants", response_model=list[GrantOut])
-async def grants(hall: Hall, actor: Asking, id: str) -> list[GrantOut]:
+@router.get("/{id}/grants", response_model=list[AlbumGrantOut])
+async def grants(hall: Hall, actor: Asking, id: Id) -> list[AlbumGrantOut]:
     """Whom the album is lent to, oldest first, also those whose time is over."""
     return [grant_out(grant) for grant in await hall.sharing.grants(actor, album_id(id))]
 
 
-@router.put("/{id}/grants/{user}", response_model=GrantOut)
-async def share(hall: Hall, actor: Asking, id: str, user: str, body: GrantIn) -> GrantOut:
+@router.put("/{id}/grants/{user}", response_model=AlbumGrantOut)
+@refuses(WrongState)
+async def share(hall: Hall, actor: Asking, id: Id, user: Id, body: AlbumGrantIn) -> AlbumGrantOut:
     """Let a user of your tenant see the album, or put images of theirs into it; in the place of what they had of it."""
     grant = await hall.sharing.grant(
         actor, album_id(id), user_id(user), level=body.level, has_originals=body.originals, expires_at=body.expires_at
@@ -107,20 +112,21 @@ async def share(hall: Hall, actor: Asking, id: str, user: str, body: GrantIn) ->
 
 
 @router.delete("/{id}/grants/{user}", status_code=204)
-async def unshare(hall: Hall, actor: Asking, id: str, user: str) -> Response:
+async def unshare(hall: Hall, actor: Asking, id: Id, user: Id) -> Response:
     """Take it back, from the next request on; a user may give up their own."""
     await hall.sharing.revoke(actor, album_id(id), user_id(user))
     return Response(status_code=204)
 
 
 @router.get("/{id}/links", response_model=list[LinkOut])
-async def links(hall: Hall, actor: Asking, id: str) -> list[LinkOut]:
+async def links(hall: Hall, actor: Asking, id: Id) -> list[LinkOut]:
     """The album's links, newest first, without their tokens; ended ones until another is made."""
     return [link_out(link) for link in await hall.links.all(actor, album_id(id))]
 
 
 @router.post("/{id}/links", status_code=201, response_model=LinkOut)
-async def add_link(request: Request, response: Response, hall: Hall, actor: Asking, id: str, body: LinkIn) -> LinkOut:
+@refuses(Busy, WrongState)
+async def add_link(request: Request, response: Response, hall: Hall, actor: Asking, id: Id, body: LinkIn) -> LinkOut:
     """Show the album to whoever has a link, until a time and perhaps behind a password; the token is in this answer and never again."""
     response.headers["cache-control"] = "no-store"
     token, link = await hall.links.add(
@@ -135,7 +141,7 @@ async def add_link(request: Request, response: Response, hall: Hall, actor: Aski
 
 
 @router.delete("/{id}/links/{link}", status_code=204)
-async def remove_link(hall: Hall, actor: Asking, id: str, link: str) -> Response:
+async def remove_link(hall: Hall, actor: Asking, id: Id, link: Id) -> Response:
     """Let a link lead nowhere, from the next request on."""
     await hall.links.remove(actor, album_id(id), link_id(link))
     return Response(status_code=204)

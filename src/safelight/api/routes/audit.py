@@ -14,11 +14,12 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
 from safelight.api.schemas.audit import AuditHeadOut, AuditPage, audit_entry_out
 from safelight.domain.accounts import Actor
 from safelight.domain.audit import Checkpoint, Head, Sealed, TrailQuery, sealed_document
 from safelight.domain.ids import UserId, is_id
-from safelight.errors import BadCursor, BadField
+from safelight.errors import BadCursor, BadField, TooBroad
 from safelight.wiring import Safelight
 
 router = APIRouter(prefix="/admin/audit", tags=["audit"])
@@ -26,6 +27,12 @@ router = APIRouter(prefix="/admin/audit", tags=["audit"])
 _CSV: Final = (
     "number", "at", "action", "actor", "user", "object", "result", "count", "address", "agent", "key", "session", "hash",
 )  # fmt: skip
+_EXPORT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "Entries, a line each.",
+        "content": {"application/x-ndjson": {"schema": {"type": "string"}}, "text/csv": {"schema": {"type": "string"}}},
+    }
+}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula when a cell begins with it (OWASP, CSV injection)."""
 
@@ -61,7 +68,8 @@ async def asked(
 Filters = Annotated[TrailQuery, Depends(asked)]
 
 
-@router.get("", response_model=AuditPage)
+@router.get("", response_model=AuditPage, name="list")
+@refuses(BadCursor, TooBroad)
 async def page(
     hall: Hall,
     actor: Asking,
@@ -88,7 +96,8 @@ async def head(hall: Hall, actor: Asking, chain: Chain = None) -> AuditHeadOut:
     return AuditHeadOut(chain=chain or actor.tenant, head=str(found.last), pruned=str(found.pruned))
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get("/export", response_class=StreamingResponse, responses=_EXPORT)
+@refuses(TooBroad)
 async def export(
     hall: Hall, actor: Asking, query: Filters, format: Literal["ndjson", "csv"] = "ndjson", chain: Chain = None
 ) -> StreamingResponse:

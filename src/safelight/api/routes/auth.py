@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from safelight import jose
-from safelight.api.auth import Asking, Hall, address_of, documented
+from safelight.api.auth import Asking, Hall, address_of
+from safelight.api.refusals import refuses
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.signin import (
     ForgotIn,
     GrantOut,
@@ -26,7 +28,19 @@ from safelight.api.schemas.signin import (
     session_out,
 )
 from safelight.domain.ids import SessionId, is_id
-from safelight.errors import Missing
+from safelight.errors import (
+    BadCode,
+    Busy,
+    Forbidden,
+    LockedOut,
+    MfaRequired,
+    Missing,
+    StepUpRequired,
+    TenantSuspended,
+    Unauthenticated,
+    WeakPassword,
+    WrongState,
+)
 from safelight.services.signup import Proof
 from safelight.services.tokens import PUBLISHED_S
 
@@ -37,6 +51,7 @@ _PRIVATE = {"cache-control": "no-store"}  # RFC 6749 section 5.1
 
 
 @router.post("/signup", status_code=202, response_model=TakenOut)
+@refuses(Busy, Forbidden, TenantSuspended, WeakPassword)
 async def sign_up(hall: Hall, body: SignUpIn, accept_language: Language = "") -> TakenOut:
     """Ask for an account, where sign-up is open. The answer is the same whether the address has one or not; the mail tells."""
     language = body.language or accept_language.split(",")[0].split(";")[0].strip()[:35]
@@ -45,6 +60,7 @@ async def sign_up(hall: Hall, body: SignUpIn, accept_language: Language = "") ->
 
 
 @router.post("/verify", status_code=204)
+@refuses(BadCode, LockedOut)
 async def verify(request: Request, hall: Hall, body: ProofIn) -> Response:
     """Confirm an address: by the `token` of the mail's link, or by `email` and `code`."""
     await hall.signup.verify(_proof(body), address=address_of(request))
@@ -52,6 +68,7 @@ async def verify(request: Request, hall: Hall, body: ProofIn) -> Response:
 
 
 @router.post("/signin", response_model=GrantOut)
+@refuses(Busy, LockedOut, MfaRequired, TenantSuspended, Unauthenticated)
 async def sign_in(
     request: Request,
     response: Response,
@@ -68,6 +85,7 @@ async def sign_in(
 
 
 @router.post("/refresh", response_model=GrantOut)
+@refuses(TenantSuspended, Unauthenticated, WrongState)
 async def refresh(response: Response, hall: Hall, body: RefreshIn) -> GrantOut:
     """The next access token, and the next refresh token: each is good once, and one that comes again ends the session."""
     response.headers.update(_PRIVATE)
@@ -75,27 +93,28 @@ async def refresh(response: Response, hall: Hall, body: RefreshIn) -> GrantOut:
 
 
 @router.post("/signout", status_code=204)
+@refuses(Unauthenticated)
 async def sign_out(hall: Hall, body: RefreshIn) -> Response:
     """End the session of this refresh token."""
     await hall.signin.sign_out(body.refresh_token)
     return Response(status_code=204)
 
 
-@router.get("/sessions", response_model=list[SessionOut], dependencies=[documented])
+@router.get("/sessions", response_model=list[SessionOut])
 async def sessions(hall: Hall, actor: Asking) -> list[SessionOut]:
     """Your sessions, most recently used first."""
     return [session_out(session, is_current=session.id == actor.session) for session in await hall.signin.sessions(actor)]
 
 
-@router.delete("/sessions", status_code=204, dependencies=[documented])
+@router.delete("/sessions", status_code=204)
 async def end_sessions(hall: Hall, actor: Asking) -> Response:
     """Sign out everywhere, here too. API keys are not sessions and stay."""
     await hall.signin.end_all(actor)
     return Response(status_code=204)
 
 
-@router.delete("/sessions/{id}", status_code=204, dependencies=[documented])
-async def end_session(hall: Hall, actor: Asking, id: str) -> Response:
+@router.delete("/sessions/{id}", status_code=204)
+async def end_session(hall: Hall, actor: Asking, id: Id) -> Response:
     """End one of your sessions."""
     if not is_id(id):
         raise Missing
@@ -111,13 +130,15 @@ async def forgot_password(hall: Hall, body: ForgotIn) -> TakenOut:
 
 
 @router.post("/password/reset", status_code=204)
+@refuses(BadCode, Busy, LockedOut, WeakPassword)
 async def reset_password(request: Request, hall: Hall, body: PasswordResetIn) -> Response:
     """Choose a password by a mail's `token`, or by `email` and `code`; every session of yours ends. Accepts invitations too."""
     await hall.signup.reset(_proof(body), password=body.password, address=address_of(request))
     return Response(status_code=204)
 
 
-@router.post("/password/change", status_code=204, dependencies=[documented])
+@router.post("/password/change", status_code=204)
+@refuses(Busy, LockedOut, StepUpRequired, WeakPassword)
 async def change_password(request: Request, hall: Hall, actor: Asking, body: PasswordChangeIn) -> Response:
     """Another password, by the one you have; your other sessions end."""
     await hall.signin.change_password(actor, current=body.current, new=body.password, address=address_of(request))

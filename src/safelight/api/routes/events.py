@@ -9,26 +9,37 @@ from typing import Final
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from safelight.api.auth import Asking, Hall, documented
+from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
 from safelight.api.routes.images import small_body
 from safelight.api.schemas.uploads import HeardOut
 from safelight.api.streams import STREAM, After, EventStream, resumed
-from safelight.errors import BadRequest, Forbidden, Unauthenticated
+from safelight.errors import BadField, BadRequest, Busy, Forbidden, TooManyStreams, Unauthenticated
 
 router = APIRouter(prefix="/events", tags=["events"])
 
 MAX_BYTES: Final = 1024 * 1024
 """Four times what S3 or EventBridge send at most."""
 SIGNATURE: Final = "x-safelight-signature"
+NOTIFICATION: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object", "description": "As the store, SNS or EventBridge sends it."}}
+        },
+    }
+}
 
 
-@router.get("", response_class=Response, responses=STREAM, dependencies=[documented])
+@router.get("", response_class=Response, responses=STREAM)
+@refuses(Busy, TooManyStreams)
 async def follow(request: Request, hall: Hall, actor: Asking, after: After = None) -> EventStream:
     """What happens to your images, as it happens (server-sent events), from now on unless you resume; admins: to the tenant's."""
     return EventStream(hall.progress, actor, after=resumed(request, after))
 
 
-@router.post("/s3", response_model=HeardOut)
+@router.post("/s3", response_model=HeardOut, openapi_extra=NOTIFICATION)
+@refuses(BadField, BadRequest, Forbidden, Unauthenticated)
 async def of_the_store(request: Request, hall: Hall) -> HeardOut:
     """Notifications of AWS S3 (also through SNS or EventBridge), MinIO or SeaweedFS; sent with the secret of the settings."""
     secret = hall.settings.events.secret.get_secret_value()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -14,6 +15,9 @@ from safelight.api.schemas.progress import ReadyOut
 log = structlog.get_logger()
 router = APIRouter(tags=["health"])
 PING_S = 2.0
+FIGURES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "Figures.", "content": {"application/openmetrics-text": {"schema": {"type": "string"}}}}
+}
 
 
 @router.get("/health/live")
@@ -47,7 +51,7 @@ async def ready(hall: Hall, response: Response) -> ReadyOut:
     return ReadyOut(status=status, parts=parts)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=FIGURES)
 async def metrics(request: Request, hall: Hall) -> Response:
     """OpenMetrics text."""
     text: bytes = generate_latest(hall.instruments.registry)  # type: ignore[no-untyped-call]

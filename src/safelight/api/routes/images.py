@@ -11,15 +11,16 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import album_id, base_url, disposition, if_match, image_id
-from safelight.api.problems import body_of
+from safelight.api.conditions import IfMatch, album_id, base_url, disposition, image_id
+from safelight.api.problems import problem
 from safelight.api.ranges import condition, http_date, spans
-from safelight.api.schemas.common import small_json
+from safelight.api.refusals import FILE, FORM, refuses
+from safelight.api.schemas.common import ID, Id, small_json
 from safelight.api.schemas.images import (
     CloudFrontOut,
     CloudFrontRendition,
@@ -44,14 +45,31 @@ from safelight.domain.accounts import Actor
 from safelight.domain.ids import UserId, is_id
 from safelight.domain.images import Image, Status, Version, Visibility, normal_tag
 from safelight.domain.queries import Cursor, ImageQuery, SearchQuery, Sort
-from safelight.errors import BadCursor, BadField, PreconditionFailed, Unsupported, by_code
+from safelight.errors import (
+    BadCursor,
+    BadField,
+    BadOption,
+    Busy,
+    DamagedObject,
+    Missing,
+    PreconditionFailed,
+    PresetsOnly,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    SearchUnavailable,
+    TooBroad,
+    TooManyStreams,
+    Unsupported,
+    WrongState,
+    by_code,
+)
 from safelight.imaging.transform import Focal
 from safelight.services.ingest import Arrival
 from safelight.wiring import Safelight
 
 router = APIRouter(tags=["images"])
 
-FORM = {
+NEW_FILE_FORM = {
     "requestBody": {
         "required": True,
         "content": {
@@ -59,12 +77,13 @@ FORM = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
                         "title": {"type": "string", "maxLength": 200},
                         "description": {"type": "string", "maxLength": 5000},
                         "tags": {"type": "string", "description": "Comma separated; may be repeated."},
-                        "album_id": {"type": "string"},
+                        "album_id": ID,
                         "visibility": {"type": "string", "enum": [v.value for v in Visibility]},
                         "custom": {"type": "string", "description": "A JSON object."},
                     },
@@ -82,16 +101,23 @@ FILE_FORM = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
+                    "additionalProperties": False,
                     "properties": {"file": {"type": "string", "format": "binary"}},
                 },
             },
         },
     },
 }
+BYTES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "All of it.", "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "The range.", "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
+    304: {"description": "You have it."},
+}
+LATER: Final[dict[int | str, dict[str, Any]]] = {202: {"model": ImageOut, "description": "Taken; not developed yet."}}
 PATCH_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"application/merge-patch+json": {"schema": ImagePatch.model_json_schema()}},
+        "content": {"application/merge-patch+json": {"schema": {"$ref": "#/components/schemas/ImagePatch"}}},
     },
 }
 
@@ -104,8 +130,9 @@ PATCH_BODY = {
         200: {"model": ImageOut, "description": "You already have these bytes, and your tenant reuses them."},
         202: {"model": ImageOut, "description": "Accepted; `Location` tells when it is ready."},
     },
-    openapi_extra=FORM,
+    openapi_extra=NEW_FILE_FORM,
 )
+@refuses(*FORM, Missing)
 async def create(request: Request, hall: Hall, actor: Asking) -> Response:
     """Take in one image; the answer is its record, with URLs, as soon as its renditions are ready."""
     room = await hall.standing.room(actor.tenant)
@@ -190,14 +217,15 @@ def custom_json(text: str) -> dict[str, Any]:
         raise BadField(f"custom: {error}", field="custom") from error
 
 
-@router.get("/images", response_model=ImagePage)
+@router.get("/images", response_model=ImagePage, name="list")
+@refuses(BadCursor, BadField, Missing)
 async def list_images(
     request: Request,
     hall: Hall,
     actor: Asking,
-    album: str | None = None,
+    album: Id | None = None,
     tag: Annotated[list[str] | None, Query(max_length=10)] = None,
-    owner: str | None = None,
+    owner: Id | None = None,
     status: Status | None = None,
     visibility: Visibility | None = None,
     type: Annotated[str | None, Query(description="Media type of the original.", max_length=100)] = None,
@@ -249,6 +277,7 @@ async def list_images(
 
 
 @router.get("/images/search", response_model=SearchPage)
+@refuses(BadCursor, BadField, SearchUnavailable, TooBroad)
 async def search(
     request: Request,
     hall: Hall,
@@ -290,7 +319,7 @@ async def tags(
 
 @router.get("/images/{id}", response_model=ImageOut)
 async def get(
-    request: Request, hall: Hall, actor: Asking, id: str, include: Annotated[str, Query(max_length=100)] = ""
+    request: Request, hall: Hall, actor: Asking, id: Id, include: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
     """One image. `include=location` adds where it was taken, for its owner."""
     if include not in ("", "location"):
@@ -303,7 +332,8 @@ async def get(
 
 
 @router.patch("/images/{id}", response_model=ImageOut, openapi_extra=PATCH_BODY)
-async def patch(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+@refuses(Unsupported, WrongState)
+async def patch(request: Request, hall: Hall, actor: Asking, id: Id, revision: IfMatch) -> Response:
     """Change words, tags, visibility, focal point or custom values by an RFC 7396 merge patch, under If-Match if you like."""
     changes = await merge_patch(request)
     image = image_id(id)
@@ -313,7 +343,7 @@ async def patch(request: Request, hall: Hall, actor: Asking, id: str) -> Respons
             changes["custom"] = small_json(merged(current.custom, changes["custom"]))
         except ValueError as error:
             raise BadField(f"custom: {error}", field="custom") from error
-    edited = await hall.library.edit(actor, image, changes, if_revision=if_match(request))
+    edited = await hall.library.edit(actor, image, changes, if_revision=revision)
     return answer((await presented(request, hall, [edited]))[0], etag=etag_of(edited))
 
 
@@ -371,24 +401,27 @@ def merged(target: Any, patch: Any) -> Any:
 
 
 @router.delete("/images/{id}", status_code=204)
-async def trash(request: Request, hall: Hall, actor: Asking, id: str, purge: bool = False) -> Response:
+@refuses(WrongState)
+async def trash(hall: Hall, actor: Asking, id: Id, revision: IfMatch, *, purge: bool = False) -> Response:
     """Move it to the trash; `?purge=true` removes one that is there for good."""
     if purge:
         await hall.library.purge(actor, image_id(id))
     else:
-        await hall.library.trash(actor, image_id(id), if_revision=if_match(request))
+        await hall.library.trash(actor, image_id(id), if_revision=revision)
     return Response(status_code=204)
 
 
 @router.post("/images/{id}/restore", response_model=ImageOut)
-async def restore(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+@refuses(WrongState, QuotaExceeded)
+async def restore(request: Request, hall: Hall, actor: Asking, id: Id) -> Response:
     """Bring it back from the trash."""
     restored = await hall.library.restore(actor, image_id(id))
     return answer((await presented(request, hall, [restored]))[0], etag=etag_of(restored))
 
 
 @router.post("/images/{id}/urls", response_model=UrlsOut)
-async def urls(request: Request, hall: Hall, actor: Asking, id: str, body: UrlsIn) -> UrlsOut:
+@refuses(BadOption, PresetsOnly, WrongState)
+async def urls(request: Request, hall: Hall, actor: Asking, id: Id, body: UrlsIn) -> UrlsOut:
     """Signed delivery URLs of any transforms, like `w=300,h=200,fit=cover.webp`; see the reference of transforms."""
     image = await hall.library.get(actor, image_id(id))
     urls, expires_at = await hall.delivery.transform_urls(actor, image, body.transforms, body.grammar)
@@ -397,7 +430,8 @@ async def urls(request: Request, hall: Hall, actor: Asking, id: str, body: UrlsI
 
 
 @router.get("/images/{id}/cloudfront", response_model=CloudFrontOut)
-async def at_cloudfront(hall: Hall, actor: Asking, id: str) -> CloudFrontOut:
+@refuses(WrongState)
+async def at_cloudfront(hall: Hall, actor: Asking, id: Id) -> CloudFrontOut:
     """Signed CloudFront URLs of the stored renditions, and of the original for whoever may have it."""
     image = await hall.library.get(actor, image_id(id))
     signer = await hall.delivery.signer(actor.tenant)
@@ -412,13 +446,14 @@ async def at_cloudfront(hall: Hall, actor: Asking, id: str) -> CloudFrontOut:
 
 
 @router.get("/images/{id}/history", response_model=HistoryOut)
-async def history(hall: Hall, actor: Asking, id: str) -> HistoryOut:
+async def history(hall: Hall, actor: Asking, id: Id) -> HistoryOut:
     """What has been done about it: every run of its flows, newest first, with each step, its tries and times."""
     return history_out(await hall.history.of(actor, image_id(id)))
 
 
 @router.get("/images/{id}/events", response_class=Response, responses=STREAM)
-async def events(request: Request, hall: Hall, actor: Asking, id: str, after: After = None) -> Response:
+@refuses(BadField, Busy, TooManyStreams)
+async def events(request: Request, hall: Hall, actor: Asking, id: Id, after: After = None) -> Response:
     """What happens to it, as it happens (server-sent events), from the first that is kept unless you resume."""
     image = image_id(id)
     access.require(actor, "image.history", await hall.library.get(actor, image))
@@ -426,23 +461,27 @@ async def events(request: Request, hall: Hall, actor: Asking, id: str, after: Af
 
 
 @router.get("/images/{id}/versions", response_model=list[VersionOut])
-async def versions(hall: Hall, actor: Asking, id: str) -> list[VersionOut]:
+async def versions(hall: Hall, actor: Asking, id: Id) -> list[VersionOut]:
     """Every version of the original, newest first."""
     image = await hall.library.versions(actor, image_id(id))
     return [version_out(image, version) for version in image.versions]
 
 
-@router.post("/images/{id}/versions/{n}/restore", response_model=ImageOut)
-async def restore_version(request: Request, hall: Hall, actor: Asking, id: str, n: int) -> Response:
+@router.post("/images/{id}/versions/{n}/restore", response_model=ImageOut, responses=LATER)
+@refuses(*FILE, WrongState)
+async def restore_version(
+    request: Request, hall: Hall, actor: Asking, id: Id, n: Annotated[int, Path(ge=1, lt=2**31)]
+) -> Response:
     """Make an earlier version the next one; the answer comes when it is developed."""
     replaced = await hall.ingest.restore_version(actor, image_id(id), n)
     return await _settled(request, hall, actor, replaced)
 
 
-@router.put("/images/{id}/original", response_model=ImageOut, openapi_extra=FILE_FORM)
-async def replace(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+@router.put("/images/{id}/original", response_model=ImageOut, responses=LATER, openapi_extra=FILE_FORM)
+@refuses(*FORM, WrongState)
+async def replace(request: Request, hall: Hall, actor: Asking, id: Id, revision: IfMatch) -> Response:
     """Give the image other bytes, under If-Match if you like; the old ones stay as an earlier version."""
-    image, revision = image_id(id), if_match(request)
+    image = image_id(id)
     room = await hall.standing.room(actor.tenant, images=0)
     async with _form(request, hall, partial(room.require, images=0)) as form:
         if form.fields:
@@ -461,9 +500,10 @@ async def _settled(request: Request, hall: Safelight, actor: Actor, replaced: Im
     return answer(record, 200 if image.status is Status.READY else 202, etag=etag_of(image))
 
 
-@router.get("/images/{id}/original", response_class=Response)
+@router.get("/images/{id}/original", response_class=Response, responses=BYTES)
+@refuses(PreconditionFailed, RangeNotSatisfiable, DamagedObject)
 async def original(
-    request: Request, hall: Hall, actor: Asking, id: str, version: Annotated[int | None, Query(ge=1, lt=2**31)] = None
+    request: Request, hall: Hall, actor: Asking, id: Id, version: Annotated[int | None, Query(ge=1, lt=2**31)] = None
 ) -> Response:
     """The bytes that came in, as they came; answers conditions and a range."""
     image, wanted = await hall.library.version(actor, image_id(id), version)
@@ -492,8 +532,9 @@ async def original_of(
             raise PreconditionFailed
     parts = spans(asked, size, etag, wanted.created_at)
     if parts == 416:
-        body = body_of(416, "range_not_satisfiable", f"The original has {size} bytes.")
-        return Response(body, 416, media_type="application/problem+json", headers={"content-range": f"bytes */{size}"})
+        refusal = problem(RangeNotSatisfiable(f"The original has {size} bytes."))
+        refusal.headers["content-range"] = f"bytes */{size}"
+        return refusal
     start, end, status = 0, size, 200
     if parts and len(parts) == 1:
         (start, end), status = parts[0], 206

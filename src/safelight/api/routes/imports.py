@@ -8,11 +8,14 @@ from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url, upload_id
+from safelight.api.refusals import FILE, refuses
 from safelight.api.routes.images import answer, is_urgent, patience
 from safelight.api.routes.uploads import became, is_reused
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.images import ImageOut, etag_of, image_json
 from safelight.api.schemas.uploads import ImportIn, ImportOut, import_out
 from safelight.domain.images import Status
+from safelight.errors import Missing, SourceNotAllowed, SourceRefused, SourceUnavailable, SourceUnreachable, WrongState
 from safelight.services.uploads import said
 
 router = APIRouter(prefix="/imports", tags=["imports"])
@@ -27,6 +30,7 @@ router = APIRouter(prefix="/imports", tags=["imports"])
         202: {"model": ImportOut, "description": "Under way; `Location` tells what becomes of it."},
     },
 )
+@refuses(*FILE, Missing, SourceNotAllowed, SourceRefused, SourceUnavailable, SourceUnreachable, WrongState)
 async def create(request: Request, hall: Hall, actor: Asking, body: ImportIn) -> Response:
     """Fetch a picture from a URL; the answer is the image, as of `POST /images`, or 202 when that takes longer than you wait."""
     waits_until = time.monotonic() + patience(request, hall.settings.ingest.wait_s)
@@ -42,13 +46,14 @@ async def create(request: Request, hall: Hall, actor: Asking, body: ImportIn) ->
 
 
 @router.get("/{id}", response_model=ImportOut)
-async def get(hall: Hall, actor: Asking, id: str) -> ImportOut:
+async def get(hall: Hall, actor: Asking, id: Id) -> ImportOut:
     """What has become of an import; for a week after its end."""
     return import_out(await hall.imports.get(actor, upload_id(id)))
 
 
 @router.delete("/{id}", status_code=204)
-async def abandon(hall: Hall, actor: Asking, id: str) -> Response:
+@refuses(WrongState)
+async def abandon(hall: Hall, actor: Asking, id: Id) -> Response:
     """Give it up, as long as it has not become an image."""
     await hall.uploads.abandon(actor, (await hall.imports.get(actor, upload_id(id))).id)
     return Response(status_code=204)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.users import ApiKeyChangeIn, ApiKeyOut, OwnKeyIn, api_key_out, key_wish
 from safelight.domain.ids import KeyId, is_id
-from safelight.errors import Missing
+from safelight.errors import Missing, StepUpRequired, WrongState
 
 router = APIRouter(prefix="/me", tags=["me"])
 
@@ -19,6 +21,7 @@ async def own_keys(hall: Hall, actor: Asking) -> list[ApiKeyOut]:
 
 
 @router.post("/api-keys", status_code=201, response_model=ApiKeyOut)
+@refuses(StepUpRequired, WrongState)
 async def add_own_key(response: Response, hall: Hall, actor: Asking, body: OwnKeyIn) -> ApiKeyOut:
     """A new API key of yours; the token is in this answer and never again."""
     response.headers["cache-control"] = "no-store"
@@ -27,7 +30,7 @@ async def add_own_key(response: Response, hall: Hall, actor: Asking, body: OwnKe
 
 
 @router.patch("/api-keys/{id}", response_model=ApiKeyOut)
-async def change_own_key(hall: Hall, actor: Asking, id: str, body: ApiKeyChangeIn) -> ApiKeyOut:
+async def change_own_key(hall: Hall, actor: Asking, id: Id, body: ApiKeyChangeIn) -> ApiKeyOut:
     """Another name for a key of yours, or other networks."""
     if not is_id(id):
         raise Missing
@@ -35,7 +38,7 @@ async def change_own_key(hall: Hall, actor: Asking, id: str, body: ApiKeyChangeI
 
 
 @router.delete("/api-keys/{id}", status_code=204)
-async def revoke_own_key(hall: Hall, actor: Asking, id: str) -> Response:
+async def revoke_own_key(hall: Hall, actor: Asking, id: Id) -> Response:
     """End a key of yours now."""
     if not is_id(id):
         raise Missing

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from safelight.api.auth import Asking, Hall, address_of, documented
+from safelight.api.auth import Asking, Hall, address_of
+from safelight.api.refusals import refuses
 from safelight.api.schemas.factors import (
     AccessOut,
     CodeIn,
@@ -18,12 +19,24 @@ from safelight.api.schemas.factors import (
     access_out,
 )
 from safelight.api.schemas.signin import GrantOut, grant_out
+from safelight.errors import (
+    BadCode,
+    BadPasskey,
+    Busy,
+    LockedOut,
+    Missing,
+    StepUpRequired,
+    TenantSuspended,
+    Unauthenticated,
+    WrongState,
+)
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 PRIVATE = {"cache-control": "no-store"}  # RFC 6749 section 5.1
 
 
 @router.post("/mfa/verify", response_model=GrantOut)
+@refuses(BadCode, Busy, LockedOut, TenantSuspended, Unauthenticated)
 async def verify_second(
     request: Request,
     response: Response,
@@ -37,14 +50,15 @@ async def verify_second(
     return grant_out(grant)
 
 
-@router.get("/mfa", response_model=MfaOut, dependencies=[documented])
+@router.get("/mfa", response_model=MfaOut)
 async def mfa(hall: Hall, actor: Asking) -> MfaOut:
     """What you have beside a password."""
     held = await hall.factors.held(actor)
     return MfaOut(totp_since=held.totp_since, recovery_codes=held.recovery_codes, passkeys=held.passkeys)
 
 
-@router.post("/mfa/totp", status_code=201, response_model=EnrolmentOut, dependencies=[documented])
+@router.post("/mfa/totp", status_code=201, response_model=EnrolmentOut)
+@refuses(StepUpRequired, WrongState)
 async def enrol_totp(response: Response, hall: Hall, actor: Asking) -> EnrolmentOut:
     """A secret for an authenticator app (RFC 6238), as text, URI and QR code. Nothing asks for it before it is confirmed."""
     response.headers.update(PRIVATE)
@@ -52,28 +66,32 @@ async def enrol_totp(response: Response, hall: Hall, actor: Asking) -> Enrolment
     return EnrolmentOut(secret=told.secret, uri=told.uri, qr_svg=told.qr_svg, qr_png=told.qr_png)
 
 
-@router.post("/mfa/totp/confirm", response_model=RecoveryCodesOut, dependencies=[documented])
+@router.post("/mfa/totp/confirm", response_model=RecoveryCodesOut)
+@refuses(BadCode, LockedOut, WrongState)
 async def confirm_totp(response: Response, hall: Hall, actor: Asking, body: CodeIn) -> RecoveryCodesOut:
     """Show that the app works: from now on sign-ins ask for it, and your other sessions end. The recovery codes are in this answer and never again."""
     response.headers.update(PRIVATE)
     return RecoveryCodesOut(recovery_codes=list(await hall.factors.confirm(actor, code=body.code)))
 
 
-@router.delete("/mfa/totp", status_code=204, dependencies=[documented])
+@router.delete("/mfa/totp", status_code=204)
+@refuses(Missing, StepUpRequired)
 async def disable_totp(hall: Hall, actor: Asking) -> Response:
     """Sign in without an authenticator app again; its recovery codes go with it. Asks for a recent proof."""
     await hall.factors.disable(actor)
     return Response(status_code=204)
 
 
-@router.post("/mfa/recovery-codes", response_model=RecoveryCodesOut, dependencies=[documented])
+@router.post("/mfa/recovery-codes", response_model=RecoveryCodesOut)
+@refuses(Missing, StepUpRequired)
 async def regenerate_recovery_codes(response: Response, hall: Hall, actor: Asking) -> RecoveryCodesOut:
     """Ten new recovery codes; those before open nothing any more. Asks for a recent proof."""
     response.headers.update(PRIVATE)
     return RecoveryCodesOut(recovery_codes=list(await hall.factors.regenerate(actor)))
 
 
-@router.post("/step-up", response_model=AccessOut, dependencies=[documented])
+@router.post("/step-up", response_model=AccessOut)
+@refuses(BadCode, BadPasskey, Busy, LockedOut, Unauthenticated)
 async def step_up(request: Request, response: Response, hall: Hall, actor: Asking, body: StepUpIn) -> AccessOut:
     """Prove who you are once more, after `step_up_required`: by a code where you have an authenticator app, else by the password, or by a passkey. Go on with the token of the answer."""
     response.headers.update(PRIVATE)
@@ -83,7 +101,7 @@ async def step_up(request: Request, response: Response, hall: Hall, actor: Askin
     return access_out(token)
 
 
-@router.post("/step-up/options", dependencies=[documented])
+@router.post("/step-up/options")
 async def step_up_options(response: Response, hall: Hall, actor: Asking) -> dict[str, Any]:
     """Options for `navigator.credentials.get`, to step up with one of your passkeys."""
     response.headers.update(PRIVATE)

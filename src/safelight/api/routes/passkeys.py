@@ -7,12 +7,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request, Response
 
-from safelight.api.auth import Asking, Hall, address_of, documented
+from safelight.api.auth import Asking, Hall, address_of
+from safelight.api.refusals import refuses
 from safelight.api.routes.mfa import PRIVATE
 from safelight.api.schemas.factors import PasskeyIn, PasskeyNameIn, PasskeyOut, PasskeySignInIn, passkey_out
 from safelight.api.schemas.signin import GrantOut, grant_out
 from safelight.domain.ids import PasskeyId
-from safelight.errors import Missing
+from safelight.errors import BadPasskey, LockedOut, Missing, StepUpRequired, TenantSuspended, Unauthenticated, WrongState
 
 router = APIRouter(prefix="/auth/passkeys", tags=["auth"])
 _ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -26,6 +27,7 @@ async def passkey_sign_in_options(response: Response, hall: Hall) -> dict[str, A
 
 
 @router.post("/signin", response_model=GrantOut)
+@refuses(LockedOut, TenantSuspended, Unauthenticated)
 async def passkey_sign_in(
     request: Request,
     response: Response,
@@ -39,32 +41,35 @@ async def passkey_sign_in(
     return grant_out(grant)
 
 
-@router.post("/options", dependencies=[documented])
+@router.post("/options")
+@refuses(StepUpRequired)
 async def passkey_options(response: Response, hall: Hall, actor: Asking) -> dict[str, Any]:
     """Options for `navigator.credentials.create`, to add a passkey. Asks for a recent proof."""
     response.headers.update(PRIVATE)
     return await hall.passkeys.to_register(actor)
 
 
-@router.get("", response_model=list[PasskeyOut], dependencies=[documented])
+@router.get("", response_model=list[PasskeyOut])
 async def passkeys(hall: Hall, actor: Asking) -> list[PasskeyOut]:
     """Your passkeys, oldest first."""
     return [passkey_out(passkey) for passkey in await hall.passkeys.list(actor)]
 
 
-@router.post("", status_code=201, response_model=PasskeyOut, dependencies=[documented])
+@router.post("", status_code=201, response_model=PasskeyOut)
+@refuses(BadPasskey, StepUpRequired, WrongState)
 async def add_passkey(hall: Hall, actor: Asking, body: PasskeyIn) -> PasskeyOut:
     """Add the passkey that an authenticator has made from those options. Asks for a recent proof."""
     return passkey_out(await hall.passkeys.register(actor, name=body.name, answer=body.credential.as_told()))
 
 
-@router.patch("/{id}", response_model=PasskeyOut, dependencies=[documented])
+@router.patch("/{id}", response_model=PasskeyOut)
 async def rename_passkey(hall: Hall, actor: Asking, id: str, body: PasskeyNameIn) -> PasskeyOut:
     """Another name for one of your passkeys."""
     return passkey_out(await hall.passkeys.rename(actor, _id(id), body.name))
 
 
-@router.delete("/{id}", status_code=204, dependencies=[documented])
+@router.delete("/{id}", status_code=204)
+@refuses(StepUpRequired)
 async def remove_passkey(hall: Hall, actor: Asking, id: str) -> Response:
     """Remove one of your passkeys. Asks for a recent proof."""
     await hall.passkeys.remove(actor, _id(id))

@@ -5,18 +5,21 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
 from safelight.api.schemas.tenants import PresetIn, PresetOut, preset_out
+from safelight.errors import BadOption, WrongState
 
 router = APIRouter(prefix="/admin/presets", tags=["presets"])
 
 
-@router.get("", response_model=list[PresetOut])
+@router.get("", response_model=list[PresetOut], name="list")
 async def presets(hall: Hall, actor: Asking) -> list[PresetOut]:
     """Your tenant's own presets with every version."""
     return [preset_out(name, versions) for name, versions in sorted((await hall.tenants.presets(actor)).items())]
 
 
-@router.put("/{name}", response_model=PresetOut)
+@router.put("/{name}", response_model=PresetOut, name="set")
+@refuses(BadOption, WrongState)
 async def set_preset(hall: Hall, actor: Asking, name: str, body: PresetIn) -> PresetOut:
     """What the name stands for from now on. Other options than before are a new version; the earlier ones can still be asked for."""
     versions = await hall.tenants.set_preset(actor, name, body.options)
@@ -24,7 +27,7 @@ async def set_preset(hall: Hall, actor: Asking, name: str, body: PresetIn) -> Pr
     return preset_out(name, versions)
 
 
-@router.delete("/{name}", status_code=204)
+@router.delete("/{name}", status_code=204, name="remove")
 async def remove_preset(hall: Hall, actor: Asking, name: str) -> Response:
     """Take the name away, and every version of it."""
     await hall.tenants.remove_preset(actor, name)

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from safelight.api.auth import Asking, Hall, documented
+from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
 from safelight.api.schemas.audit import ErasureOut
+from safelight.api.schemas.common import Id
 from safelight.domain.ids import ErasureId, TenantId, UserId, is_id
-from safelight.errors import Missing
+from safelight.errors import Missing, StepUpRequired, WrongState
 
 router = APIRouter(tags=["privacy"])
+_TAKEOUT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "A ZIP.", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
 _ZIP: Final = {"content-disposition": 'attachment; filename="safelight.zip"', "cache-control": "no-store"}
 
 
-@router.post("/me/export", response_class=StreamingResponse, dependencies=[documented])
+@router.post("/me/export", response_class=StreamingResponse, responses=_TAKEOUT)
 async def export_own(hall: Hall, actor: Asking) -> StreamingResponse:
     """Everything that is kept of you, as a ZIP: originals, what is known of them, albums, account, and your audit trail."""
     return StreamingResponse(await hall.takeout.own(actor), media_type="application/zip", headers=_ZIP)
 
 
-@router.post("/admin/users/{id}/export", response_class=StreamingResponse, dependencies=[documented])
-async def export_user(hall: Hall, actor: Asking, id: str) -> StreamingResponse:
+@router.post("/admin/users/{id}/export", response_class=StreamingResponse, responses=_TAKEOUT)
+async def export_user(hall: Hall, actor: Asking, id: Id) -> StreamingResponse:
     """The same of a user of the tenant."""
     return StreamingResponse(await hall.takeout.of(actor, _user_id(id)), media_type="application/zip", headers=_ZIP)
 
 
-@router.delete("/me", status_code=202, response_model=ErasureOut, dependencies=[documented])
+@router.delete("/me", status_code=202, response_model=ErasureOut)
+@refuses(StepUpRequired, WrongState)
 async def erase_own(hall: Hall, actor: Asking, response: Response) -> ErasureOut:
     """Erase yourself with everything of yours, for good. Asks for a recent proof; keep the address of the certificate."""
     return _told(response, actor.tenant, await hall.erasure.request_own(actor))
 
 
-@router.delete("/admin/users/{id}", status_code=202, response_model=ErasureOut, dependencies=[documented])
-async def erase_user(hall: Hall, actor: Asking, id: str, response: Response) -> ErasureOut:
+@router.delete("/admin/users/{id}", status_code=202, response_model=ErasureOut)
+@refuses(StepUpRequired, WrongState)
+async def erase_user(hall: Hall, actor: Asking, id: Id, response: Response) -> ErasureOut:
     """Erase a user with everything of theirs, for good."""
     return _told(response, actor.tenant, await hall.erasure.request(actor, _user_id(id)))
 
 
 @router.get("/erasures/{tenant}/{id}", response_model=ErasureOut)
-async def erasure(hall: Hall, response: Response, tenant: str, id: str) -> ErasureOut:
+async def erasure(hall: Hall, response: Response, tenant: Id, id: Id) -> ErasureOut:
     """How an erasure stands, with its certificate once it is done. Whoever knows the address may ask: whose it was, it does not say."""
     response.headers["cache-control"] = "no-store"
     found = await hall.erasure.certificate(tenant, id)

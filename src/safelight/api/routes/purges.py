@@ -7,14 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.purges import PurgeIn, PurgeOut, PurgePage, purge_out, purge_wish
 from safelight.domain.ids import is_id
-from safelight.errors import BadCursor
+from safelight.errors import BadCursor, Missing, WrongState
 
 router = APIRouter(prefix="/admin/purges", tags=["purges"])
 
 
 @router.post("", status_code=202, response_model=PurgeOut)
+@refuses(Missing, WrongState)
 async def add(hall: Hall, actor: Asking, body: PurgeIn, response: Response) -> PurgeOut:
     """Let our own caches and CDNs forget an image, the images with a tag or, for operators, everything; it goes on by itself."""
     purge = purge_out(await hall.purges.ask(actor, *purge_wish(body)))
@@ -22,7 +25,8 @@ async def add(hall: Hall, actor: Asking, body: PurgeIn, response: Response) -> P
     return purge
 
 
-@router.get("", response_model=PurgePage)
+@router.get("", response_model=PurgePage, name="list")
+@refuses(BadCursor)
 async def page(
     hall: Hall, actor: Asking, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> PurgePage:
@@ -34,6 +38,6 @@ async def page(
 
 
 @router.get("/{id}", response_model=PurgeOut)
-async def get(hall: Hall, actor: Asking, id: str) -> PurgeOut:
+async def get(hall: Hall, actor: Asking, id: Id) -> PurgeOut:
     """How far one has come."""
     return purge_out(await hall.purges.get(actor, id))

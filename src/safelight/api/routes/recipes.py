@@ -5,12 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
 from safelight.api.schemas.recipes import PlacesIn, RecipeIn, RecipeOut, recipe_out
+from safelight.errors import WrongState
 
 router = APIRouter(prefix="/admin/recipes", tags=["recipes"])
 
 
-@router.get("", response_model=list[RecipeOut])
+@router.get("", response_model=list[RecipeOut], name="list")
 async def recipes(hall: Hall, actor: Asking) -> list[RecipeOut]:
     """Your tenant's recipes in their newest versions, by name."""
     owned = await hall.recipes.all(actor)
@@ -37,6 +39,7 @@ async def place(hall: Hall, actor: Asking, name: str, body: PlacesIn) -> RecipeO
 
 
 @router.delete("/{name}", status_code=204)
+@refuses(WrongState)
 async def remove(hall: Hall, actor: Asking, name: str) -> Response:
     """Remove a recipe with every version, once it is for no pictures. What was developed by it stays."""
     await hall.recipes.remove(actor, name)

@@ -7,15 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.refusals import refuses
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.redevelopments import RedevelopmentIn, RedevelopmentOut, RedevelopmentPage, redevelopment_out
 from safelight.domain.ids import is_id
 from safelight.domain.redevelopments import RedevelopmentState
-from safelight.errors import BadCursor
+from safelight.errors import BadCursor, Busy, Missing, WrongState
 
 router = APIRouter(prefix="/redevelopments", tags=["redevelopments"])
 
 
 @router.post("", status_code=202, response_model=RedevelopmentOut)
+@refuses(Missing, WrongState)
 async def add(hall: Hall, actor: Asking, body: RedevelopmentIn, response: Response) -> RedevelopmentOut:
     """Develop pictures again, by a recipe or by the one that is for each of them; it goes on by itself."""
     asked = await hall.redevelopments.ask(
@@ -25,7 +28,8 @@ async def add(hall: Hall, actor: Asking, body: RedevelopmentIn, response: Respon
     return redevelopment_out(asked)
 
 
-@router.get("", response_model=RedevelopmentPage)
+@router.get("", response_model=RedevelopmentPage, name="list")
+@refuses(BadCursor)
 async def page(
     hall: Hall, actor: Asking, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> RedevelopmentPage:
@@ -37,24 +41,27 @@ async def page(
 
 
 @router.get("/{id}", response_model=RedevelopmentOut)
-async def get(hall: Hall, actor: Asking, id: str) -> RedevelopmentOut:
+async def get(hall: Hall, actor: Asking, id: Id) -> RedevelopmentOut:
     """How far one has come."""
     return redevelopment_out(await hall.redevelopments.get(actor, id))
 
 
 @router.post("/{id}/pause", response_model=RedevelopmentOut)
-async def pause(hall: Hall, actor: Asking, id: str) -> RedevelopmentOut:
+@refuses(Busy, WrongState)
+async def pause(hall: Hall, actor: Asking, id: Id) -> RedevelopmentOut:
     """Begin no more for now; what is under way goes on."""
     return redevelopment_out(await hall.redevelopments.move(actor, id, RedevelopmentState.PAUSED))
 
 
 @router.post("/{id}/resume", response_model=RedevelopmentOut)
-async def resume(hall: Hall, actor: Asking, id: str) -> RedevelopmentOut:
+@refuses(Busy, WrongState)
+async def resume(hall: Hall, actor: Asking, id: Id) -> RedevelopmentOut:
     """Go on with one that is paused."""
     return redevelopment_out(await hall.redevelopments.move(actor, id, RedevelopmentState.RUNNING))
 
 
 @router.post("/{id}/cancel", response_model=RedevelopmentOut)
-async def cancel(hall: Hall, actor: Asking, id: str) -> RedevelopmentOut:
+@refuses(Busy, WrongState)
+async def cancel(hall: Hall, actor: Asking, id: Id) -> RedevelopmentOut:
     """Begin no more; what is under way goes on, and what was done stays."""
     return redevelopment_out(await hall.redevelopments.move(actor, id, RedevelopmentState.CANCELLED))

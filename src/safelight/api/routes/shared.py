@@ -17,29 +17,51 @@ from safelight.api import shared_page
 from safelight.api.auth import Hall, address_of
 from safelight.api.conditions import base_url, image_id
 from safelight.api.edge import SMALL_BYTES
-from safelight.api.routes.images import answer, original_of, refuse_unknown, small_body
+from safelight.api.refusals import refuses
+from safelight.api.routes.images import BYTES, answer, original_of, refuse_unknown, small_body
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.sharing import PassIn, PassOut, SharedOut, shared_json
 from safelight.api.shared_page import HEADERS, wants_page
 from safelight.domain.queries import Cursor, Sort
-from safelight.errors import BadField, Forbidden, LockedOut, Missing, PasswordRequired, Unauthenticated, Unsupported
+from safelight.errors import (
+    BadCursor,
+    BadField,
+    Busy,
+    DamagedObject,
+    Forbidden,
+    LockedOut,
+    Missing,
+    PasswordRequired,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    TenantSuspended,
+    Unauthenticated,
+    Unsupported,
+)
 from safelight.services.links import Pass
 
 router = APIRouter(prefix="/shared", tags=["shared"])
 
 COOKIE: Final = "safelight_pass"
-PAGE: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/html": {}}, "description": "As JSON, or as a page."}}
+HTML: Final = {"text/html": {"schema": {"type": "string"}}}
+ASKS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"content": dict(HTML), "description": "Refused, to browsers as a page."} for status in (401, 404, 429)
+}
+PAGE: Final = ASKS | {200: {"content": dict(HTML), "description": "As JSON, or as a page."}}
+OPENED: Final = ASKS | {303: {"description": "To the page, after its form."}}
 PASSWORD_BODY: Final = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": PassIn.model_json_schema()},
-            "application/x-www-form-urlencoded": {"schema": PassIn.model_json_schema()},
+            "application/json": {"schema": {"$ref": "#/components/schemas/PassIn"}},
+            "application/x-www-form-urlencoded": {"schema": {"$ref": "#/components/schemas/PassIn"}},
         },
     },
 }
 
 
 @router.get("/{token}", response_model=SharedOut, responses=PAGE)
+@refuses(BadCursor, PasswordRequired, TenantSuspended)
 async def shared(
     request: Request, hall: Hall, token: str, limit: Annotated[int, Query(ge=1, le=200)] = 100, cursor: str | None = None
 ) -> Response:
@@ -64,7 +86,8 @@ async def shared(
     return _kept_by_nobody(answer(shared_json(opened, signer, base, base + _address(token))))
 
 
-@router.post("/{token}/open", response_model=PassOut, openapi_extra=PASSWORD_BODY)
+@router.post("/{token}/open", response_model=PassOut, responses=OPENED, openapi_extra=PASSWORD_BODY)
+@refuses(Busy, Forbidden, LockedOut, TenantSuspended, Unauthenticated, Unsupported)
 async def open_shared(request: Request, hall: Hall, token: str) -> Response:
     """Give a link's password; the answer is a pass for an hour, to be brought as a bearer token, and the same as a cookie."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
@@ -89,8 +112,9 @@ async def open_shared(request: Request, hall: Hall, token: str) -> Response:
     return _kept_by_nobody(response)
 
 
-@router.get("/{token}/originals/{id}", response_class=Response)
-async def shared_original(request: Request, hall: Hall, token: str, id: str) -> Response:
+@router.get("/{token}/originals/{id}", response_class=Response, responses=BYTES)
+@refuses(DamagedObject, Forbidden, PasswordRequired, PreconditionFailed, RangeNotSatisfiable, TenantSuspended)
+async def shared_original(request: Request, hall: Hall, token: str, id: Id) -> Response:
     """A file as it came in, where the link gives them; answers conditions and a range."""
     image, version = await hall.links.original(token, _given(request), image_id(id), host=_host(request))
     response = await original_of(request, hall, image, version, cache_control=HEADERS["cache-control"])

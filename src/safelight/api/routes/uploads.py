@@ -6,13 +6,25 @@ from fastapi import APIRouter, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url, upload_id
+from safelight.api.refusals import FILE, refuses
 from safelight.api.routes.images import answer, patience
+from safelight.api.schemas.common import Id
 from safelight.api.schemas.images import ImageOut, etag_of, image_json
 from safelight.api.schemas.uploads import OfferOut, UploadIn, UploadOut, upload_fields
 from safelight.domain.accounts import Actor
 from safelight.domain.images import Image, Status
 from safelight.domain.uploads import Upload
-from safelight.errors import Kind, Missing, SafelightError
+from safelight.errors import (
+    ChecksumMismatch,
+    Kind,
+    Missing,
+    NotArrived,
+    QuotaExceeded,
+    SafelightError,
+    TooManyBytes,
+    Unsupported,
+    WrongState,
+)
 from safelight.services.uploads import said
 from safelight.wiring import Safelight
 
@@ -20,6 +32,7 @@ router = APIRouter(prefix="/uploads", tags=["uploads"])
 
 
 @router.post("", status_code=201, response_model=OfferOut)
+@refuses(Missing, QuotaExceeded, TooManyBytes, Unsupported, WrongState)
 async def create(request: Request, response: Response, hall: Hall, actor: Asking, body: UploadIn) -> OfferOut:
     """Announce a file; the answer is a URL that takes it, and nothing but it, until it expires."""
     upload, offer = await hall.uploads.expect(actor, body.announced())
@@ -35,13 +48,14 @@ async def create(request: Request, response: Response, hall: Hall, actor: Asking
 
 
 @router.get("/{id}", response_model=UploadOut)
-async def get(hall: Hall, actor: Asking, id: str) -> UploadOut:
+async def get(hall: Hall, actor: Asking, id: Id) -> UploadOut:
     """What has become of an upload; for a week after its end."""
     return UploadOut(**upload_fields(await hall.uploads.get(actor, upload_id(id))))
 
 
 @router.delete("/{id}", status_code=204)
-async def abandon(hall: Hall, actor: Asking, id: str) -> Response:
+@refuses(WrongState)
+async def abandon(hall: Hall, actor: Asking, id: Id) -> Response:
     """Give it up; what has been sent is removed."""
     await hall.uploads.abandon(actor, upload_id(id))
     return Response(status_code=204)
@@ -56,7 +70,8 @@ async def abandon(hall: Hall, actor: Asking, id: str) -> Response:
         202: {"model": ImageOut, "description": "Accepted; `Location` tells when it is ready."},
     },
 )
-async def complete(request: Request, hall: Hall, actor: Asking, id: str) -> Response:
+@refuses(*FILE, ChecksumMismatch, NotArrived, Unsupported, WrongState)
+async def complete(request: Request, hall: Hall, actor: Asking, id: Id) -> Response:
     """Say that the file is sent; the answer is the image, as of `POST /images`. May be repeated, and need not be called at all."""
     upload = await hall.uploads.complete(actor, upload_id(id))
     image = await became(hall, actor, upload, patience(request, hall.settings.ingest.wait_s))

@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import Id, In, Out
 from safelight.domain.albums import Album
 from safelight.domain.sharing import Grant, Level
 
 
-class GrantIn(In):
+class AlbumGrantIn(In):
     """What a user may do with the album."""
 
     level: Level = Level.VIEW
@@ -28,16 +28,16 @@ class Lent(Out):
     expires_at: datetime | None
 
 
-class GrantOut(Lent):
+class AlbumGrantOut(Lent):
     """What a user may do with an album."""
 
     user: str
     created_at: datetime
 
 
-def grant_out(grant: Grant) -> GrantOut:
+def grant_out(grant: Grant) -> AlbumGrantOut:
     """The grant as the album's owner gets it."""
-    return GrantOut(user=grant.user, created_at=grant.created_at, **_terms(grant))
+    return AlbumGrantOut(user=grant.user, created_at=grant.created_at, **_terms(grant))
 
 
 def _terms(grant: Grant) -> dict[str, Any]:
@@ -94,11 +94,11 @@ class AlbumPatch(In):
 
     title: str | None = None
     description: str | None = None
-    cover: str | None = None
+    cover: Id | None = None
 
 
 class AlbumImages(In):
     """Images to add or move: to the end, or before another one."""
 
-    images: list[str] = Field(min_length=1, max_length=500)
-    before: str | None = None
+    images: list[Id] = Field(min_length=1, max_length=500)
+    before: Id | None = None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from safelight.domain.images import MAX_CUSTOM_BYTES
+
+ID: Final[dict[str, Any]] = {
+    "type": "string",
+    "pattern": "^[0-7][0-9a-hjkmnp-tv-z]{25}$",
+    "examples": ["01j9z3k4m5n6p7q8r9s0t1v2w3"],
+}
+Id = Annotated[str, WithJsonSchema(ID)]
+"""Of a thing. The document says what one looks like; another text is answered as an id that nothing has, not as a mistake."""
 
 
 def small_json(value: Mapping[str, Any]) -> Mapping[str, Any]:

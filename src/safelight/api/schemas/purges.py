@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import Id, In, Out
 from safelight.domain.purges import Purge, PurgeOf, PurgeState
 from safelight.errors import BadField
 
@@ -14,7 +14,7 @@ from safelight.errors import BadField
 class PurgeIn(In):
     """What caches, ours and CDNs, are to let go of: one of these."""
 
-    image: str = Field("", description="The id of an image.", max_length=26)
+    image: Id | None = Field(None, description="The id of an image.", max_length=26)
     tag: str = Field("", description="The images with this tag.", max_length=200)
     tenant: bool = Field(False, description="Everything; operators only.")
 

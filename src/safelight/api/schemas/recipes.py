@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import Id, In, Out
 from safelight.domain.recipes import FORMATS, MAX_PLACES, Recipe, Recipes
 
 
@@ -50,7 +50,7 @@ class PlacesIn(In):
     """Which pictures a recipe is for as they come in: these and no others."""
 
     default: bool = Field(False, description="Those for which there is no other recipe.")
-    albums: list[str] = Field([], max_length=MAX_PLACES, description="Those that come into these albums.")
+    albums: list[Id] = Field([], max_length=MAX_PLACES, description="Those that come into these albums.")
     tags: list[str] = Field([], max_length=MAX_PLACES, description="Those that come with these tags.")
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, Field
 
 from safelight.api.conditions import album_id
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import Id, In, Out
 from safelight.domain.images import MAX_TAGS, Status
 from safelight.domain.redevelopments import USUAL_RATE, Redevelopment, RedevelopmentState, Selection
 
@@ -15,7 +15,7 @@ from safelight.domain.redevelopments import USUAL_RATE, Redevelopment, Redevelop
 class SelectionIn(In):
     """Which pictures: those that fit all of it. Nothing is every picture that is not in the trash."""
 
-    album: str | None = Field(None, max_length=26)
+    album: Id | None = Field(None, max_length=26)
     tags: list[str] = Field([], max_length=MAX_TAGS, description="Pictures with all of these.")
     status: Status | None = None
     after: AwareDatetime | None = Field(None, description="That came in at this time or later.")

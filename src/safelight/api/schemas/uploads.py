@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from safelight.api.conditions import album_id
-from safelight.api.schemas.common import In, Out, small_json
+from safelight.api.schemas.common import Id, In, Out, small_json
 from safelight.api.schemas.images import ImageProblem
 from safelight.domain.addresses import MAX_URL
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TITLE, Visibility
@@ -24,7 +24,7 @@ class PictureIn(In):
     title: str = Field("", max_length=MAX_TITLE)
     description: str = Field("", max_length=MAX_DESCRIPTION)
     tags: list[str] = Field(default_factory=list, max_length=1000)
-    album_id: str | None = None
+    album_id: Id | None = None
     visibility: Visibility = Visibility.PRIVATE
     custom: Annotated[dict[str, Any], AfterValidator(small_json)] = Field(default_factory=dict)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import Id, In, Out
 from safelight.domain.accounts import MAX_NETWORKS, ApiKey, Role, Scope, User
 from safelight.services.api_keys import KeyWish
 
@@ -45,7 +45,7 @@ def user_out(user: User) -> UserOut:
 class ApiKeyIn(In):
     """A new API key for a user."""
 
-    user: str
+    user: Id
     name: str = Field("", max_length=200)
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE], min_length=1)
     expires_at: AwareDatetime | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import Id, In, Out
 from safelight.domain.warmings import MAX_TRANSFORMS, Warming, WarmingState
 
 Transforms = Annotated[
@@ -30,7 +30,7 @@ class WarmImageIn(In):
 class WarmFilter(In):
     """Which images; both narrow."""
 
-    album: str = Field("", description="In this album.", max_length=26)
+    album: Id | None = Field(None, description="In this album.", max_length=26)
     tag: str = Field("", description="With this tag.", max_length=200)
 
 
