@@ -443,6 +443,7 @@ class WorkflowsContract:
         for number in range(10):
             await engine.start("flow", f"bulk{number}", {"run": f"bulk{number}"})
         await engine.start("flow", "urgent", {"run": "urgent"}, is_urgent=True)
+        await self.in_line("urgent")
         gate.set()
         await ended(engine, "urgent")
         await until(lambda: len(stage.did) == 24)
