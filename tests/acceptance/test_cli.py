@@ -466,6 +466,7 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "move": (["--from", "{home}/nothing", "--to", "{home}/here"], 2),
     "backup create": (["--in", "{home}/backups", "--key-file", "{data_dir}/keys/master.key", "--data-dir", "{data_dir}"], 0),
     "backup list": (["--in", "{home}/backups", "--key-file", "{home}/nothing"], 1),
+    "backup prune": (["--in", "{home}/backups", "--key-file", "{home}/nothing"], 1),
     "backup verify": (["--in", "{home}/backups", "--key-file", "{home}/nothing"], 1),
     "backup restore": (["--in", "{home}/backups", "--key-file", "{home}/nothing", "--to", "{home}/here"], 1),
     "user list": ([], 0),
@@ -513,8 +514,8 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "redevelop": (["--dry-run"], 0),
     "warm": (["w=10.webp", "--image", "nothing"], 1),
     "purge image": (["nothing"], 1),
-    "purge tag": (["sea"], 1),
-    "purge tenant": ([], 1),
+    "purge tag": (["sea"], 0),
+    "purge tenant": ([], 0),
     "purge list": ([], 0),
     "reindex": ([], 0),
 }

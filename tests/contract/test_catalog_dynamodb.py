@@ -502,7 +502,7 @@ class TestTags:
         async with catalog.tenant(tenant.id) as records:
             before = await records.images.tags()
 
-        while await tags.fold(catalog._connection, tenant.id):
+        while await tags.fold(catalog._connection, tags.partition(tenant.id)):
             pass
         async with catalog.tenant(tenant.id) as records:
             assert await records.images.tags() == before == [("sea", 7), ("n2", 3), ("n0", 2), ("n1", 2)]
@@ -513,7 +513,7 @@ class TestTags:
         for _ in range(5):
             await images_in(catalog, make_image(tenant.id, tags=("sea",)))
 
-        await asyncio.gather(*(tags.fold(catalog._connection, tenant.id) for _ in range(4)))
+        await asyncio.gather(*(tags.fold(catalog._connection, tags.partition(tenant.id)) for _ in range(4)))
 
         async with catalog.tenant(tenant.id) as records:
             assert await records.images.tags() == [("sea", 5)]
@@ -527,7 +527,7 @@ class TestTags:
             async def slow(pk, prefix="", **bounds):
                 asked.append(prefix)
                 if asked == ["FOLDS", "TAG#", "DELTA#"]:
-                    await tags.fold(catalog._connection, tenant.id)
+                    await tags.fold(catalog._connection, tags.partition(tenant.id))
                 return await collection(pk, prefix, **bounds)
 
             monkeypatch.setattr(type(records.transaction), "collection", lambda self, *a, **k: slow(*a, **k))

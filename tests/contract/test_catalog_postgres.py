@@ -405,11 +405,12 @@ class TestPlans:
             lambda records: records.images.by_sha256("ab" * 32, ME),
             lambda records: records.images.trashed_before(NOON),
             lambda records: records.images.tags("t9"),
+            lambda records: records.images.tags("t9", owner=ME),
             lambda records: records.albums.of_image(ImageId("0" * 25 + "7")),
             lambda records: records.albums.shares.lent(ME, NOON, after=ALBUM),
             lambda records: records.albums.shares.loans(make_image(records.tenant.id, id=ImageId("0" * 25 + "7")), ME),
         ],
-        ids=["get", "get_many", "by_sha256", "trashed_before", "tags", "of_image", "lent", "loans"],
+        ids=["get", "get_many", "by_sha256", "trashed_before", "tags", "own tags", "of_image", "lent", "loans"],
     )
     async def test_a_look_up_uses_an_index(self, filled, call):
         for plan in await plans_of(filled, call):

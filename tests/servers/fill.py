@@ -46,7 +46,7 @@ def fill_images(url: str, pattern: str, album: str, *, first: int, count: int, a
             {"pattern": pattern},
         )
         connection.execute(
-            "INSERT INTO image_tags (tenant, is_trashed, tag, created_at, image) SELECT tenant, is_trashed, tag, created_at, id"
+            "INSERT INTO image_tags (tenant, is_trashed, tag, created_at, image, owner) SELECT tenant, is_trashed, tag, created_at, id, owner"
             f" FROM images, unnest(ARRAY['sea', 't' || size_bytes %% 1000, 'u' || size_bytes %% 50]) tag WHERE {these}",
             {"pattern": pattern},
         )

@@ -89,8 +89,8 @@ class ImageRecords(Protocol):
         """Images that went to the trash before that time, oldest first."""
         ...
 
-    async def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
-        """Tags in use on images outside the trash, with counts, most used first, then by name."""
+    async def tags(self, prefix: str = "", limit: int = 100, *, owner: UserId | None = None) -> list[tuple[str, int]]:
+        """Tags in use on images outside the trash, of one owner or of all, with counts, most used first, then by name."""
         ...
 
 

@@ -72,10 +72,11 @@ class Library:
         return Page((image,) if image else ())
 
     async def tags(self, actor: Actor, prefix: str, limit: int) -> Sequence[tuple[str, int]]:
-        """Tags in use, with counts."""
+        """Tags in use on the actor's own images, with counts; an admin's are those of the whole tenant."""
         access.require(actor, "image.list")
+        owner = actor.user if actor.role is Role.USER else None
         async with self.catalog.tenant(actor.tenant) as records:
-            return await records.images.tags(prefix.casefold(), limit)
+            return await records.images.tags(prefix.casefold(), limit, owner=owner)
 
     async def search(self, actor: Actor, query: SearchQuery) -> tuple[SearchResult, list[Image]]:
         """What matches, best first, with the records of those that are still there."""

@@ -258,8 +258,8 @@ class _NotedImages:
     async def trashed_before(self, before: datetime, limit: int = 100) -> list[Image]:
         return await self.inner.trashed_before(before, limit)
 
-    async def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
-        return await self.inner.tags(prefix, limit)
+    async def tags(self, prefix: str = "", limit: int = 100, *, owner: UserId | None = None) -> list[tuple[str, int]]:
+        return await self.inner.tags(prefix, limit, owner=owner)
 
     def _note(self, image_id: ImageId) -> None:
         self.written.update((image_tag(image_id), images_tag(self.tenant)))

@@ -210,8 +210,9 @@ class _Images:
         old = sorted(one for one in stamped if micros(one[0]) < micros(before))
         return [handed_out(image) for _, _, image in old[:limit]]
 
-    async def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
-        used = Counter(tag for image in self._mine() if not image.is_trashed for tag in set(image.tags))
+    async def tags(self, prefix: str = "", limit: int = 100, *, owner: UserId | None = None) -> list[tuple[str, int]]:
+        counted = (image for image in self._mine() if not image.is_trashed and owner in (None, image.owner))
+        used = Counter(tag for image in counted for tag in set(image.tags))
         found = [(tag, count) for tag, count in used.items() if tag.startswith(prefix.casefold())]
         return sorted(found, key=lambda one: (-one[1], one[0]))[:limit]
 

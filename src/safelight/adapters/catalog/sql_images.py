@@ -76,6 +76,9 @@ _TAGS: Final = (
     .limit(bindparam("limit"))
 )
 _TAGS_FROM: Final = _TAGS.where(image_tags.c.tag >= bindparam("low"), image_tags.c.tag < bindparam("high"))
+_OF_OWNER: Final = image_tags.c.owner == bindparam("owner")
+_OWN_TAGS: Final = _TAGS.where(_OF_OWNER)
+_OWN_TAGS_FROM: Final = _TAGS_FROM.where(_OF_OWNER)
 
 _SORT_COLUMNS: Final = {
     "created_at": images.c.created_at,
@@ -210,13 +213,17 @@ class SqlImages:
         return [_read(row) for row in self.transaction.connection.execute(_TRASHED_BEFORE, values)]
 
     @reading
-    def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
-        """Counted along the key of image_tags. U+10FFFF is no character, so no tag sorts behind it."""
+    def tags(self, prefix: str = "", limit: int = 100, *, owner: UserId | None = None) -> list[tuple[str, int]]:
+        """Counted along the key of image_tags, or ix_image_tags_owner. U+10FFFF is no character, so no tag sorts behind it."""
         values: dict[str, Any] = {"tenant": self.tenant, "trashed": False, "limit": limit}
         if prefix:
             low = prefix.casefold()
             values |= {"low": low, "high": low + "\U0010ffff"}
-        rows = self.transaction.connection.execute(_TAGS_FROM if prefix else _TAGS, values)
+        if owner is None:
+            statement = _TAGS_FROM if prefix else _TAGS
+        else:
+            statement, values["owner"] = _OWN_TAGS_FROM if prefix else _OWN_TAGS, owner
+        rows = self.transaction.connection.execute(statement, values)
         return [(tag, used) for tag, used in rows]
 
     def _count(self, more: int, *, images: int, within: Quotas) -> None:
@@ -230,7 +237,8 @@ class SqlImages:
 
     def _add_tags(self, image: Image) -> None:
         if image.tags:
-            stamp = {"tenant": self.tenant, "is_trashed": image.is_trashed, "created_at": micros(image.created_at)}
+            created_at = micros(image.created_at)
+            stamp = {"tenant": self.tenant, "owner": image.owner, "is_trashed": image.is_trashed, "created_at": created_at}
             # The set: a record that names a tag twice still has one row for it.
             tags = [stamp | {"tag": tag, "image": image.id} for tag in dict.fromkeys(image.tags)]
             self.transaction.connection.execute(_ADD_TAG, tags)

@@ -328,7 +328,9 @@ image_tags: Final = Table(
     Column("tag", Word, primary_key=True),
     Column("created_at", BigInteger, primary_key=True),
     Column("image", Word, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", Word, nullable=False),
     Index("ix_image_tags_image", "image"),
+    Index("ix_image_tags_owner", "tenant", "owner", "is_trashed", "tag"),
     sqlite_with_rowid=False,
 )
 

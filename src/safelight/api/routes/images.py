@@ -313,7 +313,7 @@ async def tags(
     prefix: Annotated[str, Query(max_length=64)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[TagOut]:
-    """Tags in use, most used first."""
+    """Tags in use on your images, most used first; an admin gets those of the whole tenant."""
     return [TagOut(tag=tag, count=count) for tag, count in await hall.library.tags(actor, prefix, limit)]
 
 

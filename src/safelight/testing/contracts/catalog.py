@@ -631,6 +631,22 @@ class CatalogContract(
             await records.images.save(gone.restored(at=NOON))
             assert await records.images.tags("sand") == [("sand", 1)]
 
+    async def test_tags_are_counted_of_one_owner_or_of_all(self, catalog: Catalog, tenant: Tenant) -> None:
+        me, you = UserId(new_id()), UserId(new_id())
+        mine, other = make_image(tenant.id, tags=("sea", "sun"), owner=me), make_image(tenant.id, tags=("sun",), owner=me)
+        await images_in(catalog, mine, other, make_image(tenant.id, tags=("sea", "secret"), owner=you))
+
+        async with catalog.tenant(tenant.id) as records:
+            assert await records.images.tags(owner=me) == [("sun", 2), ("sea", 1)]
+            assert await records.images.tags("se", owner=me) == [("sea", 1)]
+            assert await records.images.tags("se", owner=you) == [("sea", 1), ("secret", 1)]
+            assert await records.images.tags("s", limit=1, owner=you) == [("sea", 1)]
+            assert await records.images.tags("s") == [("sea", 2), ("sun", 2), ("secret", 1)]
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.images.save(other.trashed(at=NOON))
+            await records.images.remove(mine.id)
+            assert await records.images.tags(owner=me) == []
+
     # Pages
 
     async def test_pages_are_newest_first_and_outside_the_trash_unless_asked(self, catalog: Catalog, tenant: Tenant) -> None:

@@ -140,9 +140,10 @@ class DynamoCatalog:
                 DynamoTrail(transaction, row.id),
                 DynamoRedevelopments(transaction, row.id),
             )
-        if images.has_counted and tags.is_time_to_fold():
+        if images.tagged and tags.is_time_to_fold():
             with contextlib.suppress(SafelightError):  # the next one will
-                await tags.fold(transaction.connection, tenant)
+                for pk in sorted(images.tagged):
+                    await tags.fold(transaction.connection, pk)
 
     @asynccontextmanager
     async def journal(self, tenant: TenantId, *, writes: bool = False) -> AsyncIterator[Journal]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -37,8 +37,8 @@ class DynamoImages:
 
     transaction: Transaction
     tenant: TenantId
-    has_counted: bool = False
-    """Whether it has changed the use of tags."""
+    tagged: set[str] = field(default_factory=set)
+    """Partitions in which it has changed the use of tags."""
     counted: Stored = NOTHING
     """What this transaction adds to what the tenant stores."""
 
@@ -141,9 +141,9 @@ class DynamoImages:
         old = await self.transaction.collection(items.trash(self.tenant), high=items.number_key(micros(before)), limit=limit)
         return await self.get_many([ImageId(one["image"]) for one in old])
 
-    async def tags(self, prefix: str = "", limit: int = 100) -> list[tuple[str, int]]:
+    async def tags(self, prefix: str = "", limit: int = 100, *, owner: UserId | None = None) -> list[tuple[str, int]]:
         """Counters and what is not in them yet."""
-        found = await tags.counted(self.transaction, self.tenant, prefix.casefold())
+        found = await tags.counted(self.transaction, tags.partition(self.tenant, owner), prefix.casefold())
         return sorted(found.items(), key=lambda one: (-one[1], one[0]))[:limit]
 
     async def _page(self, query: ImageQuery) -> Page:
@@ -227,7 +227,7 @@ class DynamoImages:
         for key, one in new.items():
             if old.get(key) != one:
                 self.transaction.put(one, unit=unit)
-        self.has_counted |= tags.note(self.transaction, self.tenant, before, after)
+        self.tagged |= tags.note(self.transaction, self.tenant, before, after)
 
     async def _places(self, image_id: ImageId) -> list[Item]:
         holders = await self.transaction.collection(items.image_key(image_id)[0], "ALBUM#")

@@ -1,6 +1,7 @@
 """Tags: how often each is used. Exact, and yet no item that every upload with the tag `holiday` would have to change.
 
 A change of an image writes what it changes (`DELTA#…`, one item however many tags); who counts adds them to the counters (`TAG#…`).
+Both are kept twice, for the tenant and for the image's owner, since who is no admin is told of their own tags only.
 Now and then a writer folds deltas into the counters, in one transaction that counts itself (`FOLDS`), so that a reader who has
 seen a delta both before and after knows it and looks again.
 """
@@ -26,8 +27,9 @@ _FOLDED: Final = 45
 """Deltas, and as many tags, of one folding: with itself, below a hundred actions."""
 
 
-def _partition(tenant: TenantId) -> str:
-    return f"TAGS#{tenant}"
+def partition(tenant: TenantId, owner: str | None = None) -> str:
+    """Where the counts of all images of the tenant are, or those of one owner."""
+    return f"TAGS#{tenant}" if owner is None else f"TAGS#{tenant}#{owner}"
 
 
 def used(item: Item | None) -> Iterable[str]:
@@ -35,35 +37,37 @@ def used(item: Item | None) -> Iterable[str]:
     return () if item is None or item["is_trashed"] else set(item["tags"])
 
 
-def note(transaction: Transaction, tenant: TenantId, before: Item | None, after: Item | None) -> bool:
-    """Write down what the change of an image does to the counts; whether it does anything."""
+def note(transaction: Transaction, tenant: TenantId, before: Item | None, after: Item | None) -> frozenset[str]:
+    """Write down what the change of an image does to the counts; the partitions of those that it does something to."""
     change = Counter(used(after))
     change.subtract(used(before))
     deltas = {tag: by for tag, by in change.items() if by}
     one = after or before
     if not deltas or one is None:
-        return False
+        return frozenset()
     name = f"DELTA#{one['id']}#{one['revision']:010d}{'' if after is not None else '#gone'}"
-    transaction.put({"PK": _partition(tenant), "SK": name, "tags": orjson.dumps(deltas).decode()}, unit=one["id"])
-    return True
+    touched = frozenset({partition(tenant), partition(tenant, one["owner"])})
+    for pk in touched:
+        transaction.put({"PK": pk, "SK": name, "tags": orjson.dumps(deltas).decode()}, unit=one["id"])
+    return touched
 
 
-async def counted(transaction: Transaction, tenant: TenantId, prefix: str) -> Counter[str]:
+async def counted(transaction: Transaction, pk: str, prefix: str) -> Counter[str]:
     """How often each tag that begins so is used."""
     for _ in range(5):
-        folds = await _folds(transaction, tenant)
+        folds = await _folds(transaction, pk)
         found: Counter[str] = Counter()
-        for item in await transaction.collection(_partition(tenant), f"TAG#{prefix}"):
+        for item in await transaction.collection(pk, f"TAG#{prefix}"):
             found[item["SK"].removeprefix("TAG#")] += item["used"]
-        for item in await transaction.collection(_partition(tenant), "DELTA#"):
+        for item in await transaction.collection(pk, "DELTA#"):
             found.update({tag: by for tag, by in orjson.loads(item["tags"]).items() if tag.startswith(prefix)})
-        if await _folds(transaction, tenant) == folds:
+        if await _folds(transaction, pk) == folds:
             return +found
     raise BackendUnavailable("The catalog is too busy to answer.")
 
 
-async def _folds(transaction: Transaction, tenant: TenantId) -> int:
-    found = await transaction.collection(_partition(tenant), "FOLDS")
+async def _folds(transaction: Transaction, pk: str) -> int:
+    found = await transaction.collection(pk, "FOLDS")
     return found[0]["folds"] if found else 0
 
 
@@ -72,9 +76,9 @@ def is_time_to_fold() -> bool:
     return secrets.randbelow(FOLD_ONE_IN) == 0
 
 
-async def fold(connection: Connection, tenant: TenantId) -> int:
+async def fold(connection: Connection, pk: str) -> int:
     """Add the oldest deltas to the counters; how many there were. Who is second finds them gone and leaves it."""
-    pk, table = _partition(tenant), connection.options.table
+    table = connection.options.table
     answer = await connection.call(
         "query",
         TableName=table,

@@ -306,11 +306,13 @@ def upgrade() -> None:
         sa.Column("tag", WORD, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("image", WORD, nullable=False),
+        sa.Column("owner", WORD, nullable=False),
         sa.ForeignKeyConstraint(["image"], ["images.id"], name=op.f("fk_image_tags_image"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("tenant", "is_trashed", "tag", "created_at", "image", name=op.f("pk_image_tags")),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_image_tags_image", "image_tags", ["image"], unique=False)
+    op.create_index("ix_image_tags_owner", "image_tags", ["tenant", "owner", "is_trashed", "tag"], unique=False)
     op.create_table(
         "credentials",
         sa.Column("user", WORD, nullable=False),
