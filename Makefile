@@ -59,6 +59,10 @@ test: $(VENV)/.dev ## Run every test (ARGS="-k name" for some)
 fuzz-urls: $(VENV)/.dev ## 50,000 random delivery URLs, none a 5xx (FUZZ_URLS=..., FUZZ_SEED=...)
 	@FUZZ_URLS=$${FUZZ_URLS:-50000} FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} $(BIN)/pytest tests/hostile/test_urls.py
 
+.PHONY: fuzz-api
+fuzz-api: $(VENV)/.dev ## Requests made from the OpenAPI document, 200 of each operation, by three callers (FUZZ_API=..., FUZZ_SEED=...)
+	@FUZZ_API=$${FUZZ_API:-200} FUZZ_SEED=$${FUZZ_SEED:-$$RANDOM} $(BIN)/pytest -s tests/hostile/test_api.py
+
 .PHONY: fuzz
 fuzz: $(VENV)/.security ## Fuzz our own parsers by coverage (ARGS="--minutes 5 --only cursors"; --keep takes what was reached into tests/fuzz/corpus)
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)

@@ -138,7 +138,7 @@ async def reset_password(request: Request, hall: Hall, body: PasswordResetIn) ->
 
 
 @router.post("/password/change", status_code=204)
-@refuses(Busy, LockedOut, StepUpRequired, WeakPassword)
+@refuses(Busy, LockedOut, Missing, StepUpRequired, WeakPassword)
 async def change_password(request: Request, hall: Hall, actor: Asking, body: PasswordChangeIn) -> Response:
     """Another password, by the one you have; your other sessions end."""
     await hall.signin.change_password(actor, current=body.current, new=body.password, address=address_of(request))

@@ -58,7 +58,7 @@ async def mfa(hall: Hall, actor: Asking) -> MfaOut:
 
 
 @router.post("/mfa/totp", status_code=201, response_model=EnrolmentOut)
-@refuses(StepUpRequired, WrongState)
+@refuses(Missing, StepUpRequired, WrongState)
 async def enrol_totp(response: Response, hall: Hall, actor: Asking) -> EnrolmentOut:
     """A secret for an authenticator app (RFC 6238), as text, URI and QR code. Nothing asks for it before it is confirmed."""
     response.headers.update(PRIVATE)
@@ -67,7 +67,7 @@ async def enrol_totp(response: Response, hall: Hall, actor: Asking) -> Enrolment
 
 
 @router.post("/mfa/totp/confirm", response_model=RecoveryCodesOut)
-@refuses(BadCode, LockedOut, WrongState)
+@refuses(BadCode, LockedOut, Missing, WrongState)
 async def confirm_totp(response: Response, hall: Hall, actor: Asking, body: CodeIn) -> RecoveryCodesOut:
     """Show that the app works: from now on sign-ins ask for it, and your other sessions end. The recovery codes are in this answer and never again."""
     response.headers.update(PRIVATE)
@@ -91,7 +91,7 @@ async def regenerate_recovery_codes(response: Response, hall: Hall, actor: Askin
 
 
 @router.post("/step-up", response_model=AccessOut)
-@refuses(BadCode, BadPasskey, Busy, LockedOut, Unauthenticated)
+@refuses(BadCode, BadPasskey, Busy, LockedOut, Missing, Unauthenticated)
 async def step_up(request: Request, response: Response, hall: Hall, actor: Asking, body: StepUpIn) -> AccessOut:
     """Prove who you are once more, after `step_up_required`: by a code where you have an authenticator app, else by the password, or by a passkey. Go on with the token of the answer."""
     response.headers.update(PRIVATE)

@@ -42,7 +42,7 @@ async def passkey_sign_in(
 
 
 @router.post("/options")
-@refuses(StepUpRequired)
+@refuses(Missing, StepUpRequired)
 async def passkey_options(response: Response, hall: Hall, actor: Asking) -> dict[str, Any]:
     """Options for `navigator.credentials.create`, to add a passkey. Asks for a recent proof."""
     response.headers.update(PRIVATE)
@@ -56,7 +56,7 @@ async def passkeys(hall: Hall, actor: Asking) -> list[PasskeyOut]:
 
 
 @router.post("", status_code=201, response_model=PasskeyOut)
-@refuses(BadPasskey, StepUpRequired, WrongState)
+@refuses(BadPasskey, Missing, StepUpRequired, WrongState)
 async def add_passkey(hall: Hall, actor: Asking, body: PasskeyIn) -> PasskeyOut:
     """Add the passkey that an authenticator has made from those options. Asks for a recent proof."""
     return passkey_out(await hall.passkeys.register(actor, name=body.name, answer=body.credential.as_told()))
