@@ -457,7 +457,8 @@ class S3Storage:
             held = chunk
         if digest.hexdigest() != sha256:
             raise self._damaged(key)
-        yield held
+        if held:
+            yield held
 
     def _damaged(self, key: str) -> DamagedObject:
         log.error("storage.object_damaged", bucket=self._bucket, key=key)
