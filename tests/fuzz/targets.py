@@ -30,7 +30,7 @@ from safelight.adapters.search.memory import MemorySearch
 from safelight.adapters.search.sqlite import SqliteSearch
 from safelight.api import delivery as door
 from safelight.api.client_address import ClientAddress
-from safelight.api.conditions import base_of, disposition, if_match, image_id
+from safelight.api.conditions import base_of, disposition, image_id, revision_of
 from safelight.api.problems import problem
 from safelight.api.ranges import condition, spans
 from safelight.api.streams import resumed
@@ -224,7 +224,7 @@ def small_headers(data: bytes) -> bool:
     address = ClientAddress("10.0.0.0/8", "x-forwarded-for").of({"client": ("10.0.0.9", 1), "headers": headers})
     assert address and "\n" not in address
     after = resumed(request, told.get("after"))
-    revision = if_match(request)
+    revision = revision_of(told.get("if-match", "*"))
     return after is not None or revision is not None or address != "10.0.0.9"
 
 

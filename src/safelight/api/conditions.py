@@ -50,10 +50,15 @@ async def if_match(
     header: Annotated[str, Header(alias="If-Match", description="The `etag` of the record as you know it; `*` for any.")] = "*",
 ) -> int | None:
     """The revision that If-Match asks for; None for no condition or `*`. Raises BadField."""
-    header = header.strip()
-    if header == "*":
+    return revision_of(header)
+
+
+def revision_of(etag: str) -> int | None:
+    """The revision that an etag stands for; None for `*`. Raises BadField."""
+    etag = etag.strip()
+    if etag == "*":
         return None
-    digits = header.strip('"')
+    digits = etag.strip('"')
     if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
         raise BadField("If-Match takes the etag of the record.", field="If-Match")
     return int(digits)
