@@ -215,7 +215,7 @@ class TestUnitsOfWork:
 
         ((actions),) = transactions(sent)[:1]
         kinds = Counter(pk.split("#")[0] for pk, _ in keys_of(actions))
-        assert kinds == {"IMAGE": 2, "SHA256": 1, "TAGS": 1, "OUTBOX": 1, "JOURNAL": 2, "TENANT": 1}
+        assert kinds == {"IMAGE": 2, "SHA256": 1, "TAGS": 2, "OUTBOX": 1, "JOURNAL": 2, "TENANT": 1}
 
     async def test_more_than_a_hundred_actions_go_out_in_parts_that_keep_an_image_and_its_event_together(
         self, catalog, tenant, sent
