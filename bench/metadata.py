@@ -118,7 +118,7 @@ def fill(data_dir: Path, count: int) -> list[str]:
         ids.append(image.id)
         rows.append(image_columns(image))
         stamp = {"tenant": tenant, "is_trashed": False, "created_at": micros(image.created_at), "image": image.id}
-        tags += [stamp | {"tag": tag} for tag in image.tags]
+        tags += [stamp | {"tag": tag, "owner": image.owner} for tag in image.tags]
         if len(rows) == CHUNK:
             flush()
     if rows:

@@ -205,7 +205,7 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
     yield "![CPU microseconds per delivery](../images/bench-delivery.svg)"
     yield ""
     yield f"A ready rendition of {result['size_bytes']:,} bytes, {result['connections']} connections, server (logging warnings only) pinned to one core and the generator to another."
-    yield "Safelight checks a signed URL each time and answers from memory; nginx" + (f" {result['nginx']}" if result["nginx"] else "") + " sends the same file from disk and checks nothing."
+    yield "Safelight answers from memory, and decides a signed URL anew every two seconds: in between it looks whether what it was decided by still holds. nginx" + (f" {result['nginx']}" if result["nginx"] else "") + " sends the same file from disk and checks nothing."
     yield "Half load is half of what the round before had reached, at a steady rate."
     yield ""
     yield _row("by", "CPU us each", "requests/s", "p50 ms", "p99 ms", "p99 ms at half load")
