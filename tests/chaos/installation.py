@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 import contextlib
 import errno
 import os
@@ -151,7 +152,7 @@ def own_environment(settings: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SAFELIGHT_")} | settings
 
 
-class Installation:
+class Installation(ABC):
     """One profile with everything that runs for it; opened and closed by `with`."""
 
     profile: str
@@ -205,17 +206,17 @@ class Installation:
         ahead = {} if "skew" in self.skipped else skewed(LARGEST_SKEW_S + 1)
         return subprocess.run(command, env=own_environment(self.environment | ahead), capture_output=True, text=True, timeout=600)
 
+    @abstractmethod
     def deck(self) -> list[tuple[str, str]]:
         """The faults that can be made here: what, to which part."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self) -> set[str]:
         """The images of the catalog, asked behind Safelight's back."""
-        raise NotImplementedError
 
+    @abstractmethod
     def objects(self) -> set[str]:
         """The images that the store has objects of, likewise."""
-        raise NotImplementedError
 
     def heal(self) -> None:
         """Every part up, every line through."""

@@ -251,7 +251,7 @@ def add_key(
         key = client.add_signing_key(grammar=grammar, secret=secret, salt=salt, size_bytes=signature_bytes)
     whose = "" if grammar == "native" else f" {grammar}'s URLs"
     sentence = f"Key {key['kid']} signs{whose} from now on. Its secret, shown only now, for services that sign themselves:"
-    output.say_once(key, sentence, *filter(None, (key["secret"], key["salt"])), as_json=json)
+    output.say(key, sentence, *filter(None, (key["secret"], key["salt"])), as_json=json)
     return 0
 
 
@@ -271,10 +271,11 @@ def retire_key(
     """
     with server.connect() as client:
         client.retire_signing_key(key, after_s=after)
-    if json:
-        output.say_json({"kid": key, "after_s": after})
-    else:
-        output.out().print(output.text(f"Key {key} is retired." if after == 0 else f"Key {key} retires in {after} s."))
+    output.say(
+        {"kid": key, "after_s": after},
+        f"Key {key} is retired." if after == 0 else f"Key {key} retires in {after} s.",
+        as_json=json,
+    )
     return 0
 
 
@@ -321,10 +322,7 @@ def add_token_key(
     """
     with server.connect() as client:
         key = client.add_token_key(algorithm)
-    if json:
-        output.say_json(key)
-    else:
-        output.out().print(output.text(f"Key {key['kid']} ({key['algorithm']}) is published and signs in five minutes."))
+    output.say(key, f"Key {key['kid']} ({key['algorithm']}) is published and signs in five minutes.", as_json=json)
     return 0
 
 
@@ -401,10 +399,7 @@ def add_user(
     """
     with server.connect() as client:
         made = client.add_user(name, role=role, email=email, language=language)
-    if json:
-        output.say_json(made)
-    else:
-        output.out().print(output.text(f"{made['name']} is {made['role']} {made['id']}."))
+    output.say(made, f"{made['name']} is {made['role']} {made['id']}.", as_json=json)
     return 0
 
 
@@ -425,10 +420,7 @@ def export_user(user: str, file: Path, /, *, server: Server = HERE, json: Json =
         with output.whole_file(file) as out:
             for piece in client.export_user(whose["id"]):
                 size += out.write(piece)
-    if json:
-        output.say_json({"user": whose["id"], "file": str(file), "bytes": size})
-    else:
-        output.out().print(output.text(f"{file}: {output.size(size)}."))
+    output.say({"user": whose["id"], "file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=json)
     return 0
 
 
@@ -491,10 +483,7 @@ def invite_user(user: str, email: str, /, *, language: str = "", server: Server 
     with server.connect() as client:
         whose = _user(client, user)
         client.invite_user(whose["id"], email, language=language)
-    if json:
-        output.say_json({"user": whose["id"], "email": email})
-    else:
-        output.out().print(output.text(f"An invitation is on its way to {email}."))
+    output.say({"user": whose["id"], "email": email}, f"An invitation is on its way to {email}.", as_json=json)
     return 0
 
 
@@ -511,10 +500,7 @@ def reset_mfa(user: str, /, *, server: Server = HERE, json: Json = False) -> int
     with server.connect() as client:
         whose = _user(client, user)
         client.reset_mfa(whose["id"])
-    if json:
-        output.say_json({"user": whose["id"]})
-    else:
-        output.out().print(output.text(f"{whose['name']} signs in with the password alone now."))
+    output.say({"user": whose["id"]}, f"{whose['name']} signs in with the password alone now.", as_json=json)
     return 0
 
 
@@ -530,10 +516,7 @@ def disable_user(user: str, /, *, server: Server = HERE, json: Json = False) -> 
     """
     with server.connect() as client:
         whose = client.disable_user(_user(client, user)["id"])
-    if json:
-        output.say_json(whose)
-    else:
-        output.out().print(output.text(f"Nobody comes in as {whose['name']} any more."))
+    output.say(whose, f"Nobody comes in as {whose['name']} any more.", as_json=json)
     return 0
 
 
@@ -549,10 +532,7 @@ def enable_user(user: str, /, *, server: Server = HERE, json: Json = False) -> i
     """
     with server.connect() as client:
         whose = client.enable_user(_user(client, user)["id"])
-    if json:
-        output.say_json(whose)
-    else:
-        output.out().print(output.text(f"{whose['name']} may come in again."))
+    output.say(whose, f"{whose['name']} may come in again.", as_json=json)
     return 0
 
 
@@ -614,7 +594,7 @@ def add_api_key(
         whose = _user(client, user)
         key = client.add_api_key(whose["id"], name=name, scopes=scope, expires_at=expires_at, networks=network)
     sentence = f"Key {key['id']} of {whose['name']} ({', '.join(key['scopes'])}). Its token, shown only now:"
-    output.say_once(key, sentence, key["token"], as_json=json)
+    output.say(key, sentence, key["token"], as_json=json)
     return 0
 
 
@@ -667,10 +647,7 @@ def revoke_api_key(key: str, /, *, server: Server = HERE, json: Json = False) ->
     """
     with server.connect() as client:
         client.revoke_api_key(key)
-    if json:
-        output.say_json({"id": key})
-    else:
-        output.out().print(output.text(f"Key {key} is revoked."))
+    output.say({"id": key}, f"Key {key} is revoked.", as_json=json)
     return 0
 
 

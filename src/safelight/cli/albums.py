@@ -108,10 +108,7 @@ def unshare_album(album: str, user: str, /, *, server: Server = HERE, json: Json
     with server.connect() as client:
         which, whose = album_id(client, album), _user_id(client, user)
         client.unshare_album(which, whose)
-    if json:
-        output.say_json({"album": which, "user": whose})
-    else:
-        output.out().print(output.text(f"{user} sees it no more."))
+    output.say({"album": which, "user": whose}, f"{user} sees it no more.", as_json=json)
     return 0
 
 
@@ -172,7 +169,7 @@ def link_album(
     with server.connect() as client:
         link = client.add_link(album_id(client, album), expires_at=expires_at, password=password, originals=originals, note=note)
     sentence = f"Link {link['id']}, until {output.minute(link['expires_at'])} UTC. Its address, shown only now:"
-    output.say_once(link, sentence, link["url"], as_json=json)
+    output.say(link, sentence, link["url"], as_json=json)
     return 0
 
 
@@ -220,10 +217,7 @@ def unlink_album(album: str, link: str, /, *, server: Server = HERE, json: Json 
     with server.connect() as client:
         which = album_id(client, album)
         client.remove_link(which, link)
-    if json:
-        output.say_json({"album": which, "link": link})
-    else:
-        output.out().print(output.text(f"Link {link} leads nowhere any more."))
+    output.say({"album": which, "link": link}, f"Link {link} leads nowhere any more.", as_json=json)
     return 0
 
 

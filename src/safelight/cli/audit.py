@@ -125,10 +125,7 @@ def head(*, chain: Chain = None, server: Server = HERE, json: Json = False) -> i
     """Print where the chain ends: note it where nobody of this installation can write, and give it to `verify` as --anchor."""
     with server.connect() as client:
         found = client.audit_head(chain=chain)
-    if json:
-        output.say_json(found)
-    else:
-        output.out().print(output.text(found["head"]))
+    output.say(found, found["head"], as_json=json)
     return 0
 
 
@@ -167,10 +164,7 @@ def verify(
             else:
                 print(f"safelight: The chain is broken. {broken}.", file=sys.stderr)
             return EXIT_REFUSED
-    if json:
-        output.say_json({"is_whole": True, "chain": whose, "head": str(last)})
-    else:
-        output.out().print(output.text(f"The chain holds, up to {last}."))
+    output.say({"is_whole": True, "chain": whose, "head": str(last)}, f"The chain holds, up to {last}.", as_json=json)
     return 0
 
 

@@ -107,10 +107,7 @@ def add_issuer(
         terms["name_claims"] = [*name_claim]
     with server.connect() as client:
         made = client.add_issuer(iss, audience, **terms)
-    if json:
-        output.say_json(made)
-    else:
-        output.out().print(output.text(f"Tokens of {made['issuer']} are believed. Try it: safelight issuer check {made['id']}"))
+    output.say(made, f"Tokens of {made['issuer']} are believed. Try it: safelight issuer check {made['id']}", as_json=json)
     return 0
 
 
@@ -127,10 +124,7 @@ def remove_issuer(name: str, /, *, server: Server = HERE, json: Json = False) ->
     with server.connect() as client:
         found = _issuer(client, name)
         client.remove_issuer(found["id"])
-    if json:
-        output.say_json({"id": found["id"]})
-    else:
-        output.out().print(output.text(f"Tokens of {found['issuer']} are believed no more."))
+    output.say({"id": found["id"]}, f"Tokens of {found['issuer']} are believed no more.", as_json=json)
     return 0
 
 

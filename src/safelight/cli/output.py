@@ -32,8 +32,8 @@ def say_json(document: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def say_once(document: Any, sentence: str, *secrets: str | None, as_json: bool) -> None:
-    """What has been made, with the secrets that nobody is told again: each on a line of its own, to be copied."""
+def say(document: Any, sentence: str, *secrets: str | None, as_json: bool) -> None:
+    """What has been done; with the secrets that nobody is told again, each on a line of its own, to be copied."""
     if as_json:
         say_json(document)
         return

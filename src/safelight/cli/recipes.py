@@ -71,10 +71,7 @@ def set_recipe(
     document = _read(file)
     with server.connect() as client:
         made = client.set_recipe(name, document)
-    if json:
-        output.say_json(made)
-    else:
-        output.out().print(output.text(f"{_reference(made)} is in force; {_is_for(made)}."))
+    output.say(made, f"{_reference(made)} is in force; {_is_for(made)}.", as_json=json)
     return 0
 
 
@@ -90,10 +87,7 @@ def remove(name: str, /, *, server: Server = HERE, json: Json = False) -> int:
     """
     with server.connect() as client:
         client.remove_recipe(name)
-    if json:
-        output.say_json({"name": name})
-    else:
-        output.out().print(output.text(f"{name} is removed."))
+    output.say({"name": name}, f"{name} is removed.", as_json=json)
     return 0
 
 
@@ -133,10 +127,7 @@ def apply(
     with server.connect() as client:
         albums = [album_id(client, each) for each in album]
         made = client.apply_recipe(name, default=default, albums=albums, tags=tag)
-    if json:
-        output.say_json(made)
-    else:
-        output.out().print(output.text(f"{_reference(made)}: {_is_for(made)}."))
+    output.say(made, f"{_reference(made)}: {_is_for(made)}.", as_json=json)
     return 0
 
 

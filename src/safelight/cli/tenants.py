@@ -93,9 +93,7 @@ def add_tenant(
     fields = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
     with server.connect() as client:
         made = client.add_tenant(name, admin=admin, **fields)
-    output.say_once(
-        made, f"Tenant {made['name']} is {made['id']}. Its admin's token, shown only now:", made["token"], as_json=json
-    )
+    output.say(made, f"Tenant {made['name']} is {made['id']}. Its admin's token, shown only now:", made["token"], as_json=json)
     return 0
 
 

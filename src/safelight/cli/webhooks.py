@@ -58,7 +58,7 @@ def add(url: str, /, *, event: tuple[str, ...] = (), description: str = "", serv
     """
     with server.connect() as client:
         made = client.add_webhook(url, events=event, description=description)
-    output.say_once(made, f"Endpoint {made['id']} is told from now on. Its secret, shown only now:", made["secret"], as_json=json)
+    output.say(made, f"Endpoint {made['id']} is told from now on. Its secret, shown only now:", made["secret"], as_json=json)
     return 0
 
 
@@ -106,10 +106,7 @@ def edit(
         raise WrongUsage("Say what to change.")
     with server.connect() as client:
         changed = client.edit_webhook(endpoint, **changes)
-    if json:
-        output.say_json(changed)
-    else:
-        output.out().print(output.text(f"Endpoint {endpoint} is {_state(changed)}."))
+    output.say(changed, f"Endpoint {endpoint} is {_state(changed)}.", as_json=json)
     return 0
 
 
@@ -134,7 +131,7 @@ def rotate(
     """
     with server.connect() as client:
         rotated = client.rotate_webhook(endpoint, grace_s=grace)
-    output.say_once(rotated, f"Endpoint {endpoint} has a new secret, shown only now:", rotated["secret"], as_json=json)
+    output.say(rotated, f"Endpoint {endpoint} has a new secret, shown only now:", rotated["secret"], as_json=json)
     return 0
 
 
@@ -150,10 +147,7 @@ def remove(endpoint: str, /, *, server: Server = HERE, json: Json = False) -> in
     """
     with server.connect() as client:
         client.remove_webhook(endpoint)
-    if json:
-        output.say_json({"id": endpoint})
-    else:
-        output.out().print(output.text(f"Endpoint {endpoint} is removed."))
+    output.say({"id": endpoint}, f"Endpoint {endpoint} is removed.", as_json=json)
     return 0
 
 
@@ -182,10 +176,7 @@ def ping(
         while not delivery["attempts"] and time.monotonic() < deadline:
             time.sleep(0.2)
             delivery = client.webhook_delivery(endpoint, delivery["id"])
-    if json:
-        output.say_json(delivery)
-    else:
-        output.out().print(output.text(f"{delivery['type']} {delivery['id']}: {delivery['state']}; {_answer(delivery)}"))
+    output.say(delivery, f"{delivery['type']} {delivery['id']}: {delivery['state']}; {_answer(delivery)}", as_json=json)
     return 0 if delivery["state"] == "delivered" else EXIT_REFUSED
 
 

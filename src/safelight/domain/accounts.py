@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,6 +56,11 @@ class DuplicatePolicy(StrEnum):
     TELL = "tell"
     REFUSE = "refuse"
     REUSE = "reuse"
+
+
+def hash_of(secret: str) -> bytes:
+    """What is kept in the place of a random secret: SHA-256, since nobody guesses so many random bits as its makers draw."""
+    return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

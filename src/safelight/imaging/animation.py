@@ -83,3 +83,10 @@ def _image(pixels: NDArray[np.uint8]) -> Pixels:
 
 def _straight(image: Pixels) -> Pixels:
     return image.unpremultiply().rint().cast("uchar") if image.bands == 4 else image
+
+
+def rgba(image: Pixels) -> NDArray[np.uint8]:
+    """A still as rows of pixels of four bands, for a frame of a strip: grey becomes colour, and what has no alpha is opaque."""
+    if image.bands == 1:
+        image = image.colourspace("srgb")
+    return np.asarray((image if image.bands == 4 else image.bandjoin(255)).numpy())

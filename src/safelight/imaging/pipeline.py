@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from safelight.errors import UnsupportedFormat
 from safelight.imaging import encode, geometry, libvips, light, placeholders
-from safelight.imaging.animation import Animation
+from safelight.imaging.animation import Animation, rgba
 from safelight.imaging.colour import is_reducible, to_srgb
 from safelight.imaging.formats import SNIFF_BYTES, Format, sniff
 from safelight.imaging.libvips import Pixels
@@ -58,14 +58,14 @@ def develop(
             pictures = Stills(still(data, header, recipe.side), large)
         files = tuple(_files(pictures, header, recipe, mark))
         small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
-        rgba = _rgba(small)
+        pixels = rgba(small)
         hashed = pictures.still(geometry.fit_inside(header.width, header.height, 300)) if "phash" in recipe.analysis else None
         return Developed(
             header=replace(header, has_alpha=pictures.has_alpha),
             files=files,
             facts=facts,
-            thumbhash=placeholders.thumbhash(rgba) if "placeholder" in recipe.analysis else b"",
-            dominant_color=placeholders.dominant_color(rgba) if "colours" in recipe.analysis else "",
+            thumbhash=placeholders.thumbhash(pixels) if "placeholder" in recipe.analysis else b"",
+            dominant_color=placeholders.dominant_color(pixels) if "colours" in recipe.analysis else "",
             phash=placeholders.phash(_luma(hashed)) if hashed is not None else "",
         )
 
@@ -200,12 +200,6 @@ def _encoded(pictures: Stills | _Moving, size: Size, ink: Ink | None, format: Fo
             return encode.jpeg(image, quality=recipe.jpeg_quality)
         case _:
             return encode.encode(image, format, quality=recipe.avif_quality, effort=RENDER_EFFORT[Format.AVIF])
-
-
-def _rgba(image: Pixels) -> NDArray[np.uint8]:
-    if image.bands == 1:
-        image = image.colourspace("srgb")
-    return np.asarray((image if image.bands == 4 else image.bandjoin(255)).numpy())
 
 
 def _luma(image: Pixels) -> NDArray[Any]:

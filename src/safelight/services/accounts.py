@@ -17,7 +17,7 @@ import structlog
 
 from safelight.concurrency import Expiring
 from safelight.domain import access
-from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User
+from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User, hash_of
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, Unavailable, WrongState
 from safelight.ports.catalog import Catalog, Records
@@ -113,7 +113,7 @@ class Accounts:
                 key, user = await directory.key(KeyId(key_id))
         except Missing:
             raise Unauthenticated from None
-        right = hmac.compare_digest(hashlib.sha256(secret.encode(errors="replace")).digest(), key.secret_hash)
+        right = hmac.compare_digest(hash_of(secret), key.secret_hash)
         if not right or not key.is_live(now) or user.disabled_at is not None:
             raise Unauthenticated
         if key.last_used_at is None or now - key.last_used_at > _TOUCH_EVERY:

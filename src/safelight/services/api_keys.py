@@ -7,7 +7,6 @@ and does not. Who comes in with a key is asked in `accounts`.
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from safelight.domain import access
-from safelight.domain.accounts import Actor, ApiKey, Role, Scope, User, allow_list, scopes_of
+from safelight.domain.accounts import Actor, ApiKey, Role, Scope, User, allow_list, hash_of, scopes_of
 from safelight.domain.ids import KeyId, UserId, new_id
 from safelight.errors import BadField, Forbidden, Missing, WrongState
 from safelight.ports.catalog import Catalog
@@ -164,7 +163,7 @@ def new_key(user: User, name: str, scopes: frozenset[Scope], now: datetime, *, e
         tenant=user.tenant,
         user=user.id,
         name=name,
-        secret_hash=hashlib.sha256(secret.encode()).digest(),
+        secret_hash=hash_of(secret),
         scopes=scopes,
         created_at=now,
         expires_at=expires_at,

@@ -7,7 +7,6 @@ a key outside the database. A link that has ended or was taken back, and one who
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ import structlog
 
 from safelight import onetime
 from safelight.domain import sharing
-from safelight.domain.accounts import Actor, Tenant
+from safelight.domain.accounts import Actor, Tenant, hash_of
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, LinkId, UserId, is_id, new_id
 from safelight.domain.images import Image, Version
@@ -99,7 +98,7 @@ class Links:
             tenant=actor.tenant,
             album=album_id,
             made_by=actor.user,
-            secret_hash=_hash(secret),
+            secret_hash=hash_of(secret),
             password_hash=await self.passwords.hash(password) if password else "",
             has_originals=has_originals,
             note=note,
@@ -180,7 +179,7 @@ class Links:
             raise Missing
         async with self.catalog.directory() as directory:
             link, maker = await directory.people.link(LinkId(link_id))
-        is_right = hmac.compare_digest(_hash(secret), link.secret_hash)
+        is_right = hmac.compare_digest(hash_of(secret), link.secret_hash)
         if not is_right or not link.is_live(self.clock()) or maker.disabled_at is not None:
             raise Missing
         return link
@@ -210,7 +209,3 @@ class Links:
                 await records.albums.shares.drop_link(album_id, link.id)
         if sum(link.is_live(now) for link in links) >= MAX_LINKS:
             raise WrongState(f"An album has {MAX_LINKS} links at most; remove one first.")
-
-
-def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode(errors="replace")).digest()

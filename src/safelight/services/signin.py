@@ -6,7 +6,6 @@ them it is. Each refreshes once; whoever presents an older one has a copy, and t
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import Final
 import structlog
 
 from safelight.domain import access
-from safelight.domain.accounts import Actor, User
+from safelight.domain.accounts import Actor, User, hash_of
 from safelight.domain.ids import SessionId, UserId, is_id, new_id
 from safelight.domain.people import SESSIONS, Credential, Letter, Presented, Session, email_of, words_of
 from safelight.errors import MfaRequired, Missing, Unauthenticated, WrongState
@@ -118,7 +117,7 @@ class SignIn:
         session_id, family, turn = _parsed(token)
         known, user = await self._known(session_id)
         # A forgery stops here, before it could keep other writers of the tenant waiting.
-        if not hmac.compare_digest(_hash(family), known.family_hash) or user.disabled_at is not None:
+        if not hmac.compare_digest(hash_of(family), known.family_hash) or user.disabled_at is not None:
             raise Unauthenticated
         secret = _secret()
         async with self.catalog.tenant(known.tenant, writes=True) as records:
@@ -127,9 +126,9 @@ class SignIn:
             now = self.clock()
             if not session.is_live(now):
                 raise Unauthenticated
-            presented = session.presented(_hash(turn), begun_at=begun_at)
+            presented = session.presented(hash_of(turn), begun_at=begun_at)
             if presented is Presented.CURRENT:
-                session = session.rotated(_hash(secret), at=now, life=self.refresh_life)
+                session = session.rotated(hash_of(secret), at=now, life=self.refresh_life)
                 await records.people.save_session(session)
             elif presented is Presented.REPLAYED:
                 await records.people.save_session(session.ended(now))
@@ -145,7 +144,7 @@ class SignIn:
         """End the session that a refresh token belongs to, whichever of the family it is. Raises Unauthenticated."""
         session_id, family, _ = _parsed(token)
         known, _ = await self._known(session_id)
-        if not hmac.compare_digest(_hash(family), known.family_hash):
+        if not hmac.compare_digest(hash_of(family), known.family_hash):
             raise Unauthenticated
         async with self.catalog.tenant(known.tenant, writes=True) as records:
             session = await records.people.session(session_id)
@@ -243,8 +242,8 @@ def _new_session(user: User, now: datetime, expires_at: datetime, *, address: st
         created_at=now,
         used_at=now,
         expires_at=expires_at,
-        family_hash=_hash(family),
-        current_hash=_hash(turn),
+        family_hash=hash_of(family),
+        current_hash=hash_of(turn),
         proven_at=now,
         address=address[:64],
         agent="".join(c for c in agent if c.isprintable())[:200],
@@ -255,10 +254,6 @@ def _new_session(user: User, now: datetime, expires_at: datetime, *, address: st
 def _secret() -> str:
     # Hexadecimal, so that the underscore stays a separator.
     return secrets.token_hex(24)
-
-
-def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
 def _token(session: SessionId, family: str, turn: str) -> str:

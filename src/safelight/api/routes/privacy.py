@@ -8,11 +8,12 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.conditions import user_id
 from safelight.api.refusals import refuses
 from safelight.api.schemas.audit import ErasureOut
 from safelight.api.schemas.common import Id
-from safelight.domain.ids import ErasureId, TenantId, UserId, is_id
-from safelight.errors import Missing, StepUpRequired, WrongState
+from safelight.domain.ids import ErasureId, TenantId
+from safelight.errors import StepUpRequired, WrongState
 
 router = APIRouter(tags=["privacy"])
 _TAKEOUT: Final[dict[int | str, dict[str, Any]]] = {
@@ -30,7 +31,7 @@ async def export_own(hall: Hall, actor: Asking) -> StreamingResponse:
 @router.post("/admin/users/{id}/export", response_class=StreamingResponse, responses=_TAKEOUT)
 async def export_user(hall: Hall, actor: Asking, id: Id) -> StreamingResponse:
     """The same of a user of the tenant."""
-    return StreamingResponse(await hall.takeout.of(actor, _user_id(id)), media_type="application/zip", headers=_ZIP)
+    return StreamingResponse(await hall.takeout.of(actor, user_id(id)), media_type="application/zip", headers=_ZIP)
 
 
 @router.delete("/me", status_code=202, response_model=ErasureOut)
@@ -44,7 +45,7 @@ async def erase_own(hall: Hall, actor: Asking, response: Response) -> ErasureOut
 @refuses(StepUpRequired, WrongState)
 async def erase_user(hall: Hall, actor: Asking, id: Id, response: Response) -> ErasureOut:
     """Erase a user with everything of theirs, for good."""
-    return _told(response, actor.tenant, await hall.erasure.request(actor, _user_id(id)))
+    return _told(response, actor.tenant, await hall.erasure.request(actor, user_id(id)))
 
 
 @router.get("/erasures/{tenant}/{id}", response_model=ErasureOut)
@@ -60,9 +61,3 @@ def _told(response: Response, tenant: TenantId, erasure: ErasureId) -> ErasureOu
     url = f"/erasures/{tenant}/{erasure}"
     response.headers["location"] = url
     return ErasureOut(id=erasure, state="pending", certificate_url=url, certificate=None)
-
-
-def _user_id(text: str) -> UserId:
-    if not is_id(text):
-        raise Missing
-    return UserId(text)

@@ -12,7 +12,7 @@ import numpy as np
 
 from safelight.errors import BadOption
 from safelight.imaging import geometry, libvips
-from safelight.imaging.animation import Animation
+from safelight.imaging.animation import Animation, rgba
 from safelight.imaging.colour import to_srgb
 from safelight.imaging.formats import Format
 from safelight.imaging.libvips import Pixels, Stop
@@ -101,15 +101,9 @@ def _playing(data: bytes, header: Header, spec: Spec, mark: bytes) -> tuple[Pixe
     played = []
     for number in range(len(frames.pixels)):
         still = Animation(frames.pixels[number : number + 1], (), 0).still()
-        played.append(_rgba(dressed(still, spec, planned, ink)))
+        played.append(rgba(dressed(still, spec, planned, ink)))
     pixels = np.stack(played)
     return Animation.strip_of(pixels, frames.delays, frames.loop), planned
-
-
-def _rgba(image: Pixels) -> np.ndarray:
-    if image.bands == 1:
-        image = image.colourspace("srgb")
-    return np.asarray((image if image.bands == 4 else image.bandjoin(255)).numpy())
 
 
 def _upright(data: bytes, header: Header, spec: Spec) -> Pixels:
