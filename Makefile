@@ -51,8 +51,16 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 serve: $(VENV)/.serve ## Start Safelight on http://127.0.0.1:8000 (ARGS="--port 9000 ...")
 	@exec $(BIN)/safelight serve $(ARGS)
 
+REDBOT := tests/servers/redbot
+
+# An environment of its own: what REDbot pins is none of our business.
+$(REDBOT)/.env/.made: $(REDBOT)/redbot.lock | $(UV)
+	@$(UV) venv -q --clear --python $(PYTHON) $(REDBOT)/.env
+	@$(UV) pip install -q --python $(REDBOT)/.env/bin/python --require-hashes -r $(REDBOT)/redbot.lock
+	@touch $@
+
 .PHONY: test
-test: $(VENV)/.dev ## Run every test (ARGS="-k name" for some)
+test: $(VENV)/.dev $(REDBOT)/.env/.made ## Run every test (ARGS="-k name" for some)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(RERUNS) $(ARGS)
 
 .PHONY: fuzz-urls
@@ -167,6 +175,7 @@ locks: | $(UV) ## Resolve the pinned, hashed requirement locks anew
 	@$(COMPILE) --all-extras --group dev --group browser -c requirements-dev.lock -o requirements-browser.lock
 	@$(COMPILE) --all-extras --group dev --group security -c requirements-dev.lock -o requirements-security.lock
 	@cd bench/peers && $(abspath $(UV)) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 thumbor.in -o thumbor.lock
+	@cd $(REDBOT) && $(abspath $(UV)) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 redbot.in -o redbot.lock
 
 .PHONY: clean
 clean: ## Remove environments and caches (never your data)
