@@ -119,6 +119,16 @@ class Image(TypedDict):
     etag: str
 
 
+class Offer(TypedDict):
+    """Where an announced file is to be put, and with which headers. The URL is a secret."""
+
+    id: str
+    method: str
+    url: str
+    headers: dict[str, str]
+    expires_at: str
+
+
 class AuditOrigin(TypedDict):
     """Where a request came from."""
 
@@ -640,13 +650,14 @@ class Client:
         album: str = "",
         visibility: str = "",
         custom: Mapping[str, Any] | None = None,
+        name: str = "",
         wait_s: int | None = None,
         is_background: bool = False,
         told: Told = lambda _: None,
     ) -> Image:
         """Send one file, read as it goes; the record, with URLs. `status` is "developing" when it takes longer than `wait_s`.
 
-        One in the background is developed when no others wait.
+        Its name is the path's where none is given. One in the background is developed when no others wait.
 
         Is not repeated: a connection that breaks may have been too late, so ask `by_sha256` before another try.
         """
@@ -661,10 +672,64 @@ class Client:
         headers = {} if wait_s is None else {"prefer": f"wait={wait_s}"}
         if is_background:
             headers["priority"] = "u=7"  # RFC 9218, section 4.1
-        name = os.fsencode(path.name).decode("utf-8", "replace")
+        name = name or os.fsencode(path.name).decode("utf-8", "replace")
         with _Counted(io.FileIO(path), told) as file:
             files = {"file": (name, cast("BinaryIO", file), "application/octet-stream")}
             return cast("Image", self._ask("POST", "/images", data=form, files=files, headers=headers))
+
+    def import_url(
+        self,
+        url: str,
+        *,
+        key: str = "",
+        filename: str = "",
+        title: str = "",
+        description: str = "",
+        tags: Sequence[str] = (),
+        album: str = "",
+        visibility: str = "",
+        custom: Mapping[str, Any] | None = None,
+        wait_s: int | None = None,
+    ) -> Image | None:
+        """Have the server fetch a picture, in the background; the record, or None when it takes longer than `wait_s`.
+
+        Asked again with the same key it is the same import, so a request that broke off may be repeated. Raises what refused it.
+        """
+        body = _params({"url": url, "filename": filename, "title": title, "description": description, "album_id": album})
+        body |= _params({"visibility": visibility}) | {"tags": list(tags), "custom": dict(custom or {})}
+        headers = {"priority": "u=7"} | ({"idempotency-key": key} if key else {})
+        if wait_s is not None:
+            headers["prefer"] = f"wait={wait_s}"
+        answer = self._ask("POST", "/imports", json=body, headers=headers)
+        return None if "state" in answer else cast("Image", answer)
+
+    def announce(
+        self,
+        *,
+        size: int,
+        content_type: str = "",
+        sha256: str = "",
+        filename: str = "",
+        title: str = "",
+        description: str = "",
+        tags: Sequence[str] = (),
+        album: str = "",
+        visibility: str = "",
+        custom: Mapping[str, Any] | None = None,
+    ) -> Offer:
+        """The right to PUT a file of so many bytes into the store, past the server. Raises TooManyBytes, QuotaExceeded, Unsupported."""
+        body = _params({"filename": filename, "title": title, "description": description, "album_id": album})
+        body |= _params({"content_type": content_type, "sha256": sha256, "visibility": visibility})
+        body |= {"method": "put", "size": size, "tags": list(tags), "custom": dict(custom or {})}
+        return cast("Offer", self._ask("POST", "/uploads", json=body))
+
+    def complete_upload(self, upload_id: str) -> Image:
+        """Say that an announced file is in the store; the image, as of `upload`. May be repeated. Raises NotArrived, Missing, WrongState."""
+        return cast("Image", self._ask("POST", f"/uploads/{_segment(upload_id)}/complete", headers={"priority": "u=7"}))
+
+    def abandon_upload(self, upload_id: str) -> None:
+        """Give an announced file up. Raises Missing, WrongState."""
+        self._ask("DELETE", f"/uploads/{_segment(upload_id)}")
 
     def get(self, image_id: str, *, with_location: bool = False) -> Image:
         """One image. Raises Missing."""

@@ -74,6 +74,40 @@ async def test_who_does_not_wait_finds_it_under_its_location(run, source):
         assert (await app.client.delete(asked.headers["location"])).json()["code"] == "wrong_state"
 
 
+async def test_the_same_url_under_the_same_key_is_one_import_however_often_it_is_asked_for(run, source):
+    async with run(near(source)) as app:
+        url = f"http://127.0.0.1:{source.port}/sea.jpg"
+
+        async def under(key, **headers):
+            return await app.client.post("/imports", json={"url": url, "title": "Sea"}, headers={"idempotency-key": key, **headers})
+
+        first = await under("a", prefer="respond-async")
+        again = await asyncio.gather(*(under("a") for _ in range(4)))
+        other = await under("b")
+
+        assert first.status_code == 202
+        assert [answer.status_code for answer in again] == [201] * 4, [answer.text for answer in again]
+        image = again[0].json()["id"]
+        assert {answer.json()["id"] for answer in again} == {image}
+        assert other.json()["duplicate_of"] == image
+        assert len((await left(app))[1]) == 2
+
+
+async def test_what_was_refused_under_a_key_stays_refused_and_another_key_is_another_try(run, source):
+    async with run(near(source)) as app:
+        source.says["/sea.jpg"] = whole(b"not a picture")
+        url = f"http://127.0.0.1:{source.port}/sea.jpg"
+        refused = [await app.client.post("/imports", json={"url": url}, headers={"idempotency-key": "a"}) for _ in range(2)]
+        source.says["/sea.jpg"] = whole(PICTURE)
+        still = await app.client.post("/imports", json={"url": url}, headers={"idempotency-key": "a"})
+        anew = await app.client.post("/imports", json={"url": url}, headers={"idempotency-key": "b"})
+
+        assert {answer.json()["code"] for answer in (*refused, still)} == {"unsupported_format"}
+        assert anew.status_code == 201
+        too_long = await app.client.post("/imports", json={"url": url}, headers={"idempotency-key": "x" * 256})
+        assert too_long.json()["code"] == "bad_field"
+
+
 async def test_the_same_bytes_again_are_told(run, source):
     async with run(near(source)) as app:
         first = (await ask(app, source)).json()

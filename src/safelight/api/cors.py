@@ -26,8 +26,8 @@ ANY: Final = "*"
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 # Named, since `*` does not stand for Authorization.
 REQUEST_HEADERS: Final = (
-    "Authorization, X-API-Key, Content-Type, If-Match, If-None-Match, If-Range, Prefer, Range, X-Request-ID, X-Requested-With,"
-    " X-HTTP-Method-Override, Tus-Resumable, Upload-Checksum, Upload-Concat, Upload-Defer-Length, Upload-Length, Upload-Metadata,"
+    "Authorization, X-API-Key, Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Range, Prefer, Range, X-Request-ID,"
+    " X-Requested-With, X-HTTP-Method-Override, Tus-Resumable, Upload-Checksum, Upload-Concat, Upload-Defer-Length, Upload-Length, Upload-Metadata,"
     " Upload-Offset"
 )
 ANSWER_HEADERS: Final = (

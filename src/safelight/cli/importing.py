@@ -1,274 +1,90 @@
-"""`import`: every image of a folder that is not on the server yet, many at a time, again and again without harm.
+"""`import`: every picture of a folder, of a bucket or of an account elsewhere that is not on the server yet, many at a time.
 
-A file is an image by its first bytes, never by its name. Whether it is there already the server says, asked by SHA-256; a
-journal remembers the hash of every file that was finished, so that the next run reads only what is new.
+May be done again and again without harm: whether a picture is there already the server says, and a journal remembers what
+became of everything that was finished. What is particular to each kind of place is in `import_folder`, `import_bucket` and
+`import_listing`, what they have in common in `intake`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
 
-import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import EXIT_INTERRUPTED, EXIT_REFUSED, WrongUsage, output
+from safelight.cli.accounts import Service
 from safelight.cli.connection import HERE, Json, Server, Visibility, album_id
-from safelight.cli.crew import Stop, Turns, patiently, share
-from safelight.errors import Forbidden, Missing, SafelightError, TooMany, Unauthenticated, Unavailable
+from safelight.cli.crew import Stop, share
+from safelight.cli.import_bucket import BucketImport
+from safelight.cli.import_bucket import found as objects
+from safelight.cli.import_folder import FolderImport, walk
+from safelight.cli.import_listing import Folders, ListingImport
+from safelight.cli.import_listing import found as listed
+from safelight.cli.intake import Done, Intake, Item, Told
+from safelight.cli.journal import Journal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from safelight.client import Client, Image
-
-CHUNK: Final = 1024 * 1024
-SETTLE_S: Final = 120.0
-"""How long a file may be developed until it counts as imported without its renditions."""
-
-Outcome = Literal["imported", "would_import", "already_there", "in_trash", "refused", "skipped"]
+    from safelight.errors import SafelightError
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A file that begins like an image. `shown` is its path below the folder."""
+class Importer(Protocol):
+    """Takes one item after the other to its end; several threads share it."""
 
-    path: Path
-    shown: str
-    size_bytes: int
-    mtime_ns: int
+    def take(self, item: Any, told: Told) -> Done | None:
+        """What came of it; None when the end was asked for before. The item is one of those that were found for it, hence Any."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What came of one file."""
+class Plan:
+    """What is to be imported from a place, which its words tell from all others, and what takes it.
 
-    shown: str
-    outcome: Outcome
-    size_bytes: int = 0
-    image: str | None = None
-    code: str | None = None
-    detail: str | None = None
-
-
-def walk(folder: Path, *, include_hidden: bool = False, below: str = "") -> Iterator[Candidate | Done]:
-    """Every file of the folder in order of names: a candidate, or why it is skipped. Links to folders are not followed."""
-    from safelight.imaging import sniff
-    from safelight.imaging.formats import SNIFF_BYTES
-
-    def skipped(reason: str) -> Done:
-        return Done(shown, "skipped", detail=reason)
-
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        yield Done(below or ".", "skipped", detail="unreadable folder")
-        return
-    for entry in entries:
-        shown = f"{below}{entry.name}"
-        if entry.name.startswith(".") and not include_hidden:
-            yield skipped("hidden")
-            continue
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                yield from walk(Path(entry.path), include_hidden=include_hidden, below=f"{shown}/")
-                continue
-            found = entry.stat()
-            if stat.S_ISDIR(found.st_mode):
-                yield skipped("link to a folder")
-            elif not stat.S_ISREG(found.st_mode):
-                yield skipped("not a file")  # a pipe or device: opening one could wait for ever
-            elif found.st_size == 0:
-                yield skipped("empty")
-            else:
-                with Path(entry.path).open("rb", buffering=0) as file:
-                    head = file.read(SNIFF_BYTES)
-                if sniff(head) is None:
-                    yield skipped("not an image")
-                else:
-                    yield Candidate(Path(entry.path), shown, found.st_size, found.st_mtime_ns)
-        except OSError:
-            yield skipped("unreadable")
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What a file held, and which image it is."""
-
-    sha256: str
-    image: str
-
-
-class Journal:
-    """What became of finished files, by path, size and time of change; JSON lines, one written whole at a time.
-
-    A journal belongs to one server, one API key and one folder. Without it everything works, only slower.
+    Counted is what can be read twice without asking anybody, so that its progress has an end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[tuple[str, int, int], Finished] = {}
-        self._lock = threading.Lock()
-        try:
-            lines = path.read_bytes().splitlines()
-        except FileNotFoundError:
-            lines = []
-        for line in lines:
-            try:
-                entry = orjson.loads(line)
-                finished = Finished(str(entry["sha256"]), str(entry["image"]))
-                self._known[entry["path"], entry["size_bytes"], entry["mtime_ns"]] = finished
-            except (orjson.JSONDecodeError, KeyError, TypeError):
-                continue  # the line that a dying process did not finish
-
-    @classmethod
-    def of(cls, server: Server, folder: Path) -> Journal:
-        """The journal of this folder for this server and key, below $XDG_STATE_HOME or ~/.local/state."""
-        key_id = "_".join(server.key.split("_")[:2]) if server.key.count("_") >= 2 else server.key
-        names = (server.url.rstrip("/"), key_id, str(folder.resolve()))
-        digest = hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
-        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-        return cls(home / "safelight" / f"import-{digest[:16]}.jsonl")
-
-    def find(self, file: Candidate) -> Finished | None:
-        """What became of the file, if it was finished before and has not changed since."""
-        return self._known.get((file.shown, file.size_bytes, file.mtime_ns))
-
-    def keep(self, file: Candidate, finished: Finished) -> None:
-        """Remember a finished file."""
-        key = (file.shown, file.size_bytes, file.mtime_ns)
-        with self._lock:
-            if self._known.get(key) == finished:
-                return
-            self._known[key] = finished
-            entry = {"path": file.shown, "size_bytes": file.size_bytes, "mtime_ns": file.mtime_ns, **asdict(finished)}
-            try:
-                line = orjson.dumps(entry) + b"\n"
-            except orjson.JSONEncodeError:
-                return  # a name that is not text; it is hashed again next time
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                # One write, begun by a line end: what a torn line before it has lost stays its own loss.
-                os.write(fd, b"\n" + line)
-            finally:
-                os.close(fd)
+    place: tuple[str, ...]
+    found: Callable[[], Iterable[Item | Done]]
+    importer: Callable[[Intake], Importer]
+    is_counted: bool = True
 
 
-def hashed(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+@dataclass(slots=True)
+class Expected:
+    """How much there is to import, as far as that is known."""
 
+    items: int = 0
+    bytes: int = 0
 
-@dataclass(frozen=True, slots=True)
-class Importer:
-    """Takes one file after the other to its end; several threads share it."""
-
-    client: Client
-    journal: Journal
-    words: dict[str, object]
-    stop: Stop
-    is_dry: bool
-    patience_s: float
-    waits: Callable[[SafelightError], object]
-    turns: Turns = field(default_factory=Turns)
-
-    def take(self, file: Candidate, told: Callable[[int], object]) -> Done | None:
-        """What came of the file; None when the end was asked for before it began to be sent.
-
-        Raises what makes the rest pointless too: Unauthenticated, Forbidden, Unavailable after all patience.
-        """
-        try:
-            before = self.journal.find(file)
-            sha256 = before.sha256 if before else hashed(file.path)
-            with self.turns.of(sha256):
-                done = patiently(
-                    lambda: self._there(file, sha256, before) or self._sent(file, told),
-                    patience_s=self.patience_s,
-                    stop=self.stop,
-                    told=self.waits,
-                )
-        except OSError as error:
-            return Done(file.shown, "refused", file.size_bytes, code="unreadable", detail=f"{error.strerror}.")
-        except (Unavailable, TooMany):
-            if self.stop:
-                return None
-            raise
-        except (Unauthenticated, Forbidden):
-            raise
-        except SafelightError as error:
-            return Done(file.shown, "refused", file.size_bytes, code=error.code, detail=error.detail)
-        if done.outcome in ("imported", "already_there") and done.image is not None and not self.is_dry:
-            self.journal.keep(file, Finished(sha256, done.image))
-        return done
-
-    def _there(self, file: Candidate, sha256: str, before: Finished | None) -> Done | None:
-        image = self.client.by_sha256(sha256)
-        if image is not None:
-            return Done(file.shown, "already_there", file.size_bytes, image["id"])
-        if before is not None:
-            # It was there once. Who has put it into the trash since does not want it back; who has lost it does.
-            with contextlib.suppress(Missing):
-                if self.client.get(before.image)["trashed_at"] is not None:
-                    return Done(file.shown, "in_trash", file.size_bytes, before.image)
-        return None
-
-    def _sent(self, file: Candidate, told: Callable[[int], object]) -> Done:
-        if self.is_dry:
-            return Done(file.shown, "would_import", file.size_bytes)
-        sent = 0
-
-        def count(size: int) -> None:
-            nonlocal sent
-            sent += size
-            told(size)
-
-        try:
-            image = self._settled(self.client.upload(file.path, told=count, is_background=True, **self.words))  # type: ignore[arg-type] # made in `import_`
-        except BaseException:
-            told(-sent)
-            raise
-        if image["problem"] is not None:
-            problem = image["problem"]
-            return Done(file.shown, "refused", file.size_bytes, image["id"], problem["code"], problem["detail"])
-        return Done(file.shown, "imported", file.size_bytes, image["id"])
-
-    def _settled(self, image: Image) -> Image:
-        """The image when it is developed, if the upload has been answered before."""
-        deadline = time.monotonic() + SETTLE_S
-        while image["status"] == "developing" and time.monotonic() < deadline and not self.stop.wait(0.5):
-            try:
-                image = self.client.get(image["id"])
-            except Missing:
-                break  # taken away meanwhile; it had been accepted
-        return image
+    def add(self, each: Item | Done) -> None:
+        """One more, if it is one."""
+        if not isinstance(each, Done):
+            self.items += 1
+            self.bytes += each.size_bytes
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of all files so far."""
+    """What came of all items so far."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     bytes_imported: int = 0
+    copied: int = 0
 
     def add(self, done: Done) -> None:
-        """Count one file."""
+        """Count one item."""
+        self.copied += done.is_copied
         self.outcomes[done.outcome] += 1
         if done.outcome == "refused":
             self.refused[done.code or "unknown"] += 1
@@ -281,6 +97,7 @@ class Tally:
         """The summary for machines."""
         return {
             "imported": self.outcomes["imported"],
+            "copied": self.copied,
             "would_import": self.outcomes["would_import"],
             "already_there": self.outcomes["already_there"],
             "in_trash": self.outcomes["in_trash"],
@@ -298,12 +115,15 @@ class Tally:
 
 
 def import_(
-    folder: Path,
+    source: str,
     /,
     *,
+    from_: Annotated[Service | None, Parameter(name="--from")] = None,
     tag: tuple[str, ...] = (),
     album: str = "",
     visibility: Visibility = "private",
+    base_url: str = "",
+    endpoint_url: Annotated[str, Parameter(env_var=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))] = "",
     concurrency: Annotated[int, Parameter(validator=Number(gte=1, lte=32))] = 4,
     dry_run: bool = False,
     include_hidden: bool = False,
@@ -311,29 +131,38 @@ def import_(
     server: Server = HERE,
     json: Json = False,
 ) -> int:
-    """Send every image of a folder that is not there yet.
+    """Bring every image of a folder, a bucket or an account elsewhere that is not there yet.
 
-    Images are told by their first bytes, and what is there already by its
-    SHA-256. A file that is refused is reported with its code, and the import goes
-    on; the exit code is 1 then. Ctrl-C finishes the files in flight and leaves
-    with 130, a second one ends at once. What an earlier import of this folder
-    has sent and you have put into the trash stays there. With --json there is a
-    line for each file, and the summary is the last one. May be interrupted and
-    repeated.
+    From a folder, images are told by their first bytes, and what is there already
+    by its SHA-256. From s3://bucket/prefix too, by the credentials that the AWS
+    SDKs find; where the server keeps its uploads in the same store, that one
+    copies. With --from the source is a listing of a Cloudinary or imgix account,
+    CSV or JSON, and the server fetches the pictures itself. What is refused is
+    reported with its code, and the import goes on; the exit code is 1 then. Ctrl-C
+    finishes what is in flight and leaves with 130, a second one ends at once. What
+    an earlier import has sent and you have put into the trash stays there. With
+    --json there is a line for each item, and the summary is the last one. May be
+    interrupted, killed and repeated.
 
     Parameters
     ----------
-    folder
-        Folder to read, with all folders in it.
+    source
+        Folder to read, with all folders in it; s3://bucket/prefix; or a listing.
+    from_
+        Whose listing it is.
     tag
         Tag of every image sent. May be repeated.
     album
         Album to put them into, by title or id. Is made when there is none of that title. Images that are there already
-        stay as they are.
+        stay as they are. Without it, those of a listing go into albums called like their folders.
     visibility
         Who may see them: you, whoever has the link, everybody.
+    base_url
+        Where imgix, or better the origin behind it, delivers the paths of its listing.
+    endpoint_url
+        Address of the store of an s3:// source, where it is not AWS.
     concurrency
-        Files sent at the same time.
+        Images sent or fetched at the same time.
     dry_run
         Send nothing; tell what would be sent.
     include_hidden
@@ -342,44 +171,53 @@ def import_(
         Seconds to wait for a server that is busy or away, before giving up.
 
     """
-    if not folder.is_dir():
-        raise WrongUsage(f"{folder} is not a folder; single files are sent by `safelight upload`.", field="folder")
     console, stop, tally = output.err(), Stop(), Tally()
+    plan = _plan(source, from_, base_url, endpoint_url, to_folders=not album, include_hidden=include_hidden)
     with server.connect() as client:
-        next(client.list(limit=1), None)  # a wrong key or address is told before the folder is read
-        with console.status("Reading the folder"):
-            found = list(walk(folder, include_hidden=include_hidden))
-        files = [each for each in found if isinstance(each, Candidate)]
-        words: dict[str, object] = {"tags": tag, "visibility": visibility}
-        if album and files and not dry_run:
+        next(client.list(limit=1), None)  # a wrong key or address is told before the source is read
+        expected, results = Expected(), 0
+        if plan.is_counted:
+            with console.status("Reading the source"):
+                for each in plan.found():
+                    expected.add(each)
+        words: dict[str, Any] = {"tags": tag, "visibility": visibility}
+        if album and not dry_run and (expected.items or not plan.is_counted):
             words["album"] = album_id(client, album, make=True)
         began = time.monotonic()
-        with _Screen(console, files) as screen, stop.at_interrupt(screen.ending):
-            importer = Importer(client, Journal.of(server, folder), words, stop, dry_run, patience, screen.waiting)
-            lock, results = threading.Lock(), 0
+        with _Screen(console, expected) as screen, stop.at_interrupt(screen.ending):
+            journal = Journal.of(server, *plan.place)
+            importer = plan.importer(Intake(client, journal, words, stop, dry_run, patience, screen.waiting))
+            lock = threading.Lock()
 
             def finish(done: Done) -> None:
                 tally.add(done)
                 if json:
                     output.say_json(_line(done))
                 elif done.outcome == "refused":
-                    screen.say(f"{done.shown}: {done.detail} [{done.code}]")
+                    screen.say(f"{done.shown}: {done.detail} [{done.code}]" + (f" {done.url}" if done.url else ""))
 
-            def take(file: Candidate) -> None:
+            def take(each: Item | Done) -> None:
                 nonlocal results
-                with screen.file(file) as told:
-                    done = importer.take(file, told)
+                if isinstance(each, Done):
+                    with lock:
+                        finish(each)
+                    return
+                if not plan.is_counted:
+                    with lock:
+                        expected.add(each)
+                with screen.item(each) as told:
+                    done = importer.take(each, told)
                 if done is not None:
                     with lock:
                         results += 1
                         finish(done)
 
-            for each in found:
-                if isinstance(each, Done):
-                    finish(each)
-            share(files, take, among=min(concurrency, max(1, len(files))), stop=stop)
+            share(
+                plan.found(), take, among=min(concurrency, max(1, expected.items)) if plan.is_counted else concurrency, stop=stop
+            )
     seconds = time.monotonic() - began
-    summary = tally.document(seconds=seconds, left=len(files) - results, is_interrupted=stop.is_interrupted, is_dry=dry_run)
+    left = expected.items - results
+    summary = tally.document(seconds=seconds, left=left, is_interrupted=stop.is_interrupted, is_dry=dry_run)
     if json:
         output.say_json({"summary": summary})
     else:
@@ -391,23 +229,54 @@ def import_(
     return EXIT_REFUSED if tally.outcomes["refused"] else 0
 
 
+def _plan(
+    source: str, service: Service | None, base_url: str, endpoint_url: str, *, to_folders: bool, include_hidden: bool
+) -> Plan:
+    """How to import from there. Raises WrongUsage."""
+    if service is None and source.startswith("s3://"):
+        from safelight.wiring import source_at
+
+        bucket, _, prefix = source.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise WrongUsage(f"{source} names no bucket; write s3://bucket/prefix.", field="source")
+        store = source_at(bucket, prefix, endpoint_url=endpoint_url)
+        place = ("s3", endpoint_url, bucket)
+        return Plan(place, lambda: objects(store), lambda intake: BucketImport(intake, store, bucket), is_counted=False)
+    path = Path(source)
+    if service is None:
+        if not path.is_dir():
+            what = "single files are sent by `safelight upload`, listings of an account read with --from"
+            raise WrongUsage(f"{path} is not a folder; {what}.", field="source")
+        files = list(walk(path, include_hidden=include_hidden))
+        return Plan((str(path.resolve()),), lambda: files, FolderImport)
+    if not path.is_file():
+        raise WrongUsage(f"{path} is not a file; --from {service} reads a listing, CSV or JSON.", field="source")
+    return Plan(
+        (service,),
+        lambda: listed(path, service, base_url),
+        lambda intake: ListingImport(intake, Folders(intake.client) if to_folders else None),
+    )
+
+
 def _line(done: Done) -> dict[str, object]:
     return {
         "file": done.shown,
+        "url": done.url,
         "outcome": done.outcome,
         "image": done.image,
         "bytes": done.size_bytes,
+        "copied": done.is_copied,
         "code": done.code,
         "detail": done.detail,
     }
 
 
 def _show(tally: Tally, summary: dict[str, object]) -> None:
-    rows = output.table("", "files", "", right=("files",))
+    rows = output.table("", "images", "", right=("images",))
     because = {
         "refused": ", ".join(f"{code} {count}" for code, count in tally.refused.most_common()),
         "skipped": ", ".join(f"{reason} {count}" for reason, count in tally.skipped.most_common()),
-        "imported": output.size(tally.bytes_imported),
+        "imported": output.size(tally.bytes_imported) + (f", {tally.copied} copied by the store" if tally.copied else ""),
         "would_import": output.size(tally.bytes_imported),
     }
     for name in ("imported", "would_import", "already_there", "in_trash", "refused", "skipped", "not_begun"):
@@ -422,13 +291,13 @@ def _show(tally: Tally, summary: dict[str, object]) -> None:
 
 
 class _Screen:
-    """The progress bar: files, bytes, rate, time left and the file in hand. Says nothing where there is no terminal."""
+    """The progress bar: images, bytes, rate, time left and what is in hand. Says nothing where there is no terminal."""
 
-    def __init__(self, console: Console, files: list[Candidate]) -> None:
+    def __init__(self, console: Console, expected: Expected) -> None:
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
         columns = (
-            TextColumn("{task.fields[files]} of {task.fields[total_files]} files"),
+            TextColumn("{task.fields[done]} of {task.fields[items]} images"),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
@@ -438,9 +307,9 @@ class _Screen:
         )
         self._console = console
         self._bar = output.progress(*columns, console=console)
-        total = sum(file.size_bytes for file in files)
-        self._task = self._bar.add_task("", total=total, files=0, total_files=len(files), rate="", now="")
-        self._began, self._files, self._lock = time.monotonic(), 0, threading.Lock()
+        self._expected = expected
+        self._task = self._bar.add_task("", total=expected.bytes, done=0, items=expected.items, rate="", now="")
+        self._began, self._done, self._lock = time.monotonic(), 0, threading.Lock()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -455,42 +324,43 @@ class _Screen:
 
     def ending(self) -> None:
         """What the first Ctrl-C says. Called from a signal handler, which may hold any lock: it only writes to the descriptor."""
-        os.write(2, b"\nFinishing the files in flight; Ctrl-C again ends at once.\n")
+        os.write(2, b"\nFinishing what is in flight; Ctrl-C again ends at once.\n")
 
     def waiting(self, error: SafelightError) -> None:
         """The server is busy or away."""
         self._bar.update(self._task, now=f"waiting: {output.plain(error.detail)}")
 
-    def file(self, file: Candidate) -> _FileTurn:
-        """Round the work on one file; yields what counts its bytes."""
-        return _FileTurn(self, file)
+    def item(self, item: Item) -> _Turn:
+        """Round the work on one item; yields what counts its bytes."""
+        return _Turn(self, item)
 
-    def begun(self, file: Candidate) -> None:
-        """A file is in hand."""
-        self._bar.update(self._task, now=output.plain(file.shown)[-40:])
+    def begun(self, item: Item) -> None:
+        """An item is in hand."""
+        expected = self._expected
+        self._bar.update(self._task, total=expected.bytes, items=expected.items, now=output.plain(item.shown)[-40:])
 
     def advanced(self, size: int) -> None:
         """So many bytes more are done."""
         self._bar.update(self._task, advance=size)
 
     def ended(self) -> None:
-        """A file is done."""
+        """An item is done."""
         with self._lock:
-            self._files += 1
-            rate = self._files / max(0.001, time.monotonic() - self._began)
-            self._bar.update(self._task, files=self._files, rate=f"{rate:.1f} files/s")
+            self._done += 1
+            rate = self._done / max(0.001, time.monotonic() - self._began)
+            self._bar.update(self._task, done=self._done, rate=f"{rate:.1f} images/s")
 
 
 @dataclass(slots=True)
-class _FileTurn:
-    """Counts the bytes of one file so that, whatever came of it, all of them are done at its end."""
+class _Turn:
+    """Counts the bytes of one item so that, whatever came of it, all of them are done at its end."""
 
     screen: _Screen
-    file: Candidate
+    item: Item
     counted: int = 0
 
     def __enter__(self) -> Callable[[int], object]:
-        self.screen.begun(self.file)
+        self.screen.begun(self.item)
         return self._count
 
     def _count(self, size: int) -> None:
@@ -498,5 +368,5 @@ class _FileTurn:
         self.screen.advanced(size)
 
     def __exit__(self, *_: object) -> None:
-        self.screen.advanced(self.file.size_bytes - self.counted)
+        self.screen.advanced(self.item.size_bytes - self.counted)
         self.screen.ended()

@@ -20,9 +20,18 @@ from safelight.concurrency import Bell, beat, beating
 from safelight.domain.accounts import Actor
 from safelight.domain.addresses import Reach, parse
 from safelight.domain.events import ImportRequested
-from safelight.domain.ids import TenantId, UploadId
+from safelight.domain.ids import TenantId, UploadId, derived_id
 from safelight.domain.uploads import Method, Upload
-from safelight.errors import Forbidden, Missing, SafelightError, SourceNotAllowed, SourceUnavailable, SourceUnreachable, Stale
+from safelight.errors import (
+    AlreadyExists,
+    Forbidden,
+    Missing,
+    SafelightError,
+    SourceNotAllowed,
+    SourceUnavailable,
+    SourceUnreachable,
+    Stale,
+)
 from safelight.ports.outbound import FetchLimits, Outbound
 from safelight.services.relay import Relay
 from safelight.services.spool import spooled
@@ -58,8 +67,10 @@ class Imports:
     _bell: Bell[UploadId] = field(default_factory=Bell)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    async def request(self, actor: Actor, url: str, announced: Announced, *, is_urgent: bool = True) -> Upload:
+    async def request(self, actor: Actor, url: str, announced: Announced, *, key: str = "", is_urgent: bool = True) -> Upload:
         """Write it down; it is fetched from now on, whatever becomes of this process.
+
+        The same URL under the same key of the actor's is the same import, until a week after its end: as it is by now.
 
         Raises BadField for the URL or the words, SourceNotAllowed, SourceUnreachable, Forbidden, Missing (album).
         """
@@ -70,7 +81,12 @@ class Imports:
         name = announced.file_name or target.file_name
         asked = replace(announced, method=Method.URL, source=str(target), file_name=name)
         upload = self.uploads.described(actor, asked, lasts=LASTS)
-        await self.uploads.add(actor, upload, ImportRequested(upload.tenant, upload.id, is_urgent))
+        if key:
+            upload = replace(upload, id=UploadId(derived_id(0, f"{actor.tenant}\n{actor.user}\n{target}\n{key}")))
+        try:
+            await self.uploads.add(actor, upload, ImportRequested(upload.tenant, upload.id, is_urgent))
+        except AlreadyExists:
+            return await self.get(actor, upload.id)
         self.relay.nudge()
         log.info("import.requested", upload_id=upload.id, host=target.host)
         return upload

@@ -167,13 +167,13 @@ class Uploads:
         if not upload.is_open:
             raise WrongState(f"The upload is {upload.state}.")
 
-    async def complete(self, actor: Actor, upload_id: UploadId) -> Upload:
+    async def complete(self, actor: Actor, upload_id: UploadId, *, is_urgent: bool = True) -> Upload:
         """The client says that it has sent everything: the upload, accepted.
 
         Raises NotArrived; for a file that was refused what refused it; WrongState for one that was given up or came too late.
         """
         access.require(actor, "upload.change", await self.get(actor, upload_id))
-        return said(await self.arrived(actor.tenant, upload_id))
+        return said(await self.arrived(actor.tenant, upload_id, is_urgent=is_urgent))
 
     async def arrived(self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool = True) -> Upload:
         """Take in what was sent, once however often and by whomever this is called: the upload as it has ended.

@@ -1,6 +1,6 @@
 """Which adapter keeps which promise: the only room that knows. `build(settings)` makes the services, `open` connects them."""
 
-from safelight.wiring.backends import s3_options, vault_at, wishes
+from safelight.wiring.backends import s3_options, source_at, vault_at, wishes
 from safelight.wiring.build import build
 from safelight.wiring.keys import hex_keys, secret_keys
 from safelight.wiring.overrides import Overrides
@@ -20,6 +20,7 @@ __all__ = [
     "rehearse",
     "s3_options",
     "secret_keys",
+    "source_at",
     "utc_now",
     "vault_at",
     "wishes",

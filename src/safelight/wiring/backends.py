@@ -25,6 +25,7 @@ from safelight.ports.mailer import Mailer
 from safelight.ports.outbound import Outbound
 from safelight.ports.search import Search
 from safelight.ports.shelf import Shelf
+from safelight.ports.source import Source
 from safelight.ports.storage import Storage
 from safelight.ports.vault import Vault
 from safelight.ports.workflows import Workflows
@@ -211,6 +212,13 @@ def make_mailer(settings: Settings, clock: Clock) -> Mailer:
         ),
         clock=clock,
     )
+
+
+def source_at(bucket: str, prefix: str, *, endpoint_url: str = "") -> Source:
+    """A bucket that pictures are imported from, by the credentials that the AWS SDKs find."""
+    from safelight.adapters.storage.s3.source import S3Source
+
+    return S3Source(bucket, prefix, endpoint_url=endpoint_url or None)
 
 
 def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from safelight.cli.connection import Server
-from safelight.cli.importing import Candidate, Done, Finished, Journal, hashed, walk
+from safelight.cli.import_folder import Candidate, hashed, walk
+from safelight.cli.intake import Done
+from safelight.cli.journal import UNKNOWN, Journal, Known
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 
@@ -69,7 +71,7 @@ def candidate(path: Path) -> Candidate:
 def test_a_finished_file_is_known_to_the_next_run(tmp_path: Path) -> None:
     picture = tmp_path / "a.jpg"
     picture.write_bytes(JPEG)
-    finished = Finished(hashed(picture), "01")
+    finished = Known(hashed(picture), "01")
     Journal(tmp_path / "state" / "journal.jsonl").keep(candidate(picture), finished)
 
     assert Journal(tmp_path / "state" / "journal.jsonl").find(candidate(picture)) == finished
@@ -79,36 +81,36 @@ def test_a_file_that_has_changed_is_not_known(tmp_path: Path) -> None:
     picture = tmp_path / "a.jpg"
     picture.write_bytes(JPEG)
     journal = Journal(tmp_path / "journal.jsonl")
-    journal.keep(candidate(picture), Finished(hashed(picture), "01"))
+    journal.keep(candidate(picture), Known(hashed(picture), "01"))
     picture.write_bytes(JPEG[:-1] + b"x")
     os.utime(picture, ns=(1, 1))
 
-    assert journal.find(candidate(picture)) is None
+    assert journal.find(candidate(picture)) == UNKNOWN
 
 
 @pytest.mark.parametrize("end", range(0, 120, 7))
 def test_a_journal_that_was_cut_off_anywhere_loses_only_its_last_line(end: int, tmp_path: Path) -> None:
     path, journal = tmp_path / "journal.jsonl", Journal(tmp_path / "journal.jsonl")
     first, second = (Candidate(tmp_path / name, name, 1, 1) for name in ("a.jpg", "b.jpg"))
-    journal.keep(first, Finished("0" * 64, "01"))
+    journal.keep(first, Known("0" * 64, "01"))
     whole = path.stat().st_size
-    journal.keep(second, Finished("1" * 64, "02"))
+    journal.keep(second, Known("1" * 64, "02"))
     path.write_bytes(path.read_bytes()[: whole + end])
-    Journal(path).keep(second, Finished("1" * 64, "02"))
+    Journal(path).keep(second, Known("1" * 64, "02"))
 
     again = Journal(path)
-    assert again.find(first) == Finished("0" * 64, "01")
-    assert again.find(second) == Finished("1" * 64, "02")
+    assert again.find(first) == Known("0" * 64, "01")
+    assert again.find(second) == Known("1" * 64, "02")
 
 
 def test_every_server_key_and_folder_has_a_journal_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     here, there = Server("http://localhost:1", "sl_a_x"), Server("http://localhost:2", "sl_a_x")
     journals = [
-        Journal.of(here, tmp_path),
-        Journal.of(there, tmp_path),
-        Journal.of(Server(here.url, "sl_b_x"), tmp_path),
-        Journal.of(here, tmp_path / "sub"),
+        Journal.of(here, "/pictures"),
+        Journal.of(there, "/pictures"),
+        Journal.of(Server(here.url, "sl_b_x"), "/pictures"),
+        Journal.of(here, "s3", "", "/pictures"),
     ]
 
     assert len({journal.path for journal in journals}) == 4
@@ -116,9 +118,25 @@ def test_every_server_key_and_folder_has_a_journal_of_its_own(tmp_path: Path, mo
     assert not any("sl_" in journal.path.name for journal in journals)
 
 
+def test_what_is_written_last_of_a_thing_counts(tmp_path: Path) -> None:
+    thing = Candidate(tmp_path / "a.jpg", "a.jpg", 1, 1)
+    journal = Journal(tmp_path / "journal.jsonl")
+    for known in (Known(upload="01", tries=1), Known("0" * 64, "02")):
+        journal.keep(thing, known)
+
+    assert Journal(tmp_path / "journal.jsonl").find(thing) == Known("0" * 64, "02")
+
+
+@pytest.mark.parametrize("line", [b'{"name": "a.jpg", "stamp": "1 1", "tries": "x"}', b"[]", b"null", b'{"name": {}, "stamp": []}', b"\xff"])
+def test_a_line_that_a_journal_would_not_write_is_passed_over(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_bytes(line + b"\n")
+
+    assert Journal(tmp_path / "journal.jsonl").find(Candidate(tmp_path / "a.jpg", "a.jpg", 1, 1)) == UNKNOWN
+
+
 def test_the_journal_is_for_nobody_else_to_read(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "state" / "journal.jsonl")
-    journal.keep(Candidate(tmp_path / "a.jpg", "a.jpg", 1, 1), Finished("0" * 64, "01"))
+    journal.keep(Candidate(tmp_path / "a.jpg", "a.jpg", 1, 1), Known("0" * 64, "01"))
 
     assert journal.path.stat().st_mode & 0o077 == 0
     assert journal.path.parent.stat().st_mode & 0o077 == 0

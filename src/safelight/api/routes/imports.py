@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url, upload_id
@@ -17,6 +18,15 @@ from safelight.api.schemas.uploads import ImportIn, ImportOut, import_out
 from safelight.domain.images import Status
 from safelight.errors import Missing, SourceNotAllowed, SourceRefused, SourceUnavailable, SourceUnreachable, WrongState
 from safelight.services.uploads import said
+
+Key = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        description="Any text of yours: the same URL asked for again with the same key is the same import.",
+    ),
+]
 
 router = APIRouter(prefix="/imports", tags=["imports"])
 
@@ -31,10 +41,10 @@ router = APIRouter(prefix="/imports", tags=["imports"])
     },
 )
 @refuses(*FILE, Missing, SourceNotAllowed, SourceRefused, SourceUnavailable, SourceUnreachable, WrongState)
-async def create(request: Request, hall: Hall, actor: Asking, body: ImportIn) -> Response:
+async def create(request: Request, hall: Hall, actor: Asking, body: ImportIn, key: Key = "") -> Response:
     """Fetch a picture from a URL; the answer is the image, as of `POST /images`, or 202 when that takes longer than you wait."""
     waits_until = time.monotonic() + patience(request, hall.settings.ingest.wait_s)
-    asked = await hall.imports.request(actor, body.url, body.announced(), is_urgent=is_urgent(request))
+    asked = await hall.imports.request(actor, body.url, body.announced(), key=key, is_urgent=is_urgent(request))
     upload = await hall.imports.settled(actor, asked.id, waits_until - time.monotonic())
     if not upload.is_open:
         image = await became(hall, actor, said(upload), max(0.0, waits_until - time.monotonic()))

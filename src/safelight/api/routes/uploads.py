@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url, upload_id
 from safelight.api.refusals import FILE, refuses
-from safelight.api.routes.images import answer, patience
+from safelight.api.routes.images import answer, is_urgent, patience
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.images import ImageOut, etag_of, image_json
 from safelight.api.schemas.uploads import OfferOut, UploadIn, UploadOut, upload_fields
@@ -73,7 +73,7 @@ async def abandon(hall: Hall, actor: Asking, id: Id) -> Response:
 @refuses(*FILE, ChecksumMismatch, NotArrived, Unsupported, WrongState)
 async def complete(request: Request, hall: Hall, actor: Asking, id: Id) -> Response:
     """Say that the file is sent; the answer is the image, as of `POST /images`. May be repeated, and need not be called at all."""
-    upload = await hall.uploads.complete(actor, upload_id(id))
+    upload = await hall.uploads.complete(actor, upload_id(id), is_urgent=is_urgent(request))
     image = await became(hall, actor, upload, patience(request, hall.settings.ingest.wait_s))
     signer = await hall.delivery.signer(actor.tenant)
     record = image_json(image, signer, base_url(request), duplicate_of=upload.duplicate_of)

@@ -10,6 +10,7 @@
     store         S3Store: both buckets, refused at `open` when they are not as they must be
     incoming      S3Incoming: presigned forms and PUTs, and what was sent by them
     vault         S3Vault: backups below a prefix of any bucket
+    source        S3Source: somebody's pictures below a prefix of any bucket, read by a command
     governance    what else a bucket should be, set and verified item by item
 
 obstore carries the bytes because its client CPU per request is a fifth of botocore's; aiobotocore does what obstore cannot:
