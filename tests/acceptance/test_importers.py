@@ -224,20 +224,3 @@ def test_the_journal_may_be_lost_and_nothing_is_copied_or_counted_twice(networke
     assert [counts(run, "imported", "already_there") for run in runs] == [(6, 0), (0, 6)], runs[1].err
     with Client(networked.url, token) as client:
         assert len(list(client.list())) == 6
-
-
-def test_what_cannot_be_imported_from_is_said_in_a_line(networked, bucket, tmp_path):
-    _, environment = bucket
-    tmp_path.joinpath("home").mkdir()
-    shell = Shell(networked.url, new_user(networked), tmp_path / "home", environment)
-    (tmp_path / "home" / "empty.csv").write_text("")
-    for arguments, code, words in (
-        (["s3://nobodys-bucket/x"], 1, "no bucket"),
-        (["s3://"], 2, "names no bucket"),
-        (["nothing"], 2, "not a folder"),
-        (["nothing.json", "--from", "cloudinary"], 2, "not a file"),
-        (["empty.csv", "--from", "cloudinary"], 0, ""),
-    ):
-        done = shell("import", *arguments)
-        assert (done.code, words in done.err) == (code, True), done.err
-        assert "Traceback" not in done.err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from safelight.cli import main
 from safelight.cli.connection import Server
 from safelight.cli.import_folder import Candidate, hashed, walk
 from safelight.cli.intake import Done
@@ -140,3 +141,23 @@ def test_the_journal_is_for_nobody_else_to_read(tmp_path: Path) -> None:
 
     assert journal.path.stat().st_mode & 0o077 == 0
     assert journal.path.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["s3://"], "names no bucket"),
+        (["nothing"], "is not a folder"),
+        (["listing.json"], "read with --from"),
+        (["listing.json", "--from", "imgix"], "is not a file"),
+        (["listing.json", "--from", "flickr"], "--from"),
+    ],
+)
+def test_what_cannot_be_imported_from_is_told_before_a_server_is_asked(
+    arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["import", *arguments, "--url", "http://127.0.0.1:9"])
+
+    assert left.value.code == 2
+    assert words in capfd.readouterr().err
