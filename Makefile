@@ -83,9 +83,13 @@ hostile: $(VENV)/.dev ## 20,000 malformed files through the real door, each in f
 chaos: $(VENV)/.dev ## Load, faults drawn from a seed, and an audit of every promise (ARGS="--profile servers --minutes 5 --seed 7")
 	@$(BIN)/python -m tests.chaos.run $(ARGS)
 
-.PHONY: nightly
-nightly: $(VENV)/.dev ## What takes too long for every change: five thousand events of a store, with kill -9 in between
-	@EVENTS=5000 $(BIN)/pytest tests/acceptance/test_store_events.py $(ARGS)
+.PHONY: tus-run
+tus-run: $(VENV)/.dev ## 100 files of 1 to 30 MB by tus through clients and servers that are killed (TUS_FILES=..., TUS_SEED=...)
+	@TUS_FILES=$${TUS_FILES:-100} TUS_LARGEST_MB=$${TUS_LARGEST_MB:-30} $(BIN)/pytest -s tests/acceptance/test_tus_kills.py $(ARGS)
+
+.PHONY: events-run
+events-run: $(VENV)/.dev ## 5,000 events of a store, doubled and out of order, through servers and workers that are killed (EVENTS=..., EVENTS_SEED=...)
+	@EVENTS=$${EVENTS:-5000} $(BIN)/pytest -s tests/acceptance/test_store_events.py -k storm $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, formatting, the floors of the house, the guard of the locks
@@ -150,21 +154,17 @@ $(VENV)/.browser: requirements-browser.lock $(VENV)/.dev
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-browser.lock
 	@touch $@
 
-OIDC := tests/servers/oidc
+NODE := tests/servers/oidc tests/browser/clients
 
-$(OIDC)/node_modules/.package-lock.json: $(OIDC)/package-lock.json
+%/node_modules/.package-lock.json: %/package-lock.json
 	@if ! command -v npm >/dev/null; then \
 	  if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
-	    echo 'The tests with an OpenID provider need node: as root, run `apt-get install -y nodejs npm`.'; exit 1; fi; \
+	    echo 'The tests with an OpenID provider and upload clients need node: as root, run `apt-get install -y nodejs npm`.'; exit 1; fi; \
 	  $$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; fi
-	@cd $(OIDC) && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
+	@cd $* && npm ci --silent --no-audit --no-fund && touch node_modules/.package-lock.json
 
 .PHONY: test-browser
-.PHONY: test-tus
-test-tus: $(VENV)/.dev ## 100 resumable uploads through servers that are killed (TUS_FILES=n)
-	@TUS_FILES=$${TUS_FILES:-100} $(BIN)/pytest tests/acceptance/test_tus.py -k killed
-
-test-browser: $(VENV)/.browser $(OIDC)/node_modules/.package-lock.json | $(CHROMIUM) ## What needs more than Python: a real Chromium, IIIF viewers, an OpenID provider on node; all are installed when they are missing
+test-browser: $(VENV)/.browser $(NODE:%=%/node_modules/.package-lock.json) | $(CHROMIUM) ## What needs more than Python: a real Chromium, IIIF viewers, upload clients, an OpenID provider on node; all are installed when they are missing
 	@$(BIN)/pytest -o addopts="--strict-markers --strict-config --import-mode=importlib -ra" tests/browser $(ARGS)
 
 .PHONY: locks

@@ -1,12 +1,18 @@
-"""Direct uploads from outside: form and PUT, by httpx and curl, on the embedded store and on a real S3 server."""
+"""Direct uploads from outside: form and PUT, by httpx, curl, requests and boto3, on the embedded store and on a real S3 server."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import json
 import subprocess
 
+import boto3
 import httpx
 import pytest
+import requests
+from botocore.config import Config
 
 from tests.pictures import jpeg
 
@@ -48,16 +54,59 @@ def test_a_file_goes_to_the_store_and_becomes_an_image(client, method):
     assert client.get(f"/uploads/{offer['id']}").json()["image_id"] == record["id"]
 
 
-def test_curl_sends_the_form(client, tmp_path):
-    data = jpeg(seed=955)
-    offer = announce(client, data)
+@pytest.mark.parametrize("method", ["post", "put"])
+def test_curl_sends_it(client, tmp_path, method):
+    data = jpeg(seed=955 + len(method))
+    offer = announce(client, data, method=method)
     (tmp_path / "sea.jpg").write_bytes(data)
-    fields = [part for name, value in offer["fields"].items() for part in ("-F", f"{name}={value}")]
-    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", *fields, "-F", f"file=@{tmp_path / 'sea.jpg'}", offer["url"]]
+    if method == "post":
+        words = [part for name, value in offer["fields"].items() for part in ("-F", f"{name}={value}")]
+        words += ["-F", f"file=@{tmp_path / 'sea.jpg'}"]
+    else:
+        words = [part for name, value in offer["headers"].items() for part in ("-H", f"{name}: {value}")]
+        words += ["-T", str(tmp_path / "sea.jpg")]
+    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", *words, offer["url"]]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
-    assert said.stdout == "204"
+    assert said.stdout == {"post": "204", "put": "200"}[method]
     assert client.post(f"/uploads/{offer['id']}/complete").status_code == 201
+
+
+def test_a_form_is_sent_as_the_manual_of_boto3_shows(client):
+    data = jpeg(seed=957)
+    offer = announce(client, data)
+
+    assert requests.post(offer["url"], data=offer["fields"], files={"file": ("sea.jpg", io.BytesIO(data))}, timeout=60).status_code == 204
+    assert client.post(f"/uploads/{offer['id']}/complete").status_code == 201
+
+
+def test_a_form_for_s3_says_what_boto3_would_say(networked, servers_profile):
+    """Fields and conditions, but for the moment of signing; and ours are of this one file."""
+    with networked.client() as client:
+        offer = announce(client, b"x" * 1234)
+    key = offer["fields"]["key"]
+    boto = boto3.client(
+        "s3",
+        endpoint_url=servers_profile["SAFELIGHT_STORAGE__ENDPOINT_URL"],
+        aws_access_key_id=servers_profile["SAFELIGHT_STORAGE__ACCESS_KEY_ID"],
+        aws_secret_access_key=servers_profile["SAFELIGHT_STORAGE__SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
+    )
+    sealing = {name: value for name, value in offer["fields"].items() if name.startswith("x-amz-server-side-encryption")}
+    fields = {"Content-Type": "image/jpeg", **sealing}
+    asked = [["content-length-range", 1234, 1234], *({name: value} for name, value in fields.items())]
+    theirs = boto.generate_presigned_post("originals", key, Fields=fields, Conditions=asked)
+
+    assert sealing
+    assert (offer["url"], offer["fields"].keys()) == (theirs["url"], theirs["fields"].keys())
+    assert conditions(offer["fields"]) == conditions(theirs["fields"])
+
+
+def conditions(fields):
+    policy = json.loads(base64.b64decode(fields["policy"]))
+    said = [list(*one.items()) if isinstance(one, dict) else one for one in policy["conditions"]]
+    return sorted(one for one in said if one[0] != "x-amz-date")
 
 
 @pytest.mark.parametrize("method", ["post", "put"])

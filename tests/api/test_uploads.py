@@ -45,6 +45,8 @@ async def test_a_file_sent_to_the_offered_url_becomes_an_image_with_what_was_sai
         words = {"filename": "C:\\fakepath\\../../Sea.jpg", "title": "Sea", "tags": ["Blue", "blue"], "custom": {"n": 1}, "visibility": "public"}
         offer = await announce(app, method=method, **words, sha256=hashlib.sha256(PICTURE).hexdigest())
         assert (offer["state"], offer["filename"], offer["image_id"]) == ("pending", "Sea.jpg", None)
+        # Clients take an offer with fields for a form, be they none: the other one's words are not there.
+        assert (offer["fields"] is None, offer["headers"] is None) == (method == "put", method == "post")
 
         answer = await send(offer, app)
         assert answer.status_code == (204 if method == "post" else 200)

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Response
 
 from tests.acceptance.conftest import Server
-from tests.browser.viewers import MIRADOR, OPENSEADRAGON, site
+from tests.browser.packages import MIRADOR, OPENSEADRAGON, site
 
 SQUARES, SIDE = 20, 500
 """Squares along each side, and pixels along each of theirs: 10,000 x 10,000."""

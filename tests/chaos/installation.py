@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,6 +101,7 @@ class Worker:
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     is_wanted: bool = False
+    _turns: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         self.is_wanted = True
@@ -108,10 +109,13 @@ class Worker:
         threading.Thread(target=self._supervise, args=(self.process,), daemon=True).start()
 
     def _supervise(self, process: subprocess.Popen[bytes] | None) -> None:
-        while self.is_wanted and process is self.process and process is not None:
-            if process.poll() is not None:
-                self._start()
-                process = self.process
+        while True:
+            with self._turns:  # one that has just been killed must not come back by us
+                if not self.is_wanted or process is not self.process or process is None:
+                    return
+                if process.poll() is not None:
+                    self._start()
+                    process = self.process
             time.sleep(0.5)
 
     def _start(self) -> None:
@@ -120,13 +124,15 @@ class Worker:
             self.process = subprocess.Popen(command, env=own_environment(self.environment), stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
-        self.is_wanted = False
+        with self._turns:
+            self.is_wanted = False
         self._signal(signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
 
     def stop(self) -> None:
-        self.is_wanted = False
+        with self._turns:
+            self.is_wanted = False
         self._signal(signal.SIGCONT)
         self._signal(signal.SIGTERM)
         assert self.process is not None

@@ -34,6 +34,7 @@ class Cuttable:
         self.upstream = upstream
         self.port = 0
         self._line = Line.THROUGH
+        self._breaks_after: int | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -53,6 +54,14 @@ class Cuttable:
     def be(self, line: Line) -> None:
         """From now on."""
         self._run(self._be(line))
+
+    def cut_after(self, size_bytes: int) -> None:
+        """The line will be CUT when so many bytes more have gone upstream."""
+        self._breaks_after = size_bytes
+
+    @property
+    def is_cut(self) -> bool:
+        return self._line is Line.CUT
 
     def _run(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -104,6 +113,11 @@ class Cuttable:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool = False) -> None:
         while data := await reader.read(65_536):
+            if self._breaks_after is not None and not is_answer:
+                self._breaks_after -= len(data)
+                if self._breaks_after < 0:
+                    self._breaks_after = None
+                    await self._be(Line.CUT)
             while self._line is Line.DEAD:
                 await self._changed.wait()
             if self._line is Line.CUT or (is_answer and self._line is Line.NO_ANSWERS):

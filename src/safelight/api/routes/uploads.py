@@ -42,8 +42,8 @@ async def create(request: Request, response: Response, hall: Hall, actor: Asking
         **upload_fields(upload),
         method=offer.method,
         url=base_url(request) + offer.url if offer.url.startswith("/") else offer.url,
-        fields=dict(offer.fields),
-        headers=dict(offer.headers),
+        fields=dict(offer.fields) or None,
+        headers=dict(offer.headers) or None,
     )
 
 

@@ -102,8 +102,8 @@ class OfferOut(UploadOut):
 
     method: Literal["POST", "PUT"]
     url: str
-    fields: dict[str, str] = Field(description="Of the form, before the file, which comes last as `file`.")
-    headers: dict[str, str] = Field(description="Of the PUT; Content-Length is the announced size.")
+    fields: dict[str, str] | None = Field(description="Of the form, before the file, which comes last as `file`; null for a PUT.")
+    headers: dict[str, str] | None = Field(description="Of the PUT; Content-Length is the announced size. Null for a form.")
 
 
 def import_out(upload: Upload) -> ImportOut:
