@@ -401,6 +401,7 @@ class Tenant(TypedDict):
     name: str
     created_at: str
     suspended_at: str | None
+    erasure: str | None
     trash_days: int
     duplicates: str
     origins: Sequence[str]
@@ -1092,6 +1093,16 @@ class Client:
     def erase_user(self, user_id: str) -> Erasure:
         """Erase a user with everything of theirs, for good."""
         started: Erasure = self._ask("DELETE", f"/admin/users/{_segment(user_id)}")
+        return started
+
+    def export_tenant(self, tenant_id: str) -> Iterator[bytes]:
+        """Everything of a tenant, as a ZIP, piece by piece."""
+        with self._streamed("POST", f"/admin/tenants/{_segment(tenant_id)}/export") as pieces:
+            yield from pieces
+
+    def erase_tenant(self, tenant_id: str) -> Erasure:
+        """Erase a suspended tenant with everything of it, for good."""
+        started: Erasure = self._ask("DELETE", f"/admin/tenants/{_segment(tenant_id)}")
         return started
 
     def erasure(self, certificate_url: str) -> Erasure:

@@ -99,13 +99,26 @@ ERASE: Final = Flow(
     ),
 )
 
+ERASE_TENANT: Final = Flow(
+    name="erase_tenant",
+    steps=(
+        Step(name="note", retry=_DAYS, timeout_s=86400.0),
+        Step(name="images", retry=_DAYS, timeout_s=86400.0),
+        Step(name="belongings", retry=_DAYS, timeout_s=86400.0),
+        Step(name="people", retry=_DAYS, timeout_s=86400.0),
+        Step(name="caches", retry=Retry(attempts=100, first_wait_s=1.0, backoff=1.5)),
+        Step(name="record", retry=_DAYS),
+        Step(name="certify", retry=_DAYS, timeout_s=86400.0),
+    ),
+)
+
 # A page of images that are made ahead of who asks; what it waits for is room, and each rendition has a time of its own.
 WARM: Final = Flow(name="warm", steps=(Step(name="page", timeout_s=86400.0, heartbeat_s=600.0),))
 BAKE: Final = Flow(name="bake", steps=(Step(name="bake", timeout_s=86400.0, heartbeat_s=600.0),))
 UNCACHE: Final = Flow(name="uncache", steps=(Step(name="note"),))
 
 FLOWS: Final[dict[str, Flow]] = {
-    flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, UNCACHE, WARM, BAKE)
+    flow.name: flow for flow in (DEVELOP, REINDEX_ONE, HIDE, PURGE, MAIL, IMPORT, ERASE, ERASE_TENANT, UNCACHE, WARM, BAKE)
 }
 
 STARTS: Final[dict[type[Event], Flow]] = {
@@ -163,6 +176,7 @@ CLOCK: Final[dict[str, float]] = {
     "sweep_warmings": 24 * 3600.0,
     "redevelop": 1.0,
     "sweep_redevelopments": 24 * 3600.0,
+    "erase_tenants": 60.0,
 }
 """Chores that nobody asks for, and every how many seconds. Each may run twice at once: several processes keep the same clock."""
 

@@ -496,6 +496,8 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "tenant suspend": (["nothing"], 1),
     "tenant resume": (["nothing"], 1),
     "tenant usage": ([], 0),
+    "tenant export": (["nothing", "{home}/tenant.zip"], 1),
+    "tenant erase": (["nothing"], 1),
     "issuer list": ([], 0),
     "issuer add": (["nothing", "--audience", "app"], 1),
     "issuer remove": (["nothing"], 1),

@@ -7,6 +7,7 @@ import io
 import sqlite3
 import zipfile
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import orjson
@@ -112,6 +113,37 @@ async def test_an_own_export_holds_what_is_ones_own_and_nobody_elses(house):
     assert other.encode() not in everything
     assert orjson.loads(files["account.json"])["sign_in"]["email"] == "ada@example.org"
     assert b"argon2" not in everything
+
+
+async def test_an_export_tells_of_grants_and_links_and_the_erasure_ends_them(house):
+    async with house() as app:
+        until = (datetime.now(UTC) + timedelta(days=7)).isoformat()
+        (ada, adas), (bob, bobs) = await user(app, "ada"), await user(app, "bob")
+        lent = (await call(app, "post", "/albums", headers=adas, json={"title": "Lent"}))["id"]
+        borrowed = (await call(app, "post", "/albums", headers=bobs, json={"title": "Borrowed"}))["id"]
+        await call(app, "put", f"/albums/{lent}/grants/{bob}", headers=adas, json={"level": "contribute"})
+        await call(app, "put", f"/albums/{borrowed}/grants/{ada}", headers=bobs, json={})
+        link = await call(app, "post", f"/albums/{lent}/links", headers=adas, json={"expires_at": until, "password": "tangerine dream"})
+        files = await unzipped(app, f"/admin/users/{ada}/export")
+
+        (album,) = orjson.loads(files["albums.json"])
+        assert [(grant["user"], grant["level"]) for grant in album["grants"]] == [(bob, "contribute")]
+        assert [one["id"] for one in album["links"]] == [link["id"]]
+        (taken,) = orjson.loads(files["lent.json"])
+        assert (taken["album"], taken["title"], taken["user"]) == (borrowed, "Borrowed", ada)
+        everything = b"".join(files.values())
+        for secret in (link["url"].rpartition("/")[2], "_hash", "argon2"):
+            assert secret.encode() not in everything, secret
+
+        token = link["url"].rpartition("/")[2]
+        opening = {"password": "tangerine dream"}
+        assert (await app.client.post(f"/shared/{token}/open", json=opening, headers={"authorization": ""})).status_code == 200
+        assert (await app.client.get(f"/albums/{lent}", headers=bobs)).status_code == 200
+        await ended(app, (await app.client.delete(f"/admin/users/{ada}")).headers["location"])
+
+        assert (await app.client.post(f"/shared/{token}/open", json=opening, headers={"authorization": ""})).status_code == 404
+        assert (await app.client.get(f"/albums/{lent}", headers=bobs)).status_code == 404
+        assert await call(app, "get", f"/albums/{borrowed}/grants", headers=bobs) == []
 
 
 async def test_keys_users_and_other_tenants_neither_export_nor_erase(house):

@@ -413,7 +413,8 @@ CALLS = {
             "mark_told": lambda directory: directory.outbox.mark_told([1]),
             "due": lambda directory: directory.outbox.due(NOON),
             "link": lambda directory: directory.people.link("l"),
-            "touch_key": lambda directory: directory.touch_key("k", NOON),
+            "touch_key": lambda directory: directory.people.touch_key("k", NOON),
+            "strip_tenant": lambda directory: directory.strip_tenant("t"),
         }.items()
     },
 }

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from fastapi import Depends, Header, Request
 
-from safelight.domain.ids import AlbumId, ImageId, LinkId, UploadId, UserId, is_id
+from safelight.domain.ids import AlbumId, ImageId, LinkId, TenantId, UploadId, UserId, is_id
 from safelight.errors import BadField, Missing
 
 
@@ -37,6 +37,13 @@ def user_id(text: str) -> UserId:
     if not is_id(text):
         raise Missing
     return UserId(text)
+
+
+def tenant_id(text: str) -> TenantId:
+    """The id, if it has the shape of one. Raises Missing."""
+    if not is_id(text):
+        raise Missing
+    return TenantId(text)
 
 
 def link_id(text: str) -> LinkId:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from safelight.cli import WrongUsage, output
+from safelight.cli import WrongUsage, output, privacy
 from safelight.cli.connection import HERE, Json, Server
 from safelight.errors import Conflict, Missing
 
@@ -416,10 +415,8 @@ def export_user(user: str, file: Path, /, *, server: Server = HERE, json: Json =
 
     """
     with server.connect() as client:
-        whose, size = _user(client, user), 0
-        with output.whole_file(file) as out:
-            for piece in client.export_user(whose["id"]):
-                size += out.write(piece)
+        whose = _user(client, user)
+        size = privacy.written(client.export_user(whose["id"]), file)
     output.say({"user": whose["id"], "file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=json)
     return 0
 
@@ -450,19 +447,8 @@ def erase_user(
         whose = _user(client, user)
         if not yes:
             raise WrongUsage(f"This erases {whose['name']} ({whose['id']}) with every image of theirs, for good. Say --yes.")
-        erasure = client.erase_user(whose["id"])
-        deadline = time.monotonic() + wait
-        while erasure["certificate"] is None and time.monotonic() < deadline:
-            time.sleep(0.2)
-            erasure = client.erasure(erasure["certificate_url"])
-    if json:
-        output.say_json(erasure)
-    elif erasure["certificate"] is None:
-        output.out().print(output.text(f"Under way. The certificate will be at {erasure['certificate_url']}."))
-    else:
-        removed = erasure["certificate"]["removed"]
-        images = output.many(removed["images"], "image")
-        output.out().print(output.text(f"Erased, with {images}. The certificate is at {erasure['certificate_url']}."))
+        erasure = privacy.awaited(client, client.erase_user(whose["id"]), wait)
+    privacy.say_erasure(erasure, as_json=json)
     return 0
 
 

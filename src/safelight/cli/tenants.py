@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from safelight.cli import WrongUsage, output
+from safelight.cli import WrongUsage, output, privacy
 from safelight.cli.connection import HERE, Json, Server
 from safelight.errors import Missing
 
 if TYPE_CHECKING:
     from safelight.client import Amounts, Client, Tenant
 
-tenant = App(name="tenant", help="Tenants: make, limit, suspend and resume them.")
+tenant = App(name="tenant", help="Tenants: make, limit, suspend, export and erase them.")
 
 Amount = Annotated[int | None, Parameter(validator=Number(gte=0))]
 Days = Annotated[int | None, Parameter(validator=Number(gte=0, lte=36_500))]
@@ -32,7 +33,7 @@ def list_tenants(*, server: Server = HERE, json: Json = False) -> int:
     rows = output.table("name", "images", "stored", "since", "state", "id", right=("images", "stored"))
     for each in found:
         images, stored = (_of(each, name) for name in ("images", "bytes"))
-        state = "suspended" if each["suspended_at"] else "active"
+        state = "being erased" if each["erasure"] else "suspended" if each["suspended_at"] else "active"
         rows.add_row(output.text(each["name"]), images, stored, output.date(each["created_at"]), state, output.text(each["id"]))
     output.listing(found, rows, "There is no tenant.")
     return 0
@@ -174,6 +175,59 @@ def resume_tenant(tenant: str, /, *, server: Server = HERE, json: Json = False) 
     """
     with server.connect() as client:
         _say(client.resume_tenant(_tenant(client, tenant)["id"]), as_json=json)
+    return 0
+
+
+@tenant.command(name="export")
+def export_tenant(tenant: str, file: Path, /, *, server: Server = HERE, json: Json = False) -> int:
+    """Write everything of a tenant to a ZIP: originals, metadata, albums, users, settings, usage, its audit trail.
+
+    Parameters
+    ----------
+    tenant
+        Name or id.
+    file
+        Where to.
+
+    """
+    with server.connect() as client:
+        whose = _tenant(client, tenant)
+        size = privacy.written(client.export_tenant(whose["id"]), file)
+    output.say({"tenant": whose["id"], "file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=json)
+    return 0
+
+
+@tenant.command(name="erase")
+def erase_tenant(
+    tenant: str,
+    /,
+    *,
+    yes: bool = False,
+    wait: Annotated[int, Parameter(validator=Number(gte=0))] = 60,
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Erase a suspended tenant with everything of it, for good, and print the certificate.
+
+    Parameters
+    ----------
+    tenant
+        Name or id.
+    yes
+        Do it. Without it, say what it would be.
+    wait
+        Seconds to wait for the certificate; the erasure goes on without us.
+
+    """
+    with server.connect() as client:
+        whose = _tenant(client, tenant)
+        if not yes:
+            images = output.many(whose["stored"]["images"] or 0, "image")
+            raise WrongUsage(
+                f"This erases {whose['name']} ({whose['id']}) with {images} and everybody of it, for good. Say --yes."
+            )
+        erasure = privacy.awaited(client, client.erase_tenant(whose["id"]), wait)
+    privacy.say_erasure(erasure, as_json=json)
     return 0
 
 

@@ -11,7 +11,7 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Final
 
 from safelight.domain.addresses import Network
-from safelight.domain.ids import KeyId, SessionId, TenantId, UserId
+from safelight.domain.ids import ErasureId, KeyId, SessionId, TenantId, UserId
 from safelight.domain.recipes import NO_RECIPES, Recipes
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Stored
 from safelight.errors import BadField, BadOption, TenantSuspended
@@ -74,6 +74,10 @@ class Tenant:
     duplicates: DuplicatePolicy = DuplicatePolicy.TELL
     revision: int = 1
     suspended_at: datetime | None = None
+    erasure: ErasureId | None = None
+    """That removes it with everything of it, for good."""
+    erased_at: datetime | None = None
+    """Since when this is only a stone: a name that nobody can choose, and the audit trail."""
     quotas: Quotas = UNLIMITED
     origins: tuple[str, ...] = ()
     """Of pages that may read the API's answers to its users, beside those of the installation."""

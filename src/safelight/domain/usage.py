@@ -86,6 +86,14 @@ def month_of(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m")
 
 
+def months(since: datetime, until: datetime) -> Iterator[str]:
+    """Every month that either lies in, or that lies between them."""
+    year, month = map(int, month_of(since).split("-"))
+    while (text := f"{year}-{month:02}") <= month_of(until):
+        yield text
+        year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
 def hour_of(at: datetime) -> int:
     """The hour since 1970, which names a look at what is stored."""
     return int(at.timestamp()) // 3600

@@ -631,6 +631,10 @@ class PeopleDirectory(Protocol):
         """Nothing is noted any more; unknown subjects are fine."""
         ...
 
+    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        """Note when the key was last used; unknown ids are fine."""
+        ...
+
     async def sweep(self, before: datetime) -> int:
         """Forget sessions, codes and marks that expired, and failures that were noted, before that time; how many rows."""
         ...
@@ -664,8 +668,8 @@ class Directory(Protocol):
         """Replace the row whose revision is one below, all but what is stored. Raises Stale, Missing, AlreadyExists for its name."""
         ...
 
-    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
-        """Note when the key was last used; unknown ids are fine."""
+    async def strip_tenant(self, tenant: TenantId) -> None:
+        """Signing keys, and what it has used, gone; the row stays. Fine when there is nothing. Raises Missing without a row."""
         ...
 
     @property

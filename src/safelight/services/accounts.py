@@ -124,7 +124,7 @@ class Accounts:
         """Once a minute at most. A catalog that takes no writes at the moment is no reason to turn a reader away."""
         try:
             async with self.catalog.directory(writes=True) as directory:
-                await directory.touch_key(key_id, now)
+                await directory.people.touch_key(key_id, now)
         except Unavailable:
             log.warning("key.not_touched", key=key_id)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
+from safelight.domain.accounts import Tenant
 from safelight.domain.audit import INSTALLATION, NOBODY, SYSTEM, Entry, pseudonym
 from safelight.domain.events import Event, ImageEvent, ImageReady
 from safelight.domain.ids import TenantId, UserId, new_id
@@ -47,6 +48,11 @@ def _of_user(action: str, user: UserId, *, by: UserId | None = None) -> Told:
 def _image_saved(image: Image) -> Told | None:
     action = {Status.REJECTED: "image.rejected", Status.FAILED: "image.failed"}.get(image.status, "image.changed")
     return Told(action, f"image/{image.id}")
+
+
+def _tenant_saved(tenant: Tenant) -> Told:
+    what = "erased" if tenant.erased_at else "erasing" if tenant.erasure else "changed"
+    return Told(f"tenant.{what}", f"tenant/{tenant.id}")
 
 
 def _upload_saved(upload: Upload) -> Told | None:
@@ -136,7 +142,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "directory": {
         "add_tenant": lambda tenant: Told("tenant.added", f"tenant/{tenant.id}"),
-        "save_tenant": lambda tenant: Told("tenant.changed", f"tenant/{tenant.id}"),
+        "save_tenant": _tenant_saved,
     },
     "directory.outbox": {},
     "directory.outbox.purges": {},
@@ -163,9 +169,10 @@ SILENT: Final[Mapping[str, Mapping[str, str]]] = {
         "sweep": "what ended long ago",
     },
     "directory": {
-        "touch_key": "that a key is used is told by what it is used for",
+        "strip_tenant": "what a tenant leaves that is being erased, which has an entry",
     },
     "directory.people": {
+        "touch_key": "that a key is used is told by what it is used for",
         "count_failure": "the refused request has an entry",
         "forget_failures": "the request that succeeded has one",
         "sweep": "what expired was of no use any more",

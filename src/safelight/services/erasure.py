@@ -80,7 +80,7 @@ class Erasure:
         """The certificate; None while the erasure is under way. Raises Missing."""
         if not (is_id(tenant) and is_id(erasure)):
             raise Missing
-        place = _place(tenant, erasure)
+        place = place_of(tenant, erasure)
         try:
             found: dict[str, Any] = orjson.loads(await self.originals.get(f"{place}certificate"))
         except Missing:
@@ -91,7 +91,7 @@ class Erasure:
     async def _request(self, tenant: TenantId, user_id: UserId) -> ErasureId:
         now = self.clock()
         erasure = ErasureId(new_id(now.timestamp()))
-        await self.originals.put(f"{_place(tenant, erasure)}requested", b"{}", media_type=_JSON)
+        await self.originals.put(f"{place_of(tenant, erasure)}requested", b"{}", media_type=_JSON)
         async with self.catalog.tenant(tenant, writes=True) as records:
             users = await records.accounts.users()
             user = await _user(records, user_id)
@@ -174,7 +174,8 @@ class Erasure:
         listed = await self.originals.get(f"{place}list")
         await self._forget_journal(tenant, user)  # a step that was under way may have told of itself
         await self._require_gone(tenant, user, orjson.loads(listed))
-        told = certificate_of(listed, tenant=tenant, erasure=payload["erasure"], at=self.clock())
+        removed, digest = _removed(orjson.loads(listed)), hashlib.sha256(listed).hexdigest()
+        told = certificate_of(removed, digest, tenant=tenant, erasure=payload["erasure"], at=self.clock())
         signature = await self.tokens.certified(told, kind="erasure+jwt")
         document = told | {"signature": signature}
         await self.originals.put(f"{place}certificate", orjson.dumps(document), media_type=_JSON)
@@ -235,31 +236,34 @@ class Erasure:
 
 
 class NotGone(SafelightError):
-    """Something of an erased user is left; it is looked for again."""
+    """Something of what is erased is left; it is looked for again."""
 
     code = "erasure_incomplete"
     is_transient = True
 
 
-def certificate_of(listed: bytes, *, tenant: str, erasure: str, at: datetime) -> dict[str, Any]:
+def certificate_of(removed: Mapping[str, int], list_sha256: str, *, tenant: str, erasure: str, at: datetime) -> dict[str, Any]:
     """What is certified: counts, when, and the SHA-256 of the list of what was removed."""
-    what = orjson.loads(listed)
-    images = what["images"]
     return {
         "erasure": erasure,
         "tenant": tenant,
         "certified_at": at.isoformat(),
-        "removed": {
-            "images": len(images),
-            "versions": sum(image["versions"] for image in images),
-            "bytes": sum(image["bytes"] for image in images),
-            "albums": what["albums"],
-            "uploads": what["uploads"],
-            "api_keys": what["api_keys"],
-            "passkeys": what["passkeys"],
-            "accounts": 1,
-        },
-        "list_sha256": hashlib.sha256(listed).hexdigest(),
+        "removed": dict(removed),
+        "list_sha256": list_sha256,
+    }
+
+
+def _removed(what: Mapping[str, Any]) -> dict[str, int]:
+    images = what["images"]
+    return {
+        "images": len(images),
+        "versions": sum(image["versions"] for image in images),
+        "bytes": sum(image["bytes"] for image in images),
+        "albums": what["albums"],
+        "uploads": what["uploads"],
+        "api_keys": what["api_keys"],
+        "passkeys": what["passkeys"],
+        "accounts": 1,
     }
 
 
@@ -271,9 +275,9 @@ async def _user(records: Records, user_id: UserId) -> User:
 
 
 def _of(payload: Mapping[str, Any]) -> tuple[TenantId, UserId, str]:
-    return TenantId(payload["tenant"]), UserId(payload["user"]), _place(payload["tenant"], payload["erasure"])
+    return TenantId(payload["tenant"]), UserId(payload["user"]), place_of(payload["tenant"], payload["erasure"])
 
 
-def _place(tenant: str, erasure: str) -> str:
+def place_of(tenant: str, erasure: str) -> str:
     """Apart from the tenant's images, so that no sweep takes it for one."""
     return f"erasures/{tenant}/{erasure}/"

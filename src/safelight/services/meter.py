@@ -121,7 +121,7 @@ class Meter:
         """Look at what everybody stores, unless somebody has in this hour."""
         now = self.clock()
         async with self.catalog.directory() as directory:
-            tenants = await directory.tenants()
+            tenants = [tenant for tenant in await directory.tenants() if tenant.erased_at is None]
         for tenant in tenants:
             with contextlib.suppress(Stale):
                 async with self.catalog.ledger(writes=True) as ledger:
@@ -137,7 +137,7 @@ class Meter:
         await self.flush()
         if tenant is None and actor.role is Role.OPERATOR:
             async with self.catalog.directory() as directory:
-                tenants = await directory.tenants()
+                tenants = [tenant for tenant in await directory.tenants() if tenant.erased_at is None]
             async with self.catalog.ledger() as ledger:
                 known = {usage.tenant: usage for usage in await ledger.usages(month)}
         else:

@@ -1,7 +1,7 @@
-"""Takeout: everything that is kept of a user, as one ZIP that is streamed while it is made. Nothing is stored for it.
+"""Takeout: everything that is kept of a user, or of a tenant, as one ZIP that is streamed while it is made. Nothing is stored for it.
 
-Originals go in as they came, in every version; what is known of them, the albums, the account and the user's own entries of the audit
-trail as JSON. The last entry is a manifest with the SHA-256 of every other.
+Originals go in as they came, in every version; what is known of them, the albums with whom they are lent to, the accounts and the
+entries of the audit trail as JSON. The last entry is a manifest with the SHA-256 of every other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,11 +18,12 @@ from typing import Any, Final
 import orjson
 
 from safelight.domain import access
-from safelight.domain.accounts import Actor, User
+from safelight.domain.accounts import Actor, Tenant, User
 from safelight.domain.audit import TrailQuery, sealed_document
 from safelight.domain.ids import AlbumId, TenantId, UserId
 from safelight.domain.images import Image
 from safelight.domain.queries import ImageQuery, Sort
+from safelight.domain.usage import months
 from safelight.errors import Missing
 from safelight.ports.catalog import Catalog
 from safelight.ports.storage import Storage
@@ -37,6 +38,8 @@ _SECRETS: Final = frozenset(
         "password_hash",
         "recovery",
         "secret",
+        "previous_secret",
+        "salt",
         "public_key",
         "credential",
     }
@@ -63,6 +66,16 @@ class Takeout:
         access.require(actor, "users.manage")
         return await self._begun(actor.tenant, user_id)
 
+    async def of_tenant(self, actor: Actor, tenant_id: TenantId) -> AsyncIterator[bytes]:
+        """A whole tenant: an operator any, an admin their own. Raises Forbidden, Missing."""
+        access.require(actor, "tenant.export")
+        async with self.catalog.tenant(tenant_id) as records:
+            tenant = records.tenant
+        access.require(actor, "tenant.export", tenant)
+        if tenant.erased_at is not None:
+            raise Missing
+        return self._tenant_written(tenant)
+
     async def _begun(self, tenant: TenantId, user_id: UserId) -> AsyncIterator[bytes]:
         async with self.catalog.tenant(tenant) as records:
             user = next((one for one in await records.accounts.users() if one.id == user_id), None)
@@ -72,11 +85,42 @@ class Takeout:
 
     async def _written(self, user: User) -> AsyncIterator[bytes]:
         archive = _Zip(self.clock())
-        archive.add("account.json", _json(await self._account(user)))
-        archive.add("albums.json", _json(await self._albums(user)))
-        yield archive.taken()
         absent: list[str] = []
-        async for image in self._images(user):
+        archive.add("account.json", _json(await self._account(user)))
+        archive.add("albums.json", _json([album async for album in self._albums(user.tenant, user.id)]))
+        archive.add("lent.json", _json([lent async for lent in self._lent(user)]))
+        yield archive.taken()
+        async for chunk in self._pictures(archive, self._images(user.tenant, user.id), absent):
+            yield chunk
+        query = TrailQuery(actors=self.trail.pseudonyms(user.tenant, user.id))
+        async for chunk in _lines(archive, "audit.ndjson", self._trail(user.tenant, query)):
+            yield chunk
+        told = {"user": user.id, "made_at": self.clock(), "absent": absent, "sha256": archive.digests}
+        archive.add("manifest.json", _json(told))
+        yield archive.ended()
+
+    async def _tenant_written(self, tenant: Tenant) -> AsyncIterator[bytes]:
+        archive = _Zip(self.clock())
+        absent: list[str] = []
+        archive.add("tenant.json", _json(await self._record(tenant)))
+        archive.add("usage.json", _json(await self._usage(tenant)))
+        for name, values in (
+            ("users.ndjson", self._accounts(tenant.id)),
+            ("albums.ndjson", self._albums(tenant.id, None)),
+        ):
+            async for chunk in _lines(archive, name, values):
+                yield chunk
+        async for chunk in self._pictures(archive, self._images(tenant.id, None), absent):
+            yield chunk
+        async for chunk in _lines(archive, "audit.ndjson", self._trail(tenant.id, TrailQuery())):
+            yield chunk
+        told = {"tenant": tenant.id, "made_at": self.clock(), "absent": absent, "sha256": archive.digests}
+        archive.add("manifest.json", _json(told))
+        yield archive.ended()
+
+    async def _pictures(self, archive: _Zip, images: AsyncIterator[Image], absent: list[str]) -> AsyncIterator[bytes]:
+        """Into the archive, piece by piece; names without bytes go to `absent`."""
+        async for image in images:
             archive.add(f"images/{image.id}/image.json", _json(_open(asdict(image))))
             for version in image.versions:
                 name = f"images/{image.id}/{version.number}.{_extension(version.media_type)}"
@@ -95,15 +139,30 @@ class Takeout:
                         write(chunk)
                         yield archive.taken()
             yield archive.taken()
-        with archive.entry("audit.ndjson") as write:
-            query = TrailQuery(actors=self.trail.pseudonyms(user.tenant, user.id))
-            async for sealed in self.trail.every(user.tenant, query):
-                write(orjson.dumps(sealed_document(sealed)) + b"\n")
-                yield archive.taken()
-        archive.add(
-            "manifest.json", _json({"user": user.id, "made_at": self.clock(), "absent": absent, "sha256": archive.digests})
-        )
-        yield archive.ended()
+
+    async def _trail(self, tenant: TenantId, query: TrailQuery) -> AsyncIterator[dict[str, Any]]:
+        async for sealed in self.trail.every(tenant, query):
+            yield sealed_document(sealed)
+
+    async def _record(self, tenant: Tenant) -> dict[str, Any]:
+        async with self.catalog.tenant(tenant.id) as records:
+            lists: dict[str, Sequence[Any]] = {
+                "signing_keys": await records.accounts.signing_keys(),
+                "issuers": await records.accounts.issuers.all(),
+                "webhooks": await records.webhooks.all(),
+            }
+        opened: dict[str, Any] = _open(asdict(tenant) | {name: [asdict(one) for one in some] for name, some in lists.items()})
+        return opened
+
+    async def _usage(self, tenant: Tenant) -> list[dict[str, Any]]:
+        async with self.catalog.ledger() as ledger:
+            return [asdict(await ledger.usage(tenant.id, month)) for month in months(tenant.created_at, self.clock())]
+
+    async def _accounts(self, tenant: TenantId) -> AsyncIterator[dict[str, Any]]:
+        async with self.catalog.tenant(tenant) as records:
+            users = await records.accounts.users()
+        for user in users:
+            yield await self._account(user)
 
     async def _account(self, user: User) -> dict[str, Any]:
         async with self.catalog.tenant(user.tenant) as records:
@@ -118,23 +177,41 @@ class Takeout:
         opened: dict[str, Any] = _open(account)
         return opened
 
-    async def _albums(self, user: User) -> list[dict[str, Any]]:
-        albums: list[dict[str, Any]] = []
+    async def _albums(self, tenant: TenantId, owner: UserId | None) -> AsyncIterator[dict[str, Any]]:
+        """With their images in order, and whom they are lent to."""
+        after: AlbumId | None = None
+        while True:
+            async with self.catalog.tenant(tenant) as records:
+                page = await records.albums.page(owner, after=after, limit=100)
+            for album in page:
+                async with self.catalog.tenant(tenant) as records:
+                    grants, links = await records.albums.shares.grants(album.id), await records.albums.shares.links(album.id)
+                query = ImageQuery(album=album.id, sort=Sort.POSITION, limit=200)
+                yield asdict(album) | {
+                    "images": [image.id async for image in self._walk(tenant, query)],
+                    "grants": [asdict(grant) for grant in grants],
+                    "links": [_open(asdict(link)) for link in links],
+                }
+            if not page:
+                return
+            after = page[-1].id
+
+    async def _lent(self, user: User) -> AsyncIterator[dict[str, Any]]:
+        """The albums of others that the user may see."""
         after: AlbumId | None = None
         while True:
             async with self.catalog.tenant(user.tenant) as records:
-                page = await records.albums.page(user.id, after=after, limit=100)
-            for album in page:
-                query = ImageQuery(album=album.id, sort=Sort.POSITION, limit=200)
-                albums.append(asdict(album) | {"images": [image.id async for image in self._walk(user.tenant, query)]})
+                page = await records.albums.shares.lent(user.id, self.clock(), after=after)
+            for album, grant in page:
+                yield asdict(grant) | {"title": album.title}
             if not page:
-                return albums
-            after = page[-1].id
+                return
+            after = page[-1][0].id
 
-    async def _images(self, user: User) -> AsyncIterator[Image]:
+    async def _images(self, tenant: TenantId, owner: UserId | None) -> AsyncIterator[Image]:
         for is_trashed in (False, True):
-            query = ImageQuery(owner=user.id, is_trashed=is_trashed, sort=Sort.CREATED, limit=100)
-            async for image in self._walk(user.tenant, query):
+            query = ImageQuery(owner=owner, is_trashed=is_trashed, sort=Sort.CREATED, limit=100)
+            async for image in self._walk(tenant, query):
                 yield image
 
     async def _walk(self, tenant: TenantId, query: ImageQuery) -> AsyncIterator[Image]:
@@ -146,6 +223,13 @@ class Takeout:
             if page.next is None:
                 return
             query = replace(query, cursor=page.next)
+
+
+async def _lines(archive: _Zip, name: str, values: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    with archive.entry(name) as write:
+        async for value in values:
+            write(orjson.dumps(value, default=str) + b"\n")
+            yield archive.taken()
 
 
 class _Sink(io.RawIOBase):

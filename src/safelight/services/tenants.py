@@ -61,7 +61,7 @@ class Tenants:
         """All, oldest first. Raises Forbidden."""
         access.require(actor, "tenant.manage")
         async with self.catalog.directory() as directory:
-            return await directory.tenants()
+            return [tenant for tenant in await directory.tenants() if tenant.erased_at is None]
 
     async def get(self, actor: Actor, tenant_id: TenantId) -> Tenant:
         """One; an admin's own, an operator's any. Raises Missing, Forbidden."""
@@ -69,6 +69,8 @@ class Tenants:
         async with self.catalog.tenant(tenant_id) as records:
             tenant = records.tenant
         access.require(actor, "tenant.read", tenant)
+        if tenant.erased_at is not None:
+            raise Missing
         return tenant
 
     async def add(self, actor: Actor, *, name: str, admin: str = "admin", quotas: Quotas, **fields: Any) -> Made:
@@ -112,6 +114,7 @@ class Tenants:
         def changed(tenant: Tenant) -> Tenant:
             if if_revision is not None and tenant.revision != if_revision:
                 raise Stale
+            _require_kept(tenant)
             quotas = checked_quotas(replace(tenant.quotas, **changes.get("quotas", {})))
             return replace(tenant, **{**changes, "quotas": quotas})
 
@@ -129,9 +132,9 @@ class Tenants:
         return await self.rewrite(tenant_id, lambda tenant: replace(tenant, suspended_at=tenant.suspended_at or now))
 
     async def resume(self, actor: Actor, tenant_id: TenantId) -> Tenant:
-        """All is as it was. Resuming again is fine. Raises Missing, Forbidden."""
+        """All is as it was. Resuming again is fine. Raises Missing, Forbidden, WrongState for one that is being erased."""
         access.require(actor, "tenant.manage")
-        return await self.rewrite(tenant_id, lambda tenant: replace(tenant, suspended_at=None))
+        return await self.rewrite(tenant_id, lambda tenant: replace(_require_kept(tenant), suspended_at=None))
 
     async def presets(self, actor: Actor) -> Mapping[str, tuple[str, ...]]:
         """The tenant's own, by name, every version."""
@@ -207,6 +210,14 @@ class Tenants:
             if await records.accounts.users():
                 raise AlreadyExists("There is a tenant of this name.")
         return found
+
+
+def _require_kept(tenant: Tenant) -> Tenant:
+    if tenant.erased_at is not None:
+        raise Missing
+    if tenant.erasure:
+        raise WrongState("This tenant is being erased.")
+    return tenant
 
 
 def _checked_name(name: str) -> str:

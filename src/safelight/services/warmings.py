@@ -112,6 +112,10 @@ class Warmings:
                 after = found[-1].key
         return swept
 
+    async def drop_all(self, tenant: TenantId) -> None:
+        """Forget the tenant's."""
+        await self.renditions.purge(f"{_FOLDER}/{tenant}/")
+
     async def _begin(
         self,
         actor: Actor,

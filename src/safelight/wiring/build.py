@@ -47,6 +47,7 @@ from safelight.services.sharing import Sharing
 from safelight.services.standing import Standing
 from safelight.services.store_events import StoreEvents
 from safelight.services.takeout import Takeout
+from safelight.services.tenant_erasure import TenantErasure
 from safelight.services.tenants import Tenants
 from safelight.services.upkeep import Upkeep
 from safelight.services.uploads import Uploads
@@ -118,6 +119,9 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     async def erasing(step: str, payload: Mapping[str, Any]) -> None:
         await getattr(erasure, step)(payload)
 
+    async def erasing_tenant(step: str, payload: Mapping[str, Any]) -> None:
+        await getattr(tenant_erasure, step)(payload)
+
     async def fetch(payload: Mapping[str, Any]) -> None:
         await imports.fetch(payload)
 
@@ -136,6 +140,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     do: dict[str, flows.StepFunction] = {
         **_steps_of_images(development, purges, progress, erase),
         **{f"erase.{step.name}": partial(erasing, step.name) for step in flows.ERASE.steps},
+        **{f"erase_tenant.{step.name}": partial(erasing_tenant, step.name) for step in flows.ERASE_TENANT.steps},
         "mail.send": post.send,
         "import.fetch": fetch,
         "uncache.note": purges.note,
@@ -189,7 +194,25 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         forget=people.forget,
     )
 
+    tenant_erasure = TenantErasure(
+        catalog,
+        buckets,
+        keeping.shelf,
+        search,
+        incoming,
+        keeping.trail,
+        people.tokens,
+        people.step_up,
+        tenants,
+        warmings,
+        workflows,
+        clock,
+        has_cdn=purges.has_cdn,
+        forget=people.forget,
+    )
+
     chores: dict[str, Opening] = {
+        "erase_tenants": tenant_erasure.go_on,
         "sample_usage": meter.sample,
         "resend_mail": lambda: post.resend(workflows, flows.MAIL.name),
         "sweep_sessions": people.signin.sweep,
@@ -242,6 +265,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         trail=keeping.trail,
         takeout=Takeout(catalog, buckets.originals, keeping.trail, clock),
         erasure=erasure,
+        tenant_erasure=tenant_erasure,
         ingest=ingest,
         library=library,
         albums=Albums(catalog, clock, relay),
@@ -304,7 +328,7 @@ def _steps_of_images(
     }
     told = {f"{flow}.{step}": progress.told(flow, step, do) for (flow, step), do in steps.items()}
     # Not told: whose image it was may be erased, and the journal must not learn of them again.
-    return told | {"purge.forget": development.forget, "purge.erase": erase}
+    return told | {"purge.forget": development.forget, "purge.erase": erased}
 
 
 def _chores_of_keeping(settings: Settings, keeping: Keeping, upkeep: Upkeep, clock: Clock) -> dict[str, Opening]:

@@ -49,6 +49,7 @@ from safelight.services.standing import Standing
 from safelight.services.stepup import StepUp
 from safelight.services.store_events import StoreEvents
 from safelight.services.takeout import Takeout
+from safelight.services.tenant_erasure import TenantErasure
 from safelight.services.tenants import Tenants
 from safelight.services.tokens import Tokens
 from safelight.services.trail import Trail
@@ -113,6 +114,7 @@ class Safelight:
     trail: Trail
     takeout: Takeout
     erasure: Erasure
+    tenant_erasure: TenantErasure
     ingest: Ingest
     library: Library
     albums: Albums

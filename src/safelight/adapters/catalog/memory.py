@@ -795,6 +795,12 @@ class _PeopleDirectory:
     async def forget_failures(self, subject: str) -> None:
         self.transaction.write().failures.pop(subject, None)
 
+    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        state = self.transaction.write()
+        key = state.keys.get(key_id)
+        if key is not None and (key.last_used_at is None or key.last_used_at < at):
+            state.keys[key_id] = replace(key, last_used_at=at)
+
     async def sweep(self, before: datetime) -> int:
         state = self.transaction.write()
         sessions = [id for id, one in state.sessions.items() if one.expires_at < before]
@@ -1206,11 +1212,12 @@ class _Directory:
         self._name(tenant)
         state.tenants[tenant.id] = replace(tenant, stored=before.stored)
 
-    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+    async def strip_tenant(self, tenant: TenantId) -> None:
         state = self.transaction.write()
-        key = state.keys.get(key_id)
-        if key is not None and (key.last_used_at is None or key.last_used_at < at):
-            state.keys[key_id] = replace(key, last_used_at=at)
+        if tenant not in state.tenants:
+            raise Missing
+        state.ring = {key: one for key, one in state.ring.items() if one.tenant != tenant}
+        state.usage = {key: one for key, one in state.usage.items() if key[1] != tenant}
 
     def _name(self, tenant: Tenant) -> None:
         checked_text(tenant.name)

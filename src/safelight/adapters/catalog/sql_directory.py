@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, insert, or_, select, union_all, update
+from sqlalchemy import bindparam, delete, exists, insert, select, union_all, update
 
 from safelight.adapters.catalog.rows import key_of, moment, stored_columns, tenant_columns, tenant_of, user_of
 from safelight.adapters.catalog.sql_images import chunks
@@ -21,7 +21,10 @@ from safelight.adapters.catalog.tables import (
     events,
     images,
     redevelopments,
+    signing_keys,
+    spent,
     tenants,
+    usage,
     users,
     webhook_deliveries,
     webhooks,
@@ -64,12 +67,7 @@ _DUE: Final = select(webhooks.c.tenant, webhooks.c.id).where(
     webhooks.c.disabled_at.is_(None),
     exists().where(_deliveries.endpoint == webhooks.c.id, _deliveries.due_at <= bindparam("at")),
 )
-_TOUCH: Final = (
-    update(api_keys)
-    .where(api_keys.c.id == bindparam("old_id"))
-    .where(or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at")))
-    .values(last_used_at=bindparam("at"))
-)
+_STRIP: Final = tuple(delete(table).where(table.c.tenant == bindparam("old_tenant")) for table in (signing_keys, usage, spent))
 
 
 def read_tenant(transaction: Transaction, tenant: TenantId, *, locks: bool) -> Tenant:
@@ -169,6 +167,9 @@ class SqlDirectory:
             raise Stale if is_there else Missing
 
     @writing
-    def touch_key(self, key_id: KeyId, at: datetime) -> None:
-        """Never back in time: processes may report out of order."""
-        self.transaction.connection.execute(_TOUCH, {"old_id": key_id, "at": micros(at)})
+    def strip_tenant(self, tenant: TenantId) -> None:
+        """With the marks of what was used once: those refer to the tenant too."""
+        if self.transaction.connection.execute(_TENANT, {"id": tenant}).first() is None:
+            raise Missing
+        for stripping in _STRIP:
+            self.transaction.connection.execute(stripping, {"old_tenant": tenant})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlalchemy import bindparam, delete, insert, or_, select, text, update
 
 from safelight.adapters.catalog.rows import (
     code_columns,
@@ -21,10 +21,10 @@ from safelight.adapters.catalog.rows import (
     user_of,
 )
 from safelight.adapters.catalog.sql_issuers import SqlTrust
-from safelight.adapters.catalog.tables import album_links, codes, credentials, failures, sessions, spent, tenants, users
+from safelight.adapters.catalog.tables import album_links, api_keys, codes, credentials, failures, sessions, spent, tenants, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
-from safelight.domain.ids import LinkId, SessionId, TenantId, UserId
+from safelight.domain.ids import KeyId, LinkId, SessionId, TenantId, UserId
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
 from safelight.domain.sharing import Link
@@ -77,6 +77,12 @@ _SWEEPS: Final = (
     delete(codes).where(codes.c.expires_at < bindparam("before")),
     delete(spent).where(spent.c.expires_at < bindparam("before")),
     delete(failures).where(failures.c.last_at < bindparam("before")),
+)
+_TOUCH: Final = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("old_id"))
+    .where(or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at")))
+    .values(last_used_at=bindparam("at"))
 )
 
 
@@ -199,6 +205,11 @@ class SqlPeopleDirectory:
     def forget_failures(self, subject: str) -> None:
         """By its key."""
         self.transaction.connection.execute(_FORGET, {"old_subject": subject})
+
+    @writing
+    def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        """Never back in time: processes may report out of order."""
+        self.transaction.connection.execute(_TOUCH, {"old_id": key_id, "at": micros(at)})
 
     @writing
     def sweep(self, before: datetime) -> int:

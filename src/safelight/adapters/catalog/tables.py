@@ -57,6 +57,8 @@ tenants: Final = Table(
     Column("duplicates", Text, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("suspended_at", BigInteger),
+    Column("erasure", Word),
+    Column("erased_at", BigInteger),
     Column("quota_bytes", BigInteger),
     Column("quota_images", BigInteger),
     Column("quota_transformations", BigInteger),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import user_id
+from safelight.api.conditions import tenant_id, user_id
 from safelight.api.refusals import refuses
 from safelight.api.schemas.audit import ErasureOut
 from safelight.api.schemas.common import Id
@@ -46,6 +46,22 @@ async def erase_own(hall: Hall, actor: Asking, response: Response) -> ErasureOut
 async def erase_user(hall: Hall, actor: Asking, id: Id, response: Response) -> ErasureOut:
     """Erase a user with everything of theirs, for good."""
     return _told(response, actor.tenant, await hall.erasure.request(actor, user_id(id)))
+
+
+@router.post("/admin/tenants/{id}/export", response_class=StreamingResponse, responses=_TAKEOUT)
+async def export_tenant(hall: Hall, actor: Asking, id: Id) -> StreamingResponse:
+    """Everything of a tenant: originals, albums, users, what was set and used, and its audit trail; an operator any, an admin their own."""
+    return StreamingResponse(await hall.takeout.of_tenant(actor, tenant_id(id)), media_type="application/zip", headers=_ZIP)
+
+
+@router.delete("/admin/tenants/{id}", status_code=202, response_model=ErasureOut)
+@refuses(StepUpRequired, WrongState)
+async def erase_tenant(hall: Hall, actor: Asking, id: Id, response: Response) -> ErasureOut:
+    """Erase a suspended tenant with everything of it, for good; for operators. Asking again answers with the same erasure."""
+    tenant = tenant_id(id)
+    erasure = await hall.tenant_erasure.request(actor, tenant)
+    hall.delivery.forget_rings()
+    return _told(response, tenant, erasure)
 
 
 @router.get("/erasures/{tenant}/{id}", response_model=ErasureOut)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from safelight.api.auth import Asking, Hall
-from safelight.api.conditions import IfMatch
+from safelight.api.conditions import IfMatch, tenant_id
 from safelight.api.refusals import refuses
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.tenants import TenantIn, TenantMadeOut, TenantOut, TenantPatch, quotas_of, tenant_changes, tenant_out
 from safelight.domain.accounts import Tenant
-from safelight.domain.ids import TenantId, is_id
-from safelight.errors import AlreadyExists, Missing, WrongState
+from safelight.errors import AlreadyExists, WrongState
 from safelight.wiring import Safelight
 
 router = APIRouter(prefix="/admin/tenants", tags=["tenants"])
@@ -42,14 +41,14 @@ async def add_tenant(response: Response, hall: Hall, actor: Asking, body: Tenant
 @router.get("/{id}", response_model=TenantOut, name="get")
 async def tenant(response: Response, hall: Hall, actor: Asking, id: Id) -> TenantOut:
     """One tenant; an admin's own."""
-    return _shown(response, hall, await hall.tenants.get(actor, _tenant_id(id)))
+    return _shown(response, hall, await hall.tenants.get(actor, tenant_id(id)))
 
 
 @router.patch("/{id}", response_model=TenantOut, name="change")
 @refuses(AlreadyExists, WrongState)
 async def change_tenant(response: Response, hall: Hall, actor: Asking, id: Id, revision: IfMatch, body: TenantPatch) -> TenantOut:
     """Change what the body names, under If-Match if you like. An admin may set `trash_days` and `duplicates`; a quota of null is the installation's."""
-    changed = await hall.tenants.change(actor, _tenant_id(id), tenant_changes(body), if_revision=revision)
+    changed = await hall.tenants.change(actor, tenant_id(id), tenant_changes(body), if_revision=revision)
     hall.delivery.forget_rings()
     return _shown(response, hall, changed)
 
@@ -58,15 +57,16 @@ async def change_tenant(response: Response, hall: Hall, actor: Asking, id: Id, r
 @refuses(WrongState)
 async def suspend_tenant(response: Response, hall: Hall, actor: Asking, id: Id) -> TenantOut:
     """Let nobody of it in and nothing of it out, within seconds everywhere; what it has is kept. May be repeated."""
-    suspended = await hall.tenants.suspend(actor, _tenant_id(id))
+    suspended = await hall.tenants.suspend(actor, tenant_id(id))
     hall.delivery.forget_rings()
     return _shown(response, hall, suspended)
 
 
 @router.post("/{id}/resume", response_model=TenantOut, name="resume")
+@refuses(WrongState)
 async def resume_tenant(response: Response, hall: Hall, actor: Asking, id: Id) -> TenantOut:
-    """End a suspension. May be repeated."""
-    resumed = await hall.tenants.resume(actor, _tenant_id(id))
+    """End a suspension. May be repeated, unless the tenant is being erased."""
+    resumed = await hall.tenants.resume(actor, tenant_id(id))
     hall.delivery.forget_rings()
     return _shown(response, hall, resumed)
 
@@ -74,9 +74,3 @@ async def resume_tenant(response: Response, hall: Hall, actor: Asking, id: Id) -
 def _shown(response: Response, hall: Safelight, tenant: Tenant) -> TenantOut:
     response.headers["etag"] = f'"{tenant.revision}"'
     return tenant_out(tenant, hall.standing.quotas(tenant))
-
-
-def _tenant_id(text: str) -> TenantId:
-    if not is_id(text):
-        raise Missing
-    return TenantId(text)

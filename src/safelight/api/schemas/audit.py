@@ -88,7 +88,7 @@ class Removed(Out):
 
 
 class CertificateOut(Out):
-    """That everything of a user was erased."""
+    """That everything of a user, or of a tenant, was erased."""
 
     erasure: str
     tenant: str

@@ -74,6 +74,7 @@ class TenantOut(Out):
     name: str
     created_at: datetime
     suspended_at: datetime | None
+    erasure: str | None = Field(description="Where the certificate will be, of one that is being erased.")
     trash_days: int
     duplicates: DuplicatePolicy
     origins: list[str]
@@ -108,6 +109,7 @@ def tenant_out(tenant: Tenant, limits: Quotas) -> TenantOut:
         name=tenant.name,
         created_at=tenant.created_at,
         suspended_at=tenant.suspended_at,
+        erasure=f"/erasures/{tenant.id}/{tenant.erasure}" if tenant.erasure else None,
         trash_days=tenant.trash_days,
         duplicates=tenant.duplicates,
         origins=list(tenant.origins),

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from safelight.domain.accounts import DuplicatePolicy, Grammar, Role, Scope, Tenant, allow_list
 from safelight.domain.albums import Album
 from safelight.domain.events import ImageAccepted, ImageTrashed, MailDue
-from safelight.domain.ids import AlbumId, CodeId, ImageId, KeyId, TenantId, UserId, new_id
+from safelight.domain.ids import AlbumId, CodeId, ErasureId, ImageId, KeyId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.journal import Numbered
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.domain.recipes import NO_RECIPES, Places, Recipe
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, UploadState
+from safelight.domain.usage import Counts, month_of
 from safelight.errors import (
     AlreadyExists,
     BackendUnavailable,
@@ -303,7 +304,8 @@ class CatalogContract(
                 directory.add_tenant(make_tenant()),
                 directory.save_tenant(tenant),
                 directory.outbox.mark_told([1]),
-                directory.touch_key(KeyId(new_id()), NOON),
+                directory.people.touch_key(KeyId(new_id()), NOON),
+                directory.strip_tenant(tenant.id),
             ):
                 with pytest.raises(WrongState):
                     await writing
@@ -965,7 +967,7 @@ class CatalogContract(
             await records.accounts.api_keys.add(key)
             assert await records.accounts.api_keys.all() == [key]
         async with catalog.directory(writes=True) as directory:
-            await directory.touch_key(key.id, NOON + HOUR)
+            await directory.people.touch_key(key.id, NOON + HOUR)
         async with catalog.tenant(tenant.id, writes=True) as records:
             changed = replace(key, name="desk", networks=allow_list(["198.51.100.0/24"]), revoked_at=NOON)
             await records.accounts.api_keys.save(changed)
@@ -1159,6 +1161,8 @@ class CatalogContract(
                 duplicates=DuplicatePolicy.REUSE,
                 revision=2,
                 suspended_at=NOON,
+                erasure=ErasureId(new_id()),
+                erased_at=NOON + HOUR,
                 quotas=Quotas(bytes=2**40, images=0, requests_per_s=7),
                 origins=("https://shop.example", "http://localhost:5173"),
                 domains=("photos.shop.example", "shop.example"),
@@ -1174,6 +1178,30 @@ class CatalogContract(
             assert found[0].recipes.places == recipes.places
             with pytest.raises(Missing):
                 await directory.save_tenant(make_tenant(revision=2))
+
+    async def test_a_tenant_that_is_stripped_has_no_keys_and_has_used_nothing(self, catalog: Catalog, tenant: Tenant) -> None:
+        other = await tenant_in(catalog)
+        months = (month_of(tenant.created_at), month_of(datetime.now(UTC)))
+        for one in (tenant, other):
+            async with catalog.tenant(one.id, writes=True) as records:
+                await records.accounts.add_signing_key(make_signing_key(one.id))
+            for month in months:
+                async with catalog.ledger(writes=True) as ledger:
+                    await ledger.add(one.id, month, Counts(requests=5))
+
+        for _ in range(2):
+            async with catalog.directory(writes=True) as directory:
+                await directory.strip_tenant(tenant.id)
+
+        for one, keys, used in ((tenant, 0, 0), (other, 1, 5)):
+            async with catalog.tenant(one.id) as records:
+                assert len(await records.accounts.signing_keys()) == keys
+                assert records.tenant == one
+            async with catalog.ledger() as ledger:
+                assert [(await ledger.usage(one.id, month)).counts.requests for month in months] == [used, used]
+        async with catalog.directory(writes=True) as directory:
+            with pytest.raises(Missing):
+                await directory.strip_tenant(TenantId(new_id()))
 
     async def test_of_those_who_change_a_tenant_the_first_has_decided(self, catalog: Catalog, tenant: Tenant) -> None:
         async def change(days: int) -> bool:
@@ -1344,9 +1372,9 @@ class CatalogContract(
             await records.accounts.add_user(user)
             await records.accounts.api_keys.add(key)
         async with catalog.directory(writes=True) as directory:
-            await directory.touch_key(key.id, NOON + HOUR)
-            await directory.touch_key(key.id, NOON)
-            await directory.touch_key(KeyId(new_id()), NOON)
+            await directory.people.touch_key(key.id, NOON + HOUR)
+            await directory.people.touch_key(key.id, NOON)
+            await directory.people.touch_key(KeyId(new_id()), NOON)
 
             assert (await directory.key(key.id))[0].last_used_at == NOON + HOUR
 

@@ -26,6 +26,7 @@ from safelight.domain.events import AlbumEvent, Event, ImageEvent, from_json
 from safelight.domain.ids import AlbumId, EndpointId, ImageId, KeyId, RedevelopmentId, TenantId
 from safelight.domain.journal import Entry
 from safelight.domain.queries import micros
+from safelight.domain.usage import months
 from safelight.errors import AlreadyExists, Missing, Stale
 from safelight.ports.catalog import Told
 
@@ -166,13 +167,14 @@ class DynamoDirectory:
             self.transaction.remove(items.tenant_name(before["name"]), unit=tenant.id)
         self.transaction.change(before, columns, expected={"revision": before["revision"]}, unit=tenant.id)
 
-    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
-        """Never back in time: processes may report out of order."""
+    async def strip_tenant(self, tenant: TenantId) -> None:
+        """Usage lies by month; marks of what was used once name no tenant, and expire."""
         self.transaction.require_writing()
-        holder = await self.transaction.item(items.api_key_holder(key_id))
-        key = None if holder is None else await self.transaction.item(items.api_key(holder["tenant"], key_id))
-        if key is not None and key.get("last_used_at", -(2**63)) < micros(at):
-            self.transaction.change(key, {"last_used_at": micros(at)}, unit=key_id)
+        created_at = (await read_tenant(self.transaction, tenant)).created_at
+        for key in await self.transaction.collection(items.tenant_key(tenant)[0], items.ring_key(tenant, "")[1]):
+            self.transaction.remove(items.key_of(key), unit=key["SK"])
+        for month in months(created_at, datetime.now(UTC)):
+            self.transaction.remove(items.usage_key(tenant, month), unit=month)
 
     async def _claim(self, tenant: Tenant) -> None:
         rows.checked_text(tenant.name)

@@ -19,7 +19,7 @@ from safelight.adapters.catalog.dynamodb.issuers import DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import Item, Key, decoded, encoded, key_of
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
 from safelight.domain.accounts import User
-from safelight.domain.ids import LinkId, SessionId, TenantId, UserId
+from safelight.domain.ids import KeyId, LinkId, SessionId, TenantId, UserId
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
 from safelight.domain.sharing import Link
@@ -204,6 +204,14 @@ class DynamoPeopleDirectory:
         """By its key."""
         self.transaction.require_writing()
         self.transaction.remove(items.failures_key(subject), unit=subject)
+
+    async def touch_key(self, key_id: KeyId, at: datetime) -> None:
+        """Never back in time: processes may report out of order."""
+        self.transaction.require_writing()
+        holder = await self.transaction.item(items.api_key_holder(key_id))
+        key = None if holder is None else await self.transaction.item(items.api_key(holder["tenant"], key_id))
+        if key is not None and key.get("last_used_at", -(2**63)) < micros(at):
+            self.transaction.change(key, {"last_used_at": micros(at)}, unit=key_id)
 
     async def sweep(self, before: datetime) -> int:
         """Along the partitions of TenantIndex that hold what expires; what has been renewed meanwhile stays."""

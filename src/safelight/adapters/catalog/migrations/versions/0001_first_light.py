@@ -52,6 +52,8 @@ def upgrade() -> None:
         sa.Column("duplicates", sa.Text(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("suspended_at", sa.BigInteger(), nullable=True),
+        sa.Column("erasure", sa.Text(), nullable=True),
+        sa.Column("erased_at", sa.BigInteger(), nullable=True),
         sa.Column("quota_bytes", sa.BigInteger(), nullable=True),
         sa.Column("quota_images", sa.BigInteger(), nullable=True),
         sa.Column("quota_transformations", sa.BigInteger(), nullable=True),
