@@ -12,6 +12,7 @@ from PIL import Image
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId
+from safelight.imaging import Format
 from tests.api.test_tenants import house
 from tests.golden.samples import encoded
 
@@ -112,6 +113,61 @@ async def test_a_new_version_is_for_what_comes_in_from_then_on_and_the_same_agai
     listed = (await app.client.get("/admin/recipes")).json()
     assert [(each["name"], each["version"], each["versions"]) for each in listed] == [("shop", 2, 2)]
     assert (await app.client.get(f"/images/{first['id']}")).json()["recipe"] == "shop@1"
+
+
+async def test_sizes_of_its_own_are_made_listed_delivered_and_made_again_when_they_are_lost(app):
+    sizes = {"card": {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"]}, "wide": {"width": 300, "quality": {"jpeg": 40}}}
+    told = await put(app, "shop", renditions=["thumb_150"], formats=["webp", "jpeg"], sizes=sizes)
+    await place(app, "shop", default=True)
+    record = await upload(app, ground(1), visibility="public")
+    own = {(each["preset"], each["format"]): each for each in record["renditions"] if each["preset"] != "thumb_150"}
+
+    assert told["recipe"]["sizes"]["card"] == {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"], "quality": {}}
+    assert (await put(app, "shop", **told["recipe"]))["version"] == 1
+    assert list(own) == [("card", "webp"), ("wide", "webp"), ("wide", "jpeg")]
+    assert {(each["width"], each["height"]) for each in own.values()} == {(200, 200), (300, 200)}
+    bodies = {}
+    for (name, _), each in own.items():
+        answer = await app.client.get(each["url"])
+        assert "immutable" in answer.headers["cache-control"], name
+        assert len(answer.content) == each["bytes"]
+        assert Image.open(io.BytesIO(answer.content)).size == (each["width"], each["height"])
+        bodies[each["url"]] = answer.content
+
+    delivery, tenant = app.safelight.delivery, TenantId((await app.safelight.standing.of(await tenant_of(app))).id)
+    async with app.safelight.catalog.tenant(tenant) as records:
+        image = await records.images.get(record["id"])
+    for rendition in image.renditions:
+        await delivery.buckets.renditions.delete(rendition.object_key)
+        delivery.memory.drop(image.made_key(rendition.preset, Format(rendition.format).extension, folder=image.developed_folder))
+    for url, body in bodies.items():
+        assert (await app.client.get(url)).content == body
+    # What was not made ahead is made when it is asked for, what is no format of ours is refused, and so is another's name.
+    assert (await shown(app, f"/i/{record['id']}/card.avif")).size == (200, 200)
+    assert (await app.client.get(f"/i/{record['id']}/card.gif")).json()["code"] == "bad_option"
+    assert (await app.client.get(f"/i/{record['id']}/poster.webp")).json()["code"] == "bad_option"
+
+
+async def test_the_watermark_is_on_sizes_of_its_own_too(app):
+    mark = await logo(app)
+    sizes = {"card": {"width": 200, "height": 200, "fit": "cover"}}
+    await put(app, "shop", renditions=["thumb_300"], formats=["webp"], watermark=f"wm={mark},{EVERYWHERE}", sizes=sizes)
+    await place(app, "shop", default=True)
+    record = await upload(app, ground(1), visibility="public")
+
+    assert is_red(await shown(app, f"/i/{record['id']}/card.webp"))
+    assert is_red(await shown(app, f"/i/{record['id']}/card.jpg"))
+
+
+async def test_a_size_and_a_preset_of_the_tenants_do_not_have_one_name(app):
+    sizes = {"card": {"width": 200}}
+    assert (await app.client.put("/admin/presets/card", json={"options": "w=200"})).status_code == 200
+    taken = await app.client.put("/admin/recipes/shop", json={"sizes": sizes})
+    assert (await app.client.delete("/admin/presets/card")).status_code == 204
+    await put(app, "shop", sizes=sizes)
+    other = await app.client.put("/admin/presets/card", json={"options": "w=200"})
+
+    assert [(answer.status_code, answer.json()["field"]) for answer in (taken, other)] == [(400, "sizes.card"), (400, "name")]
 
 
 async def test_other_bytes_are_developed_by_what_holds_when_they_come(app):

@@ -10,7 +10,7 @@ from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId
 from safelight.domain.redevelopments import RedevelopmentState
 from safelight.testing.factories import make_redevelopment
-from tests.api.test_recipes import ground, made, place, put, upload
+from tests.api.test_recipes import ground, made, place, put, shown, upload
 from tests.api.test_tenants import house
 
 
@@ -67,6 +67,20 @@ async def test_pictures_are_developed_again_by_the_recipe_that_is_for_them_now(a
                 break
             await asyncio.sleep(0.1)
         assert folders == {"1p1"}
+
+
+async def test_a_size_of_another_version_is_what_it_was_until_the_picture_is_developed_again(app):
+    await put(app, "shop", renditions=["thumb_150"], sizes={"card": {"width": 100, "height": 100, "fit": "cover"}})
+    await place(app, "shop", default=True)
+    record = await upload(app, ground(1), visibility="public")
+    await put(app, "shop", renditions=["thumb_150"], sizes={"card": {"width": 60, "height": 60, "fit": "cover"}})
+
+    assert (await shown(app, f"/i/{record['id']}/card.webp")).size == (100, 100)
+    await ended(app, await redevelop(app, rate=100))
+    again = (await app.client.get(f"/images/{record['id']}")).json()
+    (card,) = [each for each in again["renditions"] if (each["preset"], each["format"]) == ("card", "webp")]
+    assert (again["recipe"], card["width"]) == ("shop@2", 60)
+    assert (await shown(app, card["url"])).size == (60, 60)
 
 
 async def test_only_what_fits_the_filter_is_developed_again_by_the_version_that_is_named(app):

@@ -11,6 +11,8 @@ from PIL import Image, ImageSequence
 from safelight.domain.recipes import checked
 from safelight.imaging import PRESETS, Format, Preset, Recipe, Sandbox
 from safelight.imaging.pipeline import develop, render
+from safelight.imaging.transform import Original, parse_request, settle
+from safelight.imaging.transform.apply import transform
 from tests.golden.samples import decoded, encoded
 
 GREEN, RED = (20, 160, 60), (220, 20, 30)
@@ -88,6 +90,33 @@ def test_what_is_made_on_request_carries_it_in_the_same_place():
     assert np.abs(ahead - later).mean() < 2
 
 
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("size", [(800, 500), (90, 60), (6000, 300)], ids=["usual", "small", "panorama"])
+def test_a_size_of_its_own_is_what_delivery_would_make(size, format):
+    data = encoded(Image.effect_noise(size, 60).convert("RGB"), format)
+    sizes = {"card": {"width": 200, "height": 150, "fit": "cover"}, "wide": {"width": 300}}
+    made = develop(data, checked("shop", {"sizes": sizes, "formats": ["webp"], "renditions": ["thumb_150"]}).over(Recipe()))
+    master = made.file("master", Format.JPEG)
+
+    card, wide = made.file("card", Format.WEBP), made.file("wide", Format.WEBP)
+    assert (card.width, card.height) == (200, 150)
+    assert wide.width == min(300, size[0])
+    request = parse_request("w=300,fit=scale-down,q=80.webp")
+    settled = settle(request, Original(format=Format[format], width=size[0], height=size[1]), "", max_animation_pixels=10**8)
+    assert settled.needs_original is False
+    assert wide.data == transform(master.data, settled.spec, source_width=size[0], source_height=size[1]).data
+
+
+def test_sizes_of_its_own_play_where_presets_do():
+    frames = [Image.new("RGB", (300, 200), (20, 160, 60 + 20 * number)) for number in range(4)]
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=[50, 60, 70, 80])
+    made = develop(file.getvalue(), checked("shop", {"sizes": {"card": {"width": 100, "height": 100, "fit": "cover"}}}).over(Recipe()))
+
+    assert decoded(made.file("card", Format.WEBP).data).n_frames == 4
+    assert getattr(decoded(made.file("card", Format.JPEG).data), "n_frames", 1) == 1
+
+
 def test_a_recipe_makes_no_more_than_it_says():
     made = develop(ground(), recipe(renditions=["thumb_150"], formats=["avif"], analysis=["colours"], watermark=""))
 
@@ -105,7 +134,7 @@ def test_a_better_quality_is_a_larger_file():
 
 
 async def test_the_sandbox_makes_the_same():
-    one = replace(recipe(formats=["jpeg"]), presets=PRESETS[:2])
+    one = replace(recipe(formats=["jpeg"], sizes={"card": {"width": 80, "height": 80, "fit": "cover"}}), presets=PRESETS[:2])
     fd = os.memfd_create("original")
     os.write(fd, ground())
     async with Sandbox(slots=1) as sandbox:

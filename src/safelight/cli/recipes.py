@@ -152,7 +152,7 @@ def _says(recipe: Recipe) -> str:
     words = {
         name: ",".join(value)
         if isinstance(value, list)
-        else ",".join(f"{k} {v}" for k, v in value.items())
+        else ",".join(k if isinstance(v, dict) else f"{k} {v}" for k, v in value.items())
         if isinstance(value, dict)
         else value
         for name, value in said.items()

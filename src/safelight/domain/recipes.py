@@ -16,10 +16,14 @@ from safelight.errors import BadField, BadOption, Missing
 from safelight.imaging import PRESETS, Format
 from safelight.imaging import Recipe as Development
 from safelight.imaging.spec import ANALYSES, Preset
-from safelight.imaging.transform import Layer, Named, Spec, Watermark, parse, parse_request
+from safelight.imaging.transform import Fit, Layer, Named, Spec, Watermark, parse, parse_request
 
 MAX_RECIPES: Final = 20
 MAX_VERSIONS: Final = 50
+MAX_SIZES: Final = 10
+"""Of one recipe."""
+MAX_SIDE: Final = 2048
+"""Of a size, as of the largest preset: up to here our own master has the pixels."""
 MAX_PLACES: Final = 200
 """Albums and tags that have a recipe."""
 MAX_BYTES: Final = 65_536
@@ -32,6 +36,26 @@ _NOTHING: Final[Named] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSize:
+    """A rendition that a recipe names itself. 0 is a free side; where it says nothing of formats and quality, the recipe does."""
+
+    name: str
+    width: int = 0
+    height: int = 0
+    fit: Fit = Fit.SCALE_DOWN
+    formats: tuple[str, ...] = ()
+    webp_quality: int | None = None
+    jpeg_quality: int | None = None
+    avif_quality: int | None = None
+
+    def text(self, format: Format, quality: int | None) -> str:
+        """As a transform in the native grammar, at its own quality or else at this one."""
+        mine: int | None = getattr(self, f"{format.value}_quality")
+        said = {"w": self.width, "h": self.height, "fit": self.fit.value, "q": quality if mine is None else mine}
+        return f"{','.join(f'{name}={value}' for name, value in said.items() if value)}.{format.extension}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One version of a recipe. None, or nothing, is what the installation does."""
 
@@ -41,6 +65,8 @@ class Recipe:
     """Presets that are made when a picture comes in; the others are made when they are asked for."""
     formats: tuple[str, ...] = ()
     """In which each of them is made."""
+    sizes: tuple[OwnSize, ...] = ()
+    """Made beside them, by name."""
     webp_quality: int | None = None
     jpeg_quality: int | None = None
     avif_quality: int | None = None
@@ -62,6 +88,10 @@ class Recipe:
         """What is laid over every rendition."""
         return parse(f"{self.watermark}.webp").watermark if self.watermark else None
 
+    def size(self, name: str) -> OwnSize | None:
+        """Its own size of this name."""
+        return next((size for size in self.sizes if size.name == name), None)
+
     def quality(self, format: Format) -> int | None:
         """Of what is encoded as this; None for what is usual."""
         quality: int | None = getattr(self, f"{format.value}_quality", None)
@@ -76,21 +106,39 @@ class Recipe:
             said["presets"] = tuple(Preset(name, _SIDES[name]) for name in self.renditions)
         if self.formats:
             said["formats"] = tuple(map(Format, self.formats))
-        return replace(usual, watermark=self.watermark, analysis=self.analysis, **said)
+        developing = replace(usual, watermark=self.watermark, analysis=self.analysis, **said)
+        sizes = tuple(
+            (size.name, size.text(format, getattr(developing, f"{format.value}_quality")))
+            for size in self.sizes
+            for format in (map(Format, size.formats) if size.formats else developing.formats)
+        )
+        return replace(developing, sizes=sizes)
 
     def said(self) -> dict[str, Any]:
         """What it says, for `kept`: no more than differs from saying nothing."""
-        return {
-            one.name: getattr(self, one.name)
-            for one in fields(self)
-            if one.name not in ("name", "version") and getattr(self, one.name) != one.default
-        }
+        said = _said(self, "name", "version")
+        return said | {"sizes": [_said(size) for size in self.sizes]} if self.sizes else said
 
 
 def kept(name: str, version: int, said: Mapping[str, Any]) -> Recipe:
-    """The recipe of which `said` was kept; JSON has no tuples."""
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
-    return Recipe(name=name, version=version, **values)
+    """The recipe of which `said` was kept."""
+    values = _read_back(said)
+    sizes = tuple(OwnSize(**_read_back(size), fit=Fit(size.get("fit", Fit.SCALE_DOWN))) for size in said.get("sizes", ()))
+    return Recipe(name=name, version=version, **{**values, "sizes": sizes})
+
+
+def _said(one: Recipe | OwnSize, *but: str) -> dict[str, Any]:
+    """Its fields that differ from saying nothing."""
+    return {
+        each.name: getattr(one, each.name)
+        for each in fields(one)
+        if each.name not in but and getattr(one, each.name) != each.default
+    }
+
+
+def _read_back(said: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in said.items() if key != "fit"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +201,12 @@ class Recipes:
         name = self.places.chosen(albums, tags)
         return self.get(name) if name else None
 
+    def has_size(self, name: str) -> bool:
+        """Whether any version of any recipe has a size of its own of this name."""
+        return any(
+            size["name"] == name for versions in self.versions.values() for said in versions for size in said.get("sizes", ())
+        )
+
     def with_version(self, recipe: Recipe) -> Recipes:
         """With this as what its name means from now on; the same when it says nothing new. Raises BadField for too many."""
         versions, said = self.versions.get(recipe.name, ()), recipe.said()
@@ -210,6 +264,44 @@ def _flag(key: str, value: Any, _watermarks: Named) -> dict[str, Any]:
     return {key: value}
 
 
+def _sizes(key: str, value: Any, _watermarks: Named) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadField(f"{key} is a table of names, each with a width, a height or both.", field=key)
+    if len(value) > MAX_SIZES:
+        raise BadField(f"A recipe has {MAX_SIZES} sizes of its own at most.", field=key)
+    return {key: tuple(_own_size(name, said) for name, said in sorted(value.items(), key=lambda item: str(item[0])))}
+
+
+def _own_size(name: Any, said: Any) -> OwnSize:
+    where = f"sizes.{str(name)[:50]}"
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _SIDES:
+        raise BadField(
+            "The name of a size has 1 to 32 small letters, digits, dashes and underscores, a letter first, and is no preset's.",
+            field=where,
+        )
+    if not isinstance(said, Mapping):
+        raise BadField(f"{where} is a table like {{width = 400, height = 300, fit = 'cover'}}.", field=where)
+    if strange := sorted(map(str, said.keys() - {"width", "height", "fit", "formats", "quality"})):
+        raise BadField(f"A size has no field {strange[0][:50]!r}.", field=f"{where}.{strange[0][:50]}")
+    sides = {}
+    for side in ("width", "height"):
+        pixels = said.get(side)
+        if pixels is not None and (type(pixels) is not int or not 1 <= pixels <= MAX_SIDE):
+            raise BadField(f"{where}.{side} is a whole number from 1 to {MAX_SIDE}.", field=f"{where}.{side}")
+        sides[side] = pixels or 0
+    fit = Fit.SCALE_DOWN if said.get("fit") is None else said["fit"]
+    if not isinstance(fit, str) or fit not in set(Fit):
+        raise BadField(f"{where}.fit is one of {', '.join(Fit)}.", field=f"{where}.fit")
+    if not all(sides.values()) and (not any(sides.values()) or Fit(fit) is not Fit.SCALE_DOWN):
+        raise BadField(f"{where} has a width, a height or both; with fit both.", field=f"{where}.width")
+    more: dict[str, Any] = {}
+    for field_, read in (("formats", _chosen(FORMATS, may_be_empty=False)), ("quality", _qualities)):
+        if said.get(field_) is not None:
+            more |= read(f"{where}.{field_}", said[field_], _NOTHING)
+    formats = more.pop(f"{where}.formats", ())
+    return OwnSize(name=name, **sides, fit=Fit(fit), formats=formats, **more)
+
+
 def _qualities(key: str, value: Any, _watermarks: Named) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise BadField(f"{key} is a table of {', '.join(FORMATS)}.", field=key)
@@ -244,6 +336,7 @@ def _mark(key: str, value: Any, watermarks: Named) -> dict[str, Any]:
 _READ: Final[Mapping[str, Callable[[str, Any, Named], dict[str, Any]]]] = {
     "renditions": _chosen(_SIDES, may_be_empty=False),
     "formats": _chosen(FORMATS, may_be_empty=False),
+    "sizes": _sizes,
     "quality": _qualities,
     "watermark": _mark,
     "tiles": _flag,

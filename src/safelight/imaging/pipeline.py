@@ -26,7 +26,8 @@ from safelight.imaging.metadata.facts import MAX_BLOCK, read_facts
 from safelight.imaging.probe import probe
 from safelight.imaging.spec import MASTER, RENDER_EFFORT, RENDER_QUALITY, Developed, Facts, File, Header, Limits, Recipe
 from safelight.imaging.stills import Size, Stills
-from safelight.imaging.transform import Watermark, parse, stamp
+from safelight.imaging.transform import Original, Watermark, apply, parse, parse_request, settle, stamp
+from safelight.imaging.transform.from_original import transform_original
 from safelight.imaging.transform.plan import Size as Layer
 from safelight.imaging.transform.stamp import Ink
 
@@ -57,6 +58,8 @@ def develop(
             large = [geometry.fit_inside(header.width, header.height, side) for side in sides if side > recipe.linear_side]
             pictures = Stills(still(data, header, recipe.side), large)
         files = tuple(_files(pictures, header, recipe, mark))
+        if recipe.sizes:
+            files += tuple(_sized(data, replace(header, has_alpha=pictures.has_alpha), files[-1], recipe, limits, mark))
         small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
         pixels = rgba(small)
         hashed = pictures.still(geometry.fit_inside(header.width, header.height, 300)) if "phash" in recipe.analysis else None
@@ -173,7 +176,7 @@ class _Moving:
 
 def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe, mark: bytes) -> Iterator[File]:
     """Every preset in every format, then the master; equal sizes are encoded once and share their bytes."""
-    watermark = parse(f"{recipe.watermark}.webp").watermark if recipe.watermark else None
+    watermark = _watermark(recipe)
     encoded: dict[Size, list[bytes]] = {}
     for preset in sorted(recipe.presets, key=lambda preset: -preset.side):
         size = geometry.fit_inside(header.width, header.height, preset.side)
@@ -185,6 +188,27 @@ def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe, mark: byt
     width, height = geometry.fit_inside(header.width, header.height, recipe.master_side)
     master = encode.jpeg(pictures.still((width, height)), quality=recipe.master_quality, is_progressive=False)
     yield File(preset=MASTER, format=Format.JPEG, width=width, height=height, data=master)
+
+
+def _sized(data: bytes, header: Header, master: File, recipe: Recipe, limits: Limits, mark: bytes) -> Iterator[File]:
+    """Every size of the recipe's own, as delivery would make it: of the master, or where that does not suffice of the file."""
+    watermark = _watermark(recipe)
+    original = Original(
+        format=header.format, width=header.width, height=header.height, frames=header.frames, has_alpha=header.has_alpha
+    )
+    for name, text in recipe.sizes:
+        request = parse_request(text)
+        request = replace(request, spec=replace(request.spec, watermark=watermark))
+        settled = settle(request, original, "", max_animation_pixels=limits.max_animation_pixels)
+        if settled.needs_original:
+            file = transform_original(data, settled.spec, limits, mark=mark)
+        else:
+            file = apply.transform(master.data, settled.spec, source_width=header.width, source_height=header.height, mark=mark)
+        yield replace(file, preset=name)
+
+
+def _watermark(recipe: Recipe) -> Watermark | None:
+    return parse(f"{recipe.watermark}.webp").watermark if recipe.watermark else None
 
 
 def _encoded(pictures: Stills | _Moving, size: Size, ink: Ink | None, format: Format, recipe: Recipe) -> bytes:

@@ -55,15 +55,17 @@ ANALYSES: Final = ("placeholder", "colours", "phash")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What `develop` makes: every preset in every format (progressive where that is JPEG), and one master.
+    """What `develop` makes: every preset in every format (progressive where that is JPEG), `sizes`, and one master.
 
     Presets up to `linear_side` are reduced in linear light (docs/explanation/linear-light.md). `webp_effort` is libwebp's
-    0-6: 2 instead of 4 costs 3 % more bytes and saves more than half of the encoder's time. `watermark`, in the native grammar,
-    is laid over every preset and never over the master. An analysis that is left out is empty.
+    0-6: 2 instead of 4 costs 3 % more bytes and saves more than half of the encoder's time. `sizes` are names with what each
+    of them is in the native grammar, its format too; a name stands once for each format. `watermark`, in the same grammar, is
+    laid over every preset and size and never over the master. An analysis that is left out is empty.
     """
 
     presets: tuple[Preset, ...] = PRESETS
     formats: tuple[Format, ...] = (Format.WEBP, Format.JPEG)
+    sizes: tuple[tuple[str, str], ...] = ()
     webp_quality: int = 80
     webp_effort: int = 2
     jpeg_quality: int = 80

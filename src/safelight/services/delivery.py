@@ -33,6 +33,7 @@ from safelight.domain.accounts import Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
+from safelight.domain.recipes import OwnSize
 from safelight.errors import (
     BadOption,
     BadSignature,
@@ -259,7 +260,7 @@ class Delivery:
         request = parse_request(asked.file, asked.hints, self.watermarks) if is_transform(name) else None
         if request is None:
             if name in SIDES and extension not in FORMATS:
-                raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
+                raise _no_extension()
             if name not in SIDES and not _OWN_PRESET.fullmatch(name):
                 raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
         known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None, host=asked.host)
@@ -276,7 +277,10 @@ class Delivery:
             raise Missing
         is_public = image.visibility is Visibility.PUBLIC
         is_pinned = True
-        if request is None and name not in SIDES:
+        is_ours = name in SIDES or _own_size(image, name) is not None
+        if is_ours and extension not in FORMATS:
+            raise _no_extension()
+        if request is None and not is_ours:
             options, is_pinned = known.tenant.preset(name)
             request = parse_request(f"{options}.{extension}", asked.hints, self.watermarks)
         mark = None
@@ -384,6 +388,8 @@ class Delivery:
 
     def _wanted_preset(self, image: Image, preset: str, format: Format) -> tuple[_Wanted, Rendition | None]:
         rendition = image.rendition(preset, format.value)
+        if (size := _own_size(image, preset)) is not None:
+            return self._wanted_size(image, size, format, rendition), rendition
         key = image.made_key(preset, format.extension, folder=image.developed_folder)
         recipe = image.developed_recipe
         watermark = recipe.mark if recipe else None
@@ -404,6 +410,25 @@ class Delivery:
 
         stored_at = rendition.object_key if rendition else ""
         return _Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=stored_at), rendition
+
+    def _wanted_size(self, image: Image, size: OwnSize, format: Format, rendition: Rendition | None) -> _Wanted:
+        """A size of the recipe's own: kept as a preset is, made as a transform is."""
+        recipe = image.developed_recipe
+        request = parse_request(size.text(format, recipe.quality(format) if recipe else None))
+        most = self.limits.max_animation_pixels
+        weight = settle(request, original_of(image, delivered_version(image)), "", max_animation_pixels=most).weight
+        meant: list[_Wanted] = []
+
+        async def prepare() -> None:
+            meant.append(self._wanted(image, *await self._marked(image, request), "", is_counted=False)[0])
+            if (before := meant[-1].prepare) is not None:
+                await before()
+
+        async def make() -> bytes:
+            return await meant[-1].make()
+
+        key = image.made_key(size.name, format.extension, folder=image.developed_folder)
+        return _Wanted(key, format, weight, make, prepare, stored_at=rendition.object_key if rendition else "")
 
     async def _transformed(
         self,
@@ -653,7 +678,7 @@ class Delivery:
             if name in SIDES and extension in FORMATS:
                 return name, FORMATS[extension]
             if name in SIDES:
-                raise BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
+                raise _no_extension()
             text = f"{house.preset(name)[0]}.{extension}"
         elif self.limits.presets_only:
             raise PresetsOnly
@@ -884,6 +909,15 @@ def is_marked(image: Image) -> bool:
 def is_part(spec: Spec) -> bool:
     """Whether some of the picture is cut off."""
     return spec.crop is not None or spec.fit.cuts or spec.trim > 0 or spec.radius > 0
+
+
+def _own_size(image: Image, name: str) -> OwnSize | None:
+    """The size of this name that the image's recipe has of its own."""
+    return image.developed_recipe.size(name) if image.developed_recipe else None
+
+
+def _no_extension() -> BadOption:
+    return BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
 
 
 def _no_watermark(watermark: Watermark) -> BadOption:

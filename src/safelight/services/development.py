@@ -161,7 +161,7 @@ class Development:
             )
 
         made = await asyncio.gather(*map(store, files))
-        order = [preset.name for preset in PRESETS]
+        order = [preset.name for preset in PRESETS] + [size.name for size in (image.recipe.sizes if image.recipe else ())]
         renditions = (rendition for rendition in made if rendition is not None)
         return tuple(sorted(renditions, key=lambda r: (order.index(r.preset), r.format != Format.WEBP)))
 

@@ -46,7 +46,13 @@ class RecipeBook:
                 await self.ink(actor.tenant, recipe.mark)  # now, rather than at every picture that comes in
             except BadOption as error:
                 raise BadField(f"watermark: {error.detail}", field="watermark") from None
-        return await self._changed(actor, lambda recipes: recipes.with_version(recipe))
+
+        def changed(tenant: Tenant) -> Tenant:
+            if taken := next((size.name for size in recipe.sizes if size.name in tenant.presets), ""):
+                raise BadField("A preset of yours has this name.", field=f"sizes.{taken}")
+            return replace(tenant, recipes=tenant.recipes.with_version(recipe))
+
+        return (await self.tenants.rewrite(actor.tenant, changed)).recipes
 
     async def remove(self, actor: Actor, name: str) -> None:
         """No version of it can be asked for any more; what was developed by it stays as it is.

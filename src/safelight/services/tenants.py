@@ -152,6 +152,8 @@ class Tenants:
         parse_request(f"{options}.webp", named=self.watermarks)
 
         def changed(tenant: Tenant) -> Tenant:
+            if tenant.recipes.has_size(name):
+                raise BadField("A size of a recipe has this name.", field="name")
             versions = tenant.presets.get(name, ())
             if versions and versions[-1] == options:
                 return tenant

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from safelight.domain.ids import AlbumId
-from safelight.domain.recipes import MAX_RECIPES, MAX_VERSIONS, NO_RECIPES, Places, Recipes, checked, kept
+from safelight.domain.recipes import MAX_RECIPES, MAX_SIDE, MAX_SIZES, MAX_VERSIONS, NO_RECIPES, Places, Recipes, checked, kept
 from safelight.errors import BadField, Missing
 from safelight.imaging import PRESETS, Format
 from safelight.imaging import Recipe as Development
@@ -39,6 +40,24 @@ FIRST, SECOND = AlbumId("01j0000000000000000000000a"), AlbumId("01j0000000000000
         ({"watermark": "full"}, "watermark"),
         ({"watermark": "wmt=" + "x" * 2000}, "watermark"),
         ({"tiles": 1}, "tiles"),
+        ({"sizes": []}, "sizes"),
+        ({"sizes": {f"s{number}": {"width": 9} for number in range(MAX_SIZES + 1)}}, "sizes"),
+        ({"sizes": {"large": {"width": 9}}}, "sizes.large"),
+        ({"sizes": {"Card": {"width": 9}}}, "sizes.Card"),
+        ({"sizes": {"w=300": {"width": 9}}}, "sizes.w=300"),
+        ({"sizes": {"card@2": {"width": 9}}}, "sizes.card@2"),
+        ({"sizes": {"card": 300}}, "sizes.card"),
+        ({"sizes": {"card": {}}}, "sizes.card.width"),
+        ({"sizes": {"card": {"width": 0}}}, "sizes.card.width"),
+        ({"sizes": {"card": {"width": MAX_SIDE + 1}}}, "sizes.card.width"),
+        ({"sizes": {"card": {"height": True}}}, "sizes.card.height"),
+        ({"sizes": {"card": {"height": 9.5}}}, "sizes.card.height"),
+        ({"sizes": {"card": {"width": 9, "fit": "cover"}}}, "sizes.card.width"),
+        ({"sizes": {"card": {"width": 9, "height": 9, "fit": "squeeze"}}}, "sizes.card.fit"),
+        ({"sizes": {"card": {"width": 9, "fit": ["cover"]}}}, "sizes.card.fit"),
+        ({"sizes": {"card": {"width": 9, "formats": ["png"]}}}, "sizes.card.formats"),
+        ({"sizes": {"card": {"width": 9, "quality": {"webp": 0}}}}, "sizes.card.quality.webp"),
+        ({"sizes": {"card": {"width": 9, "blur": 1}}}, "sizes.card.blur"),
         ({"webhooks": "yes"}, "webhooks"),
         ({"analysis": ["faces"]}, "analysis"),
     ],
@@ -68,6 +87,30 @@ def test_a_recipe_goes_over_the_installations_way_where_it_says_something():
     assert (something.webp_quality, something.jpeg_quality, something.avif_quality, something.master_quality) == (71, 72, 50, 93)
     assert something.analysis == ()
     assert set(something.presets) < set(PRESETS)
+
+
+def test_a_size_of_its_own_says_what_it_needs_and_the_rest_is_the_recipes_or_the_installations():
+    usual = Development(webp_quality=71, jpeg_quality=72)
+    sizes = {
+        "wide": {"width": 800},
+        "card": {"width": 400, "height": 300, "fit": "cover", "formats": ["avif", "jpeg"], "quality": {"jpeg": 60}},
+    }
+
+    assert checked("shop", {"sizes": sizes, "quality": {"webp": 75}}).over(usual).sizes == (
+        ("card", "w=400,h=300,fit=cover,q=60.jpg"),
+        ("card", "w=400,h=300,fit=cover,q=60.avif"),
+        ("wide", "w=800,fit=scale-down,q=75.webp"),
+        ("wide", "w=800,fit=scale-down,q=72.jpg"),
+    )
+
+
+def test_sizes_are_kept_as_they_were_said():
+    one = checked("shop", {"sizes": {"b": {"height": 9, "formats": ["webp"]}, "a": {"width": 9, "height": 8, "fit": "pad"}}})
+
+    assert kept("shop", 1, orjson.loads(orjson.dumps(one.said()))) == kept("shop", 1, one.said()) == one
+    recipes = NO_RECIPES.with_version(one)
+    assert recipes.with_version(one) is recipes
+    assert (recipes.has_size("b"), recipes.has_size("c")) == (True, False)
 
 
 def test_a_watermark_is_kept_as_what_its_name_stands_for_now_and_lies_on_the_picture():

@@ -7,7 +7,17 @@ from typing import Any
 from pydantic import Field
 
 from safelight.api.schemas.common import Id, In, Out
-from safelight.domain.recipes import FORMATS, MAX_PLACES, Recipe, Recipes
+from safelight.domain.recipes import FORMATS, MAX_PLACES, MAX_SIDE, OwnSize, Recipe, Recipes
+
+
+class SizeIn(In):
+    """A rendition of the recipe's own. A side that is left out is free; what else is, the recipe says."""
+
+    width: int | None = Field(None, description=f"1 to {MAX_SIDE} pixels.")
+    height: int | None = Field(None, description="Likewise.")
+    fit: str | None = Field(None, description="As in a transform; scale-down where nothing is said.", examples=["cover"])
+    formats: list[str] | None = Field(None, max_length=10)
+    quality: dict[str, int | None] | None = None
 
 
 class RecipeIn(In):
@@ -20,6 +30,11 @@ class RecipeIn(In):
         examples=[["thumb_300", "large"]],
     )
     formats: list[str] | None = Field(None, max_length=10, description="Of webp, jpeg and avif.", examples=[["webp", "avif"]])
+    sizes: dict[str, SizeIn] | None = Field(
+        None,
+        description="Made and delivered beside the presets, by name.",
+        examples=[{"card": {"width": 400, "height": 300, "fit": "cover"}}],
+    )
     quality: dict[str, int | None] | None = Field(None, description="1 to 100, by format.", examples=[{"webp": 75, "avif": 55}])
     watermark: str | None = Field(
         None,
@@ -34,11 +49,22 @@ class RecipeIn(In):
     webhooks: bool | None = Field(None, description="Whether webhooks tell that these pictures came in and are ready.")
 
 
+class SizeFields(Out):
+    """A rendition of a recipe's own; null is a free side, or what the recipe says."""
+
+    width: int | None
+    height: int | None
+    fit: str
+    formats: list[str] | None
+    quality: dict[str, int]
+
+
 class RecipeFields(Out):
     """What a version of a recipe says; null is what the installation says."""
 
     renditions: list[str] | None
     formats: list[str] | None
+    sizes: dict[str, SizeFields]
     quality: dict[str, int]
     watermark: str
     tiles: bool | None
@@ -77,12 +103,26 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
     return {
         "renditions": list(recipe.renditions) or None,
         "formats": list(recipe.formats) or None,
-        "quality": {format: each for format in FORMATS if (each := getattr(recipe, f"{format}_quality")) is not None},
+        "sizes": {
+            size.name: {
+                "width": size.width or None,
+                "height": size.height or None,
+                "fit": size.fit.value,
+                "formats": list(size.formats) or None,
+                "quality": _qualities(size),
+            }
+            for size in recipe.sizes
+        },
+        "quality": _qualities(recipe),
         "watermark": recipe.watermark,
         "tiles": recipe.tiles,
         "analysis": list(recipe.analysis),
         "webhooks": recipe.webhooks,
     }
+
+
+def _qualities(one: Recipe | OwnSize) -> dict[str, int]:
+    return {format: each for format in FORMATS if (each := getattr(one, f"{format}_quality")) is not None}
 
 
 def recipe_out(recipes: Recipes, reference: str) -> RecipeOut:

@@ -6,8 +6,12 @@ import { placeholder } from "./thumbhash.js";
 
 /** WebP renditions as a `srcset`, each width once; and the address for browsers that take none. */
 export function sources(image) {
-  const webp = image.renditions.filter((rendition) => rendition.format === "webp");
-  const byWidth = new Map((webp.length ? webp : image.renditions).map((rendition) => [rendition.width, rendition]));
+  // Sizes of a recipe's own may show a part, or another shape.
+  const whole = image.renditions.filter(
+    ({ width, height }) => Math.abs(width * image.height - height * image.width) <= Math.max(image.width, image.height),
+  );
+  const webp = whole.filter((rendition) => rendition.format === "webp");
+  const byWidth = new Map((webp.length ? webp : whole).map((rendition) => [rendition.width, rendition]));
   const jpeg = image.renditions.find((rendition) => rendition.preset === "medium" && rendition.format === "jpeg");
   return {
     srcset: [...byWidth].map(([width, rendition]) => `${here(rendition.url)} ${width}w`).join(", "),

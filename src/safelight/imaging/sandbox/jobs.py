@@ -46,7 +46,8 @@ def develop_file(data: bytes, argument: Mapping[str, Any], limits: Limits) -> wi
     said = dict(argument)
     mark = said.pop("beside", b"")
     presets, formats = tuple(Preset(**preset) for preset in said["presets"]), tuple(map(Format, said["formats"]))
-    recipe = Recipe(**{**said, "presets": presets, "formats": formats})
+    sizes = tuple((name, text) for name, text in said["sizes"])
+    recipe = Recipe(**{**said, "presets": presets, "formats": formats, "sizes": sizes})
     header = probe.probe(data, limits)
     # CPU seconds of all threads together; at the end SIGPROF ends the process, as SIGXCPU does where the kernel's own limit is.
     signal.setitimer(signal.ITIMER_PROF, limits.cpu_s_of(header))

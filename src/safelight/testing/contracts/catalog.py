@@ -22,7 +22,7 @@ from safelight.domain.ids import AlbumId, CodeId, ErasureId, ImageId, KeyId, Ten
 from safelight.domain.images import Image, Problem, Status, Visibility
 from safelight.domain.journal import Numbered
 from safelight.domain.queries import Cursor, ImageQuery, Sort
-from safelight.domain.recipes import NO_RECIPES, Places, Recipe
+from safelight.domain.recipes import NO_RECIPES, OwnSize, Places, Recipe
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, UploadState
 from safelight.domain.usage import Counts, month_of
@@ -37,7 +37,7 @@ from safelight.errors import (
     Stale,
     WrongState,
 )
-from safelight.imaging.transform import Focal
+from safelight.imaging.transform import Fit, Focal
 from safelight.ports.catalog import Catalog
 from safelight.testing.contracts.factors import FactorContract
 from safelight.testing.contracts.issuers import IssuersContract
@@ -62,7 +62,18 @@ from safelight.testing.factories import (
 )
 
 HOUR = timedelta(hours=1)
-RECIPE = Recipe(name="shop", renditions=("large",), formats=("webp", "avif"), avif_quality=50, tiles=False, analysis=())
+RECIPE = Recipe(
+    name="shop",
+    sizes=(
+        OwnSize(name="card", width=400, height=300, fit=Fit.COVER, formats=("webp", "avif"), webp_quality=70),
+        OwnSize(name="tall", height=9),
+    ),
+    renditions=("large",),
+    formats=("webp", "avif"),
+    avif_quality=50,
+    tiles=False,
+    analysis=(),
+)
 
 # Several adapters inherit the same properties, each with a fixture that its examples share: what hypothesis warns of is meant
 # so, and a failure of one adapter is not to be replayed on another.
