@@ -91,6 +91,14 @@ tus-run: $(VENV)/.dev ## 100 files of 1 to 30 MB by tus through clients and serv
 events-run: $(VENV)/.dev ## 5,000 events of a store, doubled and out of order, through servers and workers that are killed (EVENTS=..., EVENTS_SEED=...)
 	@EVENTS=$${EVENTS:-5000} $(BIN)/pytest -s tests/acceptance/test_store_events.py -k storm $(ARGS)
 
+.PHONY: load
+load: $(VENV)/.bench ## Three times as much as the server can do, of each kind of work and of all (ARGS="--quick")
+	@$(BIN)/python bench/load.py $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.bench ## Half an hour of everything, and whether memory, descriptors or latency grow (ARGS="--minutes 30")
+	@$(BIN)/python bench/soak.py $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, formatting, the floors of the house, the guard of the locks
 	@$(BIN)/ruff check src tests bench

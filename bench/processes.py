@@ -283,6 +283,42 @@ class Sampler(threading.Thread):
             peak.total, peak.by_part = pss + unmapped, {k: round(v, 1) for k, v in parts.items()} | {"memfds": round(unmapped, 1)}
 
 
+@dataclass
+class Holding:
+    """What a tree of processes holds at a moment, MB (10^6 bytes)."""
+
+    rss: float = 0.0
+    """Of the processes that stay: decoders come and go."""
+    pss: float = 0.0
+    """Of all of them."""
+    descriptors: int = 0
+    """Of those that stay; threads likewise."""
+    threads: int = 0
+    nameless: int = 0
+    """Open files of theirs on a disk that have no name any more: uploads under way."""
+
+
+def holding(root: int) -> Holding:
+    """Of `safelight serve`, now."""
+    found, zygotes = Holding(), set[int]()
+    for stat in tree(root):
+        own = _memory(stat.pid)
+        if own is None:
+            continue
+        found.pss += own["Pss"]
+        if _part(stat, root, zygotes) == "decoders":
+            continue
+        found.rss += own["Rss"]
+        with suppress(OSError):
+            found.threads += len(os.listdir(f"/proc/{stat.pid}/task"))
+            for fd in os.listdir(f"/proc/{stat.pid}/fd"):
+                with suppress(OSError):
+                    path = os.readlink(f"/proc/{stat.pid}/fd/{fd}")
+                    found.descriptors += 1
+                    found.nameless += path.endswith(" (deleted)") and not path.startswith(("/memfd:", "/dev/"))
+    return found
+
+
 def _part(stat: Stat, root: int, zygotes: set[int]) -> str:
     if stat.pid == root:
         return "parent"
@@ -335,9 +371,9 @@ def load() -> dict[str, float]:
     return {"loadavg": round(os.getloadavg()[0], 2), "cpu_pressure": waited}
 
 
-def told(command: Sequence[str | os.PathLike[str]], *, stdin: str = "", cwd: Path = HERE) -> dict[str, object]:
+def told(command: Sequence[str | os.PathLike[str]], *, stdin: str = "", cwd: Path = HERE, within_s: float = 1200) -> dict[str, object]:
     """The one JSON object that a program prints. Raises RuntimeError with what it said instead."""
-    ended = subprocess.run([*map(str, command)], input=stdin, capture_output=True, text=True, cwd=cwd, timeout=1200, check=False)
+    ended = subprocess.run([*map(str, command)], input=stdin, capture_output=True, text=True, cwd=cwd, timeout=within_s, check=False)
     if ended.returncode:
         raise RuntimeError(f"{Path(command[0]).name} failed:\n{ended.stderr[-3000:]}")
     answer: dict[str, object] = json.loads(ended.stdout)

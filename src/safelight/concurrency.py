@@ -123,6 +123,30 @@ async def _awaited(make: Callable[[], Awaitable[V]]) -> V:
     return await make()
 
 
+class Places(Generic[K]):
+    """So many at once, and so many of each party; who finds no place is not kept waiting for one."""
+
+    def __init__(self, most: int, *, per_party: int) -> None:
+        self._most = most
+        self._per_party = per_party
+        self._taken: Counter[K] = Counter()
+
+    @contextmanager
+    def take(self, party: K) -> Iterator[bool]:
+        """Whether there was a place, which is then held for the block."""
+        has_place = self._taken.total() < self._most and self._taken[party] < self._per_party
+        if not has_place:
+            yield False
+            return
+        self._taken[party] += 1
+        try:
+            yield True
+        finally:
+            self._taken[party] -= 1
+            if not self._taken[party]:
+                del self._taken[party]
+
+
 class Gate:
     """Admits work by weight: at most `capacity` and `most` pieces at once, at most `queue` waiting, the rest is turned away.
 
@@ -302,8 +326,12 @@ class Expiring(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Believe this from now on."""
-        self._items[key] = (self._now() + self._ttl, value)
+        now = self._now()
+        self._items[key] = (now + self._ttl, value)
         self._items.move_to_end(key)
+        # All are believed for as long, so the first are those that are not any more; nobody may ever ask for them again.
+        while next(iter(self._items.values()))[0] < now:
+            self._items.popitem(last=False)
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 

@@ -132,6 +132,17 @@ class Server(_Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=64, description="API processes. One serves a laptop; each has its own caches.")
+    max_requests: int = Field(
+        256,
+        ge=8,
+        description="API requests that a process works on at the same time; the rest gets 503. Waiting for a client's bytes is no work.",
+    )
+    max_connections: int = Field(
+        4096,
+        ge=64,
+        description="Connections that a process holds, idle ones too; further ones are not answered before one of them has ended."
+        " Fewer where the limit of open files is lower.",
+    )
     public_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
         description="Address that clients use, for links in answers. Empty: taken from each request's Host header.",
@@ -484,7 +495,12 @@ class Develop(_Section):
     """How renditions are made."""
 
     slots: int = Field(default_factory=_cores, ge=1, description="Images decoded at the same time. Default: one per core.")
-    waiting: int = Field(64, ge=1, description="Images of waiting uploads that may queue in a process before the durable queue.")
+    waiting: int = Field(
+        64,
+        ge=1,
+        description="Images of waiting uploads that may queue in a process before the durable queue; further uploads are answered 202"
+        " at once.",
+    )
     waiting_per_tenant: int = Field(48, ge=1, description="Those of one tenant: the other places stay for the others.")
     webp_quality: int = Field(80, ge=1, le=100, description="Quality of WebP renditions.")
     jpeg_quality: int = Field(80, ge=1, le=100, description="Quality of JPEG renditions.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ from safelight.ports.workflows import RunState
 from safelight.testing.contracts.catalog import images_in, tenant_in
 from safelight.testing.contracts.workflows import Stage, ended
 from safelight.testing.factories import make_document, make_image
-from tests.servers.postgres import new_postgres, postgres_cluster  # noqa: F401
+from tests.servers.postgres import PostgresServer, new_postgres, postgres_cluster  # noqa: F401
 
 DEADLINE_S = 15.0
 """A statement has 10 s, its answer 2 s more, a new connection 3."""
@@ -190,3 +191,19 @@ async def test_a_server_that_was_restarted_while_nobody_asked_is_noticed_by_nobo
         assert (await search.search(tenant.id, SearchQuery(text="harbour"))).total == 1
         await workflows.start("flow", "r1", {"run": "r1"})
         assert (await ended(workflows, "r1")).state is RunState.DONE
+
+
+def test_a_test_server_that_was_killed_leaves_no_shared_memory_behind(postgres_cluster):
+    server = PostgresServer(postgres_cluster).start()
+    segment = (server.folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+
+    def is_there() -> bool:
+        return any(line.split()[1] == segment for line in Path("/proc/sysvipc/shm").read_text().splitlines())
+
+    assert is_there()
+    assert "/dev/shm/" not in Path(f"/proc/{server.pid}/maps").read_text()
+    server.kill()
+    server.remove()
+
+    assert not is_there()
+    assert not server.folder.exists()

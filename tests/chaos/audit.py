@@ -83,7 +83,7 @@ class Broken:
 def judge(book: Book, found: Found) -> list[Broken]:
     """Every broken promise; none when all is well."""
     return [
-        *_answers(book),
+        *answers(book),
         *_images(book, found),
         *_albums(book, found),
         *_uploads(book, found),
@@ -102,7 +102,8 @@ def down_times(book: Book) -> list[tuple[float, float]]:
     return [(at, ended.get(number, float("inf")) + GRACE_S) for number, at in began.items()]
 
 
-def _answers(book: Book) -> Iterable[Broken]:
+def answers(book: Book) -> Iterable[Broken]:
+    """Those that nobody may get: 500, a 5xx that does not say when to come back, a refusal without a reason, none, or one far too late."""
     down = down_times(book)
     for op in book.ops:
         about = f"#{op.n} {op.client} {op.op} {op.sent} -> {op.status} {op.answer}"

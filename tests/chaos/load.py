@@ -46,8 +46,8 @@ class Gallery(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Shown)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Shown)
         self.pictures: dict[str, bytes] = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -103,6 +103,9 @@ class Mine:
 class Client(threading.Thread):
     """One that does all there is to do."""
 
+    rest_s = 0.04
+    """The longest that it rests between two things."""
+
     def __init__(self, name: str, house: House, ledger: Ledger, gallery: Gallery, seed: str, is_over: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
         self.house = house
@@ -117,18 +120,19 @@ class Client(threading.Thread):
         self.crash: BaseException | None = None
 
     def run(self) -> None:
-        kinds = list(KINDS)
-        weights = [KINDS[kind] for kind in kinds]
         try:
             while not self.is_over.is_set():
-                kind = self.rng.choices(kinds, weights)[0]
-                getattr(self, f"_{kind}")()
-                time.sleep(self.rng.uniform(0.0, 0.04))
+                getattr(self, f"_{self.next()}")()
+                time.sleep(self.rng.uniform(0.0, self.rest_s))
         except BaseException as error:  # told by the driver, which would otherwise take silence for peace
             self.crash = error
             raise
         finally:
             self.http.close()
+
+    def next(self) -> str:
+        """What it does next, of `KINDS`."""
+        return self.rng.choices(list(KINDS), list(KINDS.values()))[0]
 
     # Sending
 

@@ -33,6 +33,7 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
     "autovacuum": "off",
+    "dynamic_shared_memory_type": "mmap",  # in the folder: /dev/shm would keep what a killed server has left there
     "io_method": "sync",
     "deadlock_timeout": "200ms",
 }
@@ -75,6 +76,11 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
@@ -97,7 +103,7 @@ class PostgresServer:
         raise AssertionError(f"PostgreSQL does not start:\n{self.log[-4000:]}")
 
     def stop(self, how: int = signal.SIGINT) -> None:
-        """SIGINT: break every connection and end in order. SIGTERM would wait for the clients."""
+        """SIGINT: break every connection and end in order; SIGQUIT without a checkpoint. SIGTERM would wait for the clients."""
         if self._process is not None and self._process.poll() is None:
             self._signal(signal.SIGCONT)
             self._process.send_signal(how)
@@ -120,8 +126,12 @@ class PostgresServer:
         self._signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
+        self.stop(signal.SIGQUIT)
+        # The seventh line is the key and id of the segment by which a server knows that another one uses its folder. One that was
+        # killed has left both; the system has room for only so many.
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            segment = (self.folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+            subprocess.run(["ipcrm", "-m", segment], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.folder)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple]:

@@ -1,9 +1,11 @@
 import asyncio
+import gc
 import os
+import weakref
 
 import pytest
 
-from safelight.concurrency import AtHand, beat, beating, Bell, ByteLru, Expiring, Gate, heard_by, Pace, SingleFlight
+from safelight.concurrency import AtHand, beat, beating, Bell, ByteLru, Expiring, Gate, heard_by, Pace, Places, SingleFlight
 from safelight.errors import Busy
 
 
@@ -148,6 +150,36 @@ def test_a_belief_ends_after_its_time_or_when_dropped():
     assert (beliefs.get("a"), beliefs.get("b")) == (1, None)
     now = 2.5
     assert beliefs.get("a") is None
+
+
+def test_what_is_not_believed_any_more_is_let_go_of_though_nobody_asks_for_it_again():
+    class Record:
+        pass
+
+    now = 0.0
+    beliefs: Expiring[str, Record] = Expiring(ttl_s=2, size=1000, now=lambda: now)
+    old = Record()
+    seen = weakref.ref(old)
+    beliefs.put("old", old)
+    del old
+    now = 1.0
+    beliefs.put("young", young := Record())
+    now = 2.5
+    beliefs.put("new", Record())
+    gc.collect()
+
+    assert seen() is None
+    assert beliefs.get("young") is young
+
+
+def test_who_finds_no_place_goes_without_and_no_party_takes_them_all():
+    places: Places[str] = Places(3, per_party=2)
+    with places.take("a") as first, places.take("a") as second, places.take("a") as third:
+        assert (first, second, third) == (True, True, False)
+        with places.take("b") as fourth, places.take("b") as fifth:
+            assert (fourth, fifth) == (True, False)
+    with places.take("a") as again, places.take("a") as twice:
+        assert (again, twice) == (True, True)
 
 
 async def test_the_last_caller_who_goes_away_ends_the_making_where_that_is_wanted():

@@ -11,9 +11,10 @@ from fastapi.routing import APIRoute
 
 from safelight import __version__, worker
 from safelight.api import document, problems
+from safelight.api.admission import Admission
 from safelight.api.cors import Cors
 from safelight.api.delivery import PREFIXES, DeliveryDoor
-from safelight.api.edge import Edge
+from safelight.api.edge import Edge, security
 from safelight.api.rates import Rated
 from safelight.api.routes import (
     admin,
@@ -125,7 +126,9 @@ class Front:
         server = safelight.settings.server
         witnessed = Witnessed(Rated(self.api, safelight), safelight.trail)
         edge = Edge(witnessed, safelight.instruments, body_idle_s=server.body_idle_s, public_url=server.public_url)
-        self._edge = Cors(edge, listed(server.cors_origins), safelight.standing, public_url=server.public_url)
+        guards = security(server.public_url)
+        admitted = Admission(edge, safelight.instruments, most=server.max_requests, headers=guards)
+        self._edge = Cors(admitted, listed(server.cors_origins), safelight.standing, public_url=server.public_url)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """ASGI 3."""

@@ -27,6 +27,7 @@ from safelight.errors import (
     BackendUnavailable,
     BadField,
     BadRequest,
+    Busy,
     Forbidden,
     Misdirected,
     Missing,
@@ -137,6 +138,7 @@ def _implied(path: str, dependant: Dependant, operation: dict[str, Any]) -> Iter
     if path in UNCOUNTED:  # for machines that ask all day, and are told how things stand rather than refused
         return
     yield TooMany
+    yield Busy
     if auth.hall in calls or auth.actor in calls:
         yield BackendUnavailable
     if auth.actor in calls:

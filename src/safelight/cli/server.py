@@ -8,6 +8,7 @@ import gc
 import os
 import pickle
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -23,6 +24,9 @@ from pydantic import ValidationError
 
 from safelight.errors import BadField, Conflict, SafelightError
 from safelight.settings import Settings, unknown_names
+
+OTHER_FILES = 768
+"""Open files of a process beside its connections, at most: uploads under way, databases, the store, what it delivers."""
 
 DataDir = Annotated[Path | None, Parameter(help="Folder for everything that is kept. Default: ./safelight-data.")]
 
@@ -227,12 +231,15 @@ def _listen(chosen: Settings) -> None:
     import safelight.console.routes  # noqa: F401 (all imported before the fork: a respawned worker is there at once)
     from safelight.cli.parent import Parent
 
+    most = connections(chosen.server.max_connections)
     server = Parent(
         "safelight",
         address=chosen.server.host,
         port=chosen.server.port,
         interface=Interfaces.ASGI,
         workers=chosen.server.workers,
+        backlog=most,
+        backpressure=most,
         factory=True,
         log_access=False,
         log_dictconfig={"loggers": {"_granian": {"handlers": [], "propagate": True}}, "handlers": {}, "formatters": {}},
@@ -246,6 +253,19 @@ def _listen(chosen: Settings) -> None:
     )
     gc.freeze()  # what is here now is shared with every worker and never garbage
     server.serve(target_loader=partial(_served, chosen))
+
+
+def connections(wanted: int) -> int:
+    """How many of them a process can hold by the limit of open files, which is raised as far as it may be.
+
+    Granian accepts no more than it is told, and says nothing to the others: better many, most of them idle, and an answer for each.
+    """
+    told = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in told)
+    if soft < (enough := min(hard, wanted + OTHER_FILES)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, told[1]))
+        soft = enough
+    return max(64, min(wanted, soft - OTHER_FILES))
 
 
 def _served(chosen: Settings, target: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from safelight.concurrency import Bell
+from safelight.concurrency import Bell, Places
 from safelight.domain import access, sharing
 from safelight.domain.accounts import Actor, Role
 from safelight.domain.events import ImageEdited, ImageNarrowed, ImagePurged, ImageRestored, ImageTrashed
@@ -40,6 +40,8 @@ class Library:
     clock: Callable[[], datetime]
     bell: Bell[ImageId]
     remembered: Remembered
+    waiting: Places[TenantId]
+    """For who waits until a picture is developed: more could not be developed while they wait."""
 
     async def get(self, actor: Actor, image_id: ImageId) -> Image:
         """The image. Raises Missing also for one that the actor may not see."""
@@ -89,7 +91,11 @@ class Library:
         return result, [image for image in images if is_findable(image) and access.may(actor, "image.read", image)]
 
     async def settled(self, actor: Actor, image_id: ImageId, wait_s: float) -> Image:
-        """The image when its developing has ended, or as it is after that many seconds."""
+        """The image when its developing has ended, or as it is after that many seconds, or at once when too many wait already."""
+        with self.waiting.take(actor.tenant) as may_wait:
+            return await self._settled(actor, image_id, wait_s if may_wait else 0.0)
+
+    async def _settled(self, actor: Actor, image_id: ImageId, wait_s: float) -> Image:
         deadline = asyncio.get_running_loop().time() + wait_s
         async with self.bell.listen(image_id) as rung:
             while True:

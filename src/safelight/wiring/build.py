@@ -12,7 +12,7 @@ from typing import Any, Final, Unpack
 import structlog
 
 from safelight import flows
-from safelight.concurrency import ByteLru, Expiring, Pace
+from safelight.concurrency import ByteLru, Expiring, Pace, Places
 from safelight.domain.ids import TenantId
 from safelight.domain.usage import Prices
 from safelight.imaging.transform import Fonts, Watermark
@@ -173,7 +173,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     imports = Imports(uploads, outbound, relay, import_rules(settings))
     store_events = StoreEvents(incoming, uploads, instruments)
     inbox = overrides.get("inbox") or make_inbox(settings)
-    library = Library(catalog, search, buckets.originals, relay, clock, darkroom.bell, keeping.remembered)
+    waiting: Places[TenantId] = Places(settings.develop.waiting, per_party=settings.develop.waiting_per_tenant)
+    library = Library(catalog, search, buckets.originals, relay, clock, darkroom.bell, keeping.remembered, waiting)
     upkeep = Upkeep(catalog, buckets)
     redevelopments = Redevelopments(catalog, relay, clock, instruments)
     reconciler = Reconciler(development, uploads, upkeep, workflows, instruments)
