@@ -380,9 +380,11 @@ def told(command: Sequence[str | os.PathLike[str]], *, stdin: str = "", cwd: Pat
     return answer
 
 
-def upload(server: Server, photos: list[Path], images: int, clients: int = CLIENTS, *, may_lag: bool = False) -> dict[str, Any]:
+def upload(
+    server: Server, photos: list[Path], images: int, clients: int = CLIENTS, *, may_lag: bool = False, way: str = "multipart"
+) -> dict[str, Any]:
     """Through the door, by another process. Raises RuntimeError unless every answer is 201, or 202 where it `may_lag`."""
-    command = [sys.executable, HERE / "upload.py", "--url", server.url, "--clients", clients, "--images", images, *photos]
+    command = [sys.executable, HERE / "upload.py", "--url", server.url, "--clients", clients, "--images", images, "--way", way, *photos]
     os.environ["SAFELIGHT_API_KEY"] = server.headers["authorization"].removeprefix("Bearer ")
     try:
         report: dict[str, Any] = told([str(word) for word in command])

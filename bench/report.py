@@ -98,7 +98,7 @@ def lines(found: Found) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, value, limit, unit in targets(found):
         yield _row(name, f"{value:,.2f}{unit}", f"{limit:g}{unit}", "met" if value <= limit else "**missed**")
-    for section in ("develop", "metadata", "delivery", "memory", "start"):
+    for section in ("develop", "uploads", "metadata", "delivery", "memory", "start"):
         if section in found:
             yield ""
             yield from globals()[section](found[section])
@@ -171,6 +171,26 @@ def develop(result: dict[str, Any]) -> Iterator[str]:
     judged = [len(result[kind]["quality"]["service"]["thumb_600.webp"]) - 2 for kind in KINDS]
     yield f"The score is the mean and the worst of {' and '.join(map(str, judged))} photographs' 600 px files against a reduction in linear light by Lanczos, which none of the"
     yield "four engines made. Safelight reduces small sizes in linear light too, the others average gamma values, and fine bright detail tells them apart."
+
+
+def uploads(result: dict[str, Any]) -> Iterator[str]:
+    yield "## Taking uploads in"
+    yield ""
+    yield f"Files of {result['megabytes']} MB with few pixels, so that bytes are measured and not developing; {result['clients']} clients in another process. Through the API as a form, or past"
+    yield "it by a presigned form or PUT, which is announced, sent and completed. CPU is that of Safelight's processes but the decoders, until nothing was left"
+    yield "to do; SeaweedFS and PostgreSQL share the machine and are not in it. On files, Safelight is the store that answers the URL."
+    yield ""
+    yield _row("on", "by", "uploads/s", "CPU ms each", "CPU against multipart")
+    yield "|---|---|---|---|---|"
+    for profile, cells in result["profiles"].items():
+        for way, cell in cells.items():
+            yield _row(
+                {"embedded": "files and SQLite", "servers": "S3 and PostgreSQL"}[profile],
+                {"multipart": "multipart through the API", "form": "presigned form", "put": "presigned PUT"}[way],
+                _range(cell["per_s"], 1),
+                _range(cell["cpu_ms"], 0),
+                _range(cell["cpu_ratio"]) + " x",
+            )
 
 
 def metadata(result: dict[str, Any]) -> Iterator[str]:

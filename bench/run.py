@@ -1,6 +1,6 @@
 """The product's figures, measured on this machine beside its peers in the same run. `make bench`.
 
-    $ python bench/run.py [develop|metadata|delivery|memory|start|all ...] [--quick]
+    $ python bench/run.py [develop|uploads|metadata|delivery|memory|start|all ...] [--quick]
 
 Each section leaves bench/results/<section>.json; docs/explanation/figures.md and the plots in docs/images are then made from
 all sections that have been measured. A target that is missed is reported as such, here and there; it does not fail the run.
@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-SECTIONS = ("develop", "metadata", "delivery", "memory", "start")
+SECTIONS = ("develop", "uploads", "metadata", "delivery", "memory", "start")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Upload photographs over HTTP, so many at a time: a load generator in a process of its own, so that its CPU is nobody else's.
 
-    $ SAFELIGHT_API_KEY=... python bench/upload.py --url http://127.0.0.1:8000 --clients 4 --images 24 PHOTO.jpg ...
+    $ SAFELIGHT_API_KEY=... python bench/upload.py --url http://127.0.0.1:8000 --clients 4 --images 24 [--way form] PHOTO.jpg ...
 
-One JSON object on standard output: seconds from the first byte sent to the last answer, the time of each upload, statuses,
+Through the API by `multipart`, or past it by a presigned `form` or `put`: announced, sent to the store, completed. One JSON object on standard output: seconds from the first byte sent to the last answer, the time of each upload, statuses,
 bytes per rendition. An upload counts as done when its answer is there; 201 means that its renditions are ready.
 """
 
@@ -17,19 +17,68 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 BOUNDARY = "safelight-bench-3f1c9a"
+FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
-def form(path: Path) -> list[bytes]:
-    """The body's pieces; the file's bytes are shared by every upload of it."""
-    head = (
-        f"--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{path.name}\"\r\n"
-        f"content-type: image/jpeg\r\n\r\n"
-    )
-    return [head.encode(), path.read_bytes(), f"\r\n--{BOUNDARY}--\r\n".encode()]
+def form(name: str, data: bytes, fields: Mapping[str, str] = MappingProxyType({})) -> list[bytes]:
+    """The body's pieces, the file's last; its bytes are shared by every upload of it."""
+    head = "".join(f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items())
+    head += f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="{name}"\r\ncontent-type: image/jpeg\r\n\r\n'
+    return [head.encode(), data, f"\r\n--{BOUNDARY}--\r\n".encode()]
+
+
+class Wire:
+    """The connections of one client, one to each server."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, http.client.HTTPConnection] = {}
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], pieces: Sequence[bytes] = ()) -> tuple[int, bytes]:
+        """Status and body. Raises OSError."""
+        address = urlsplit(url)
+        if address.netloc not in self._connections:
+            self._connections[address.netloc] = http.client.HTTPConnection(address.hostname or "", address.port, timeout=180)
+        connection = self._connections[address.netloc]
+        try:
+            connection.putrequest(method, f"{address.path}?{address.query}" if address.query else address.path)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.putheader("content-length", str(sum(map(len, pieces))))
+            connection.endheaders()
+            for piece in pieces:
+                connection.send(piece)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except OSError:
+            connection.close()
+            raise
+
+
+def through(wire: Wire, url: str, key: Mapping[str, str], name: str, data: bytes) -> tuple[int, bytes]:
+    return wire.ask("POST", f"{url}/images", {**key, **FORM}, form(name, data))
+
+
+def past(method: str, wire: Wire, url: str, key: Mapping[str, str], name: str, data: bytes) -> tuple[int, bytes]:
+    said = json.dumps({"method": method, "filename": name, "content_type": "image/jpeg", "size": len(data)}).encode()
+    status, body = wire.ask("POST", f"{url}/uploads", {**key, "content-type": "application/json"}, [said])
+    if status != 201:
+        return status, body
+    offer = json.loads(body)
+    if method == "post":
+        status, body = wire.ask("POST", offer["url"], FORM, form(name, data, offer["fields"]))
+    else:
+        status, body = wire.ask("PUT", offer["url"], offer["headers"], [data])
+    return wire.ask("POST", f"{url}/uploads/{offer['id']}/complete", key) if status < 300 else (status, body)
+
+
+WAYS = {"multipart": through, "form": partial(past, "post"), "put": partial(past, "put")}
 
 
 def main() -> None:
@@ -38,13 +87,10 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--way", choices=WAYS, default="multipart")
     chosen = parser.parse_args()
-    address = urlsplit(chosen.url)
-    forms = [form(path) for path in chosen.photos]
-    headers = {
-        "authorization": f"Bearer {os.environ['SAFELIGHT_API_KEY']}",
-        "content-type": f"multipart/form-data; boundary={BOUNDARY}",
-    }
+    contents = [path.read_bytes() for path in chosen.photos]
+    key = {"authorization": f"Bearer {os.environ['SAFELIGHT_API_KEY']}"}
     numbers, lock = itertools.count(), threading.Lock()
     statuses: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -54,24 +100,15 @@ def main() -> None:
     barrier = threading.Barrier(chosen.clients + 1)
 
     def client() -> None:
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=180)
+        wire = Wire()
         barrier.wait()
         while (number := next(numbers)) < chosen.images:
-            which = number % len(forms)
-            pieces = forms[which]
+            which = number % len(contents)
             started = time.perf_counter()
             try:
-                connection.putrequest("POST", "/images")
-                for name, value in headers.items():
-                    connection.putheader(name, value)
-                connection.putheader("content-length", str(sum(map(len, pieces))))
-                connection.endheaders()
-                for piece in pieces:
-                    connection.send(piece)
-                answer = connection.getresponse()
-                status, body = str(answer.status), answer.read()
+                answered, body = WAYS[chosen.way](wire, chosen.url, key, chosen.photos[which].name, contents[which])
+                status = str(answered)
             except OSError as error:
-                connection.close()
                 status, body = type(error).__name__, b""
             took = time.perf_counter() - started
             with lock:

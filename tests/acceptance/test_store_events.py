@@ -27,10 +27,18 @@ from tests.servers.postgres import PostgresServer
 from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, Moto, SeaweedFS
 
 SECRET = "what the store says to us"
+ANYBODY = httpx.Client(timeout=60)
+"""One for all threads and without a key: a new one takes longer than what it asks."""
 EVENTS = int(os.environ.get("EVENTS", "300"))
 KILLS = EVENTS // 100
 SEED = os.environ.get("EVENTS_SEED", "5")
 PATIENCE_S = 60 + EVENTS / 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed():
+    yield
+    ANYBODY.close()
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +191,7 @@ def networked_place(told, tmp_path):
 
     def by_http(offer, rng):
         said = {"authorization": f"Bearer {SECRET}"}
-        return httpx.post(f"{server.url}/events/s3", json=notification(s3, offer, rng), headers=said, timeout=60)
+        return ANYBODY.post(f"{server.url}/events/s3", json=notification(s3, offer, rng), headers=said)
 
     def by_queue(offer, rng):
         sqs.send_message(QueueUrl=queue, MessageBody=json.dumps(notification(s3, offer, rng)))
@@ -195,11 +203,11 @@ def networked_place(told, tmp_path):
 def completes(server):
     """What the client says. It knows its key while the server is down."""
     headers = {"authorization": f"Bearer {server.api_key}", "prefer": "respond-async"}
-    return lambda offer, rng: httpx.post(f"{server.url}/uploads/{offer['id']}/complete", headers=headers, timeout=60)
+    return lambda offer, rng: ANYBODY.post(f"{server.url}/uploads/{offer['id']}/complete", headers=headers)
 
 
 def send(offer):
-    return httpx.post(offer["url"], data=offer["fields"], files={"file": ("x", contents(offer))}, timeout=60)
+    return ANYBODY.post(offer["url"], data=offer["fields"], files={"file": ("x", contents(offer))})
 
 
 def contents(offer):

@@ -48,6 +48,7 @@ class Replicas:
 
     servers: list[Server]
     tally: Counter[str] = field(default_factory=Counter)
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
     _counting: threading.Lock = field(default_factory=threading.Lock)
     _mending: dict[int, threading.Lock] = field(default_factory=dict)
 
@@ -80,7 +81,7 @@ class Replicas:
             for server in self.servers:
                 with contextlib.suppress(httpx.HTTPError):
                     said = {"authorization": f"Bearer {self.key}", **headers}
-                    found = httpx.request(method, server.url + path, headers=said, timeout=60, **words)
+                    found = self.client.request(method, server.url + path, headers=said, **words)
                     if found.status_code != 503:
                         return found
             return None
@@ -96,7 +97,9 @@ def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replica
     else:
         environment = request.getfixturevalue("servers_profile") | {"SAFELIGHT_CACHE__URL": request.getfixturevalue("valkey").url}
         servers = [Server(tmp_path / name / "data", environment) for name in ("one", "two")]
-    yield Replicas(servers).start()
+    replicas = Replicas(servers).start()
+    with replicas.client:
+        yield replicas
     for server in servers:
         server.stop()
 

@@ -104,13 +104,14 @@ class Worker:
     _turns: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
-        self.is_wanted = True
-        self._start()
+        with self._turns:
+            self.is_wanted = True
+            self._start()
         threading.Thread(target=self._supervise, args=(self.process,), daemon=True).start()
 
     def _supervise(self, process: subprocess.Popen[bytes] | None) -> None:
         while True:
-            with self._turns:  # one that has just been killed must not come back by us
+            with self._turns:  # one that has just been killed must not come back by us, nor twice
                 if not self.is_wanted or process is not self.process or process is None:
                     return
                 if process.poll() is not None:
