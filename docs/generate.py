@@ -47,6 +47,7 @@ def endpoints() -> str:
     lines.append("| HEAD, PATCH, DELETE | `/tus/{id}` | How far it has come, more of its bytes, give it up. |")
     lines.append("| OPTIONS | `/tus/` | Which version, extensions and size. |")
     lines.append("| GET, HEAD | `/i/{id}/{preset}.{ext}` | Deliver a rendition: presets as `webp`, `jpg` or `avif`, signed by `kid`, `exp` and `sig` unless the image is public or unlisted. |")
+    lines.append("| GET, HEAD | `/i/remote/{address}/{preset}.{ext}` | The same of a picture that lies elsewhere, of a listed place; always signed. |")
     lines.append("| GET, HEAD | `/imgproxy/{signature}/{options}/{source}` | The same for a URL that was written for imgproxy. |")
     lines.append("| GET, HEAD | `/thumbor/{signature}/{options}/{source}` | The same for a URL that was written for thumbor. |")
     lines.append("| GET, HEAD | `/iiif/3/{id}/{region}/{size}/{rotation}/{quality}.{format}` | A picture by IIIF's Image API 3.0, level 2; under `/iiif/2/` by 2.1. |")

@@ -406,6 +406,7 @@ class Tenant(TypedDict):
     duplicates: str
     origins: Sequence[str]
     domains: Sequence[str]
+    sources: Sequence[str]
     quotas: Amounts
     limits: Amounts
     stored: Amounts
@@ -1056,6 +1057,10 @@ class Client:
         asked = {"transforms": list(transforms), "grammar": grammar}
         return cast("Urls", self._ask("POST", f"/images/{_segment(image_id)}/urls", json=asked))
 
+    def source_urls(self, source: str, transforms: Sequence[str]) -> Urls:
+        """The same of a picture that lies elsewhere. Raises Forbidden, SourceNotAllowed where it is not listed, BadOption."""
+        return cast("Urls", self._ask("POST", "/sources/urls", json={"source": source, "transforms": list(transforms)}))
+
     def at_cloudfront(self, image_id: str) -> CloudFrontUrls:
         """Where CloudFront has what is stored of an image. Raises WrongState when none is set up."""
         return cast("CloudFrontUrls", self._ask("GET", f"/images/{_segment(image_id)}/cloudfront"))
@@ -1110,9 +1115,13 @@ class Client:
         found: Erasure = self._ask("GET", certificate_url)
         return found
 
-    def purge(self, *, image: str = "", tag: str = "", tenant: bool = False) -> Purge:
-        """Let caches, its own and CDNs, forget an image, the images with a tag, or everything. Raises Missing, Forbidden, BadField."""
-        body: dict[str, Any] = {"tenant": True} if tenant else {"tag": tag} if tag else {"image": image}
+    def purge(self, *, image: str = "", tag: str = "", source: str = "", tenant: bool = False) -> Purge:
+        """Let caches, its own and CDNs, forget an image, the images with a tag, a picture that lies elsewhere, or everything.
+
+        Raises Missing, Forbidden, BadField.
+        """
+        wishes: dict[str, Any] = {"tenant": tenant, "tag": tag, "source": source}
+        body = next(({name: value} for name, value in wishes.items() if value), {"image": image})
         return cast("Purge", self._ask("POST", "/admin/purges", json=body))
 
     def purge_state(self, purge_id: str) -> Purge:

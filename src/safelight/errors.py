@@ -12,7 +12,7 @@ SafelightError
 ├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
 │                            MailRefused TooBroad SourceUnreachable SourceRefused
 ├── TooMany             429  LockedOut TooManyStreams
-├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable StepTimedOut
+├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable StepTimedOut SourceFailed (502) SourceTimedOut (504)
 ├── DamagedObject       503  never worth another try
 └── SearchUnavailable   503  never worth another try
 
@@ -447,6 +447,19 @@ class SourceUnavailable(Unavailable):
     """The source does not answer at the moment."""
 
     code = "source_unavailable"
+
+
+class SourceTimedOut(SourceUnavailable):
+    """The source of the picture does not answer in time."""
+
+    code = "source_timed_out"
+
+
+class SourceFailed(Unavailable):
+    """The source of the picture does not hand it out at the moment."""
+
+    # One sentence for whatever is wrong there, as with SourceUnreachable.
+    code = "source_failed"
 
 
 class DamagedObject(SafelightError):

@@ -173,6 +173,7 @@ CLOCK: Final[dict[str, float]] = {
     "scrub": 3600.0,
     "purge_caches": 2.0,
     "sweep_purges": 24 * 3600.0,
+    "sweep_remote": 24 * 3600.0,
     "sweep_warmings": 24 * 3600.0,
     "redevelop": 1.0,
     "sweep_redevelopments": 24 * 3600.0,

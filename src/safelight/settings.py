@@ -440,6 +440,23 @@ class ImportSettings(_Section):
     )
 
 
+class RemoteSettings(_Section):
+    """Pictures that are delivered from elsewhere, of places that an operator has listed for a tenant."""
+
+    fresh_s: int = Field(3600, ge=1, description="Seconds for which a copy is good whose source says nothing of that.")
+    min_fresh_s: int = Field(60, ge=1, description="Seconds for which any is, whatever its source says.")
+    max_fresh_s: int = Field(86_400, ge=1, description="Seconds for which none is longer, without its source being asked.")
+    keep_days: int = Field(
+        30,
+        ge=1,
+        description="Days for which a copy, and what is made of it, stays that nobody asks for, or that was not asked about.",
+    )
+    fetch_s: float = Field(
+        15.0, gt=0, le=300, description="Seconds for one fetch; the limits of `SAFELIGHT_OUTBOUND__…` hold too."
+    )
+    failed_s: int = Field(5, ge=1, le=3600, description="Seconds for which a source that failed is not asked again.")
+
+
 class WebhookSettings(_Section):
     """Telling tenants' own endpoints what has happened. Which addresses and ports are open is what SAFELIGHT_OUTBOUND says."""
 
@@ -895,6 +912,7 @@ class Settings(BaseSettings):
     progress: ProgressSettings = ProgressSettings()
     outbound: OutboundSettings = OutboundSettings()
     imports: ImportSettings = ImportSettings()
+    remote: RemoteSettings = RemoteSettings()
     webhooks: WebhookSettings = WebhookSettings()
     events: Events = Events()
     develop: Develop = Develop()

@@ -517,6 +517,7 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "warm": (["w=10.webp", "--image", "nothing"], 1),
     "purge image": (["nothing"], 1),
     "purge tag": (["sea"], 0),
+    "purge source": (["https://cdn.example.com/sea.jpg"], 0),
     "purge tenant": ([], 0),
     "purge list": ([], 0),
     "reindex": ([], 0),

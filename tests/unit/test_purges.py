@@ -29,6 +29,10 @@ def actor_of(tenant, role):
     return Actor(tenant=tenant, user=new_id(), role=role, scopes=frozenset(Scope))
 
 
+async def nothing_kept(tenant, url):
+    """Of an address elsewhere."""
+
+
 class Hall:
     """The service over a catalog and two distributions, with a clock that the test turns."""
 
@@ -49,7 +53,7 @@ class Hall:
     def told(self, fronts, backs, *, catalog=None, renditions=None) -> Purges:
         """With these CDNs, or over another look at what is kept."""
         kept = Derived(catalog or self.catalog, renditions or self.renditions, None, lambda: self.now, self.changed.append)
-        return Purges(catalog or self.catalog, fronts, backs, GROUND, kept, lambda: self.now, Instruments())
+        return Purges(catalog or self.catalog, fronts, backs, GROUND, kept, lambda: self.now, Instruments(), nothing_kept)
 
     async def images(self, count: int, **fields: object) -> list[str]:
         made = [make_image(self.tenant.id, created_at=NOON + timedelta(seconds=n), **fields) for n in range(count)]
@@ -102,6 +106,13 @@ def test_a_tenant_s_paths_are_everything_before_safelight_and_its_own_before_the
     paths = paths_of([purge], GROUND)
     assert paths.front == ("/i/*", "/iiif/*", "/imgproxy/*", "/thumbor/*")
     assert paths.buckets == (f"/team/{purge.tenant}/*",)
+
+
+def test_a_source_s_paths_are_those_that_begin_with_its_address():
+    purge = make_purge(make_tenant().id, what=PurgeOf.SOURCE, value="https://a.example/sea.jpg", slice=())
+
+    paths = paths_of([purge], replace(GROUND, remote_front=("/i/remote/",)))
+    assert (paths.front, paths.buckets) == (("/i/remote/aHR0cHM6Ly9hLmV4YW1wbGUvc2VhLmpwZw/*",), ())
 
 
 def test_no_more_is_told_at_once_than_cloudfront_takes():

@@ -7,6 +7,8 @@ It answers GET and HEAD, checks the signature, and speaks RFC 9110's conditions 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import re
 import secrets
@@ -35,6 +37,7 @@ from safelight.errors import BadOption, BadSignature, Missing, SafelightError, T
 from safelight.imaging.transform import NO_HINTS, Hints, imgproxy, thumbor
 from safelight.services.delivery import Asked, Delivered
 from safelight.services.limiter import Policy
+from safelight.services.remote_delivery import AskedElsewhere
 from safelight.wiring import Safelight
 
 log = structlog.get_logger()
@@ -46,6 +49,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PREFIX: Final = "/i/"
 IMGPROXY: Final = "/imgproxy/"
 THUMBOR: Final = "/thumbor/"
+REMOTE: Final = "remote"
+"""In the place of an image's id, before the address of a picture that lies elsewhere: `/i/remote/{base 64}/{preset}.{ext}`."""
 PREFIXES: Final = (PREFIX, IMGPROXY, THUMBOR, IIIF)
 _ROUTES: Final = {
     PREFIX: "/i/{id}/{preset}.{ext}",
@@ -93,6 +98,7 @@ class DeliveryDoor:
 
     def __init__(self, safelight: Safelight) -> None:
         self._delivery = safelight.delivery
+        self._remote = safelight.remote_delivery
         self._limiter = safelight.limiter
         self._meter = safelight.meter
         self._rate = delivery_policy(safelight.settings.rate)
@@ -200,6 +206,8 @@ class DeliveryDoor:
     async def _delivered(self, path: str, query_string: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Delivered:
         host = host_of(headers)
         image_id, slash, file = path[len(PREFIX) :].partition("/")
+        if is_remote := image_id == REMOTE:
+            encoded, slash, file = file.partition("/")
         if not slash or "." not in file or "/" in file:
             raise Missing
         version, signature = _query(query_string)
@@ -209,6 +217,11 @@ class DeliveryDoor:
         if "=auto" in file:
             told = {name: value.decode("latin-1") for name, value in headers}
             hints = Hints(told.get(b"sec-ch-dpr", ""), told.get(b"sec-ch-width", ""), told.get(b"save-data", ""))
+        if is_remote:
+            if version is not None:
+                raise BadOption("What lies elsewhere has no version that a URL could name.", option="v")
+            asked = AskedElsewhere(address=_decoded(encoded), file=file, path=path, accept=accept, hints=hints, host=host)
+            return await self._remote.deliver(asked, signature=signature)
         return await self._delivery.deliver(Asked(image_id, file, version, accept, hints, host), signature=signature, path=path)
 
     async def _foreign(self, scope: Scope) -> Delivered:
@@ -234,7 +247,8 @@ class DeliveryDoor:
         accept = ""
         if order.wish.format is None:
             accept = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
-        return await self._delivery.deliver_order(order, signature=proof, accept=accept, host=host_of(scope["headers"]))
+        deliver = self._delivery.deliver_order if order.origin.is_ours else self._remote.deliver_order
+        return await deliver(order, signature=proof, accept=accept, host=host_of(scope["headers"]))
 
 
 def host_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -264,6 +278,14 @@ def _query(query_string: bytes) -> tuple[str | None, Signature | None]:
     if len(given) != 3 or not (exp.isascii() and exp.isdigit() and len(exp) <= 12):
         raise BadSignature
     return query.get("v"), Signature(query["kid"], int(exp), query["sig"])
+
+
+def _decoded(text: str) -> str:
+    """An address from a path. Raises BadOption."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise BadOption("The source is not URL-safe base 64.", option="source") from None
 
 
 def _length(body: bytes) -> tuple[bytes, bytes]:
@@ -326,4 +348,6 @@ def _cache_control(found: Delivered, age_s: int = 0) -> bytes:
     reach = b"public" if found.is_public else b"private"
     if found.max_age_s is None:
         return reach + b", max-age=60"
+    if not found.is_immutable:
+        return reach + b", max-age=%d" % max(0, found.max_age_s - age_s)
     return reach + b", max-age=%d, immutable" % max(0, found.max_age_s - age_s)

@@ -66,6 +66,7 @@ _TAGS: Final = {
     "privacy": "Take everything with you, or have it erased.",
     "admin": "Users, keys, issuers, dead letters and the search index, for admins and operators.",
     "tenants": "For operators; an admin's own.",
+    "sources": "Pictures that lie elsewhere.",
     "presets": "A tenant's own names for transforms.",
     "recipes": "How a tenant's pictures are developed, and which recipe is for which of them.",
     "redevelopments": "Develop pictures again, many of them and not too fast.",

@@ -50,6 +50,8 @@ EXACT: Final = {
     "misdirected": 421,
     "taken_over": 423,
     "chunk_mismatch": 460,
+    "source_failed": 502,
+    "source_timed_out": 504,
 }
 """Codes whose status is finer than their kind's; tus 1.0 asks for some of them, 460 is its own."""
 

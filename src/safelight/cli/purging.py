@@ -47,6 +47,19 @@ def tag(tag: str, /, *, wait: Wait = False, server: Server = HERE, json: Json = 
 
 
 @purge.command
+def source(source: str, /, *, wait: Wait = False, server: Server = HERE, json: Json = False) -> int:
+    """Let go of what is kept of a picture that lies elsewhere: it is fetched anew when somebody asks for it.
+
+    Parameters
+    ----------
+    source
+        Its address.
+
+    """
+    return _ask(server, wait=wait, json=json, source=source)
+
+
+@purge.command
 def tenant(*, wait: Wait = False, server: Server = HERE, json: Json = False) -> int:
     """Let go of everything. Before Safelight that is every tenant's, and all of it is fetched anew."""
     return _ask(server, wait=wait, json=json, tenant=True)
@@ -89,9 +102,11 @@ def list_purges(
     return 0
 
 
-def _ask(server: Server, *, wait: bool, json: bool, image: str = "", tag: str = "", tenant: bool = False) -> int:
+def _ask(
+    server: Server, *, wait: bool, json: bool, image: str = "", tag: str = "", source: str = "", tenant: bool = False
+) -> int:
     with server.connect() as client:
-        asked = client.purge(image=image, tag=tag, tenant=tenant)
+        asked = client.purge(image=image, tag=tag, source=source, tenant=tenant)
         if wait:
             asked = _waited(client, asked)
     if json:

@@ -223,7 +223,7 @@ def url(
     Parameters
     ----------
     image
-        Id of the image.
+        Id of the image, or the address of a picture that lies elsewhere.
     transforms
         Like `w=300,h=200,fit=cover.webp`; docs/reference/transforms.md has every option.
         imgproxy's are like `rs:fill:300:200@webp`, thumbor's like `300x200/smart`.
@@ -246,8 +246,10 @@ def url(
     else:
         if not transforms:
             raise WrongUsage("Name at least one transform, like w=300.webp.")
+        if "://" in image and grammar != "native":
+            raise WrongUsage("Other grammars' own clients sign URLs of what lies elsewhere.", field="grammar")
         with server.connect() as client:
-            made = client.urls(image, transforms, grammar=grammar)
+            made = client.source_urls(image, transforms) if "://" in image else client.urls(image, transforms, grammar=grammar)
         if json:
             output.say_json(made)
             return 0

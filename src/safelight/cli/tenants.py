@@ -111,6 +111,8 @@ def set_tenant(
     inherit: tuple[Literal["max-bytes", "max-images", "max-transformations", "max-requests-per-s"], ...] = (),
     trash_days: Days = None,
     duplicates: Duplicates | None = None,
+    source: tuple[str, ...] = (),
+    no_sources: Annotated[bool, Parameter(negative="")] = False,
     server: Server = HERE,
     json: Json = False,
 ) -> int:
@@ -136,11 +138,19 @@ def set_tenant(
         Days until its trash is purged.
     duplicates
         What an upload of known bytes leads to.
+    source
+        Place elsewhere from which its pictures are delivered from now on, like
+        `https://cdn.example.com/photos`. May be repeated; others are no more.
+    no_sources
+        Deliver nothing from elsewhere.
 
     """
+    if source and no_sources:
+        raise WrongUsage("Give either --source or --no-sources.")
     changes = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
     quotas = changes.pop("quotas", {}) | {each.removeprefix("max-").replace("-", "_"): None for each in inherit}
     changes |= ({"quotas": quotas} if quotas else {}) | ({"name": name} if name else {})
+    changes |= {"sources": [*source]} if source or no_sources else {}
     if not changes:
         raise WrongUsage("Say what to change.")
     with server.connect() as client:
@@ -297,6 +307,8 @@ def _say(found: Tenant, *, as_json: bool) -> None:
     transformations, requests = (found["limits"].get(name) for name in ("transformations", "requests_per_s"))
     console.print(f"  transformations a month: {transformations or 'any number'}")
     console.print(f"  requests a second: {requests or 'any number'}")
+    if found["sources"]:
+        console.print(output.text(f"  delivers from: {', '.join(found['sources'])}"))
     console.print(f"  trash: {output.many(found['trash_days'], 'day', 'days')}, duplicates: {found['duplicates']}")
 
 

@@ -36,7 +36,7 @@ Permission = Literal[
     "audit.read", "audit.installation",
     "webhooks.read", "webhooks.manage",
     "account.export", "account.erase",
-    "purges.manage", "purges.all", "warmings.manage",
+    "purges.manage", "purges.all", "warmings.manage", "sources.sign",
 ]  # fmt: skip
 
 
@@ -152,6 +152,7 @@ RULES: Final[dict[Permission, tuple[Scope, Rule]]] = {
     "account.export": (Scope.READ, _in_person),
     "account.erase": (Scope.WRITE, _in_person),
     "purges.manage": (Scope.ADMIN, _administers),
+    "sources.sign": (Scope.ADMIN, _administers),
     "purges.all": (Scope.ADMIN, _operates),
     "warmings.manage": (Scope.ADMIN, _administers),
 }

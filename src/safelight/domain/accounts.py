@@ -83,6 +83,8 @@ class Tenant:
     """Of pages that may read the API's answers to its users, beside those of the installation."""
     domains: tuple[str, ...] = ()
     """Host names at which the installation is this tenant's alone; the first is the one in its URLs."""
+    sources: tuple[str, ...] = ()
+    """Places elsewhere from which its pictures are delivered, as `domain.sources` spells them; nothing is where there are none."""
     presets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Transforms by name, every version that was given out; the last is the one of now."""
     recipes: Recipes = NO_RECIPES

@@ -9,7 +9,7 @@ inside an IPv6 one as well. Who connects must do so to the very address that was
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal
@@ -116,12 +116,14 @@ class Target:
 class Reach:
     """Where one use of this installation may go. By default: to any public address, on the ports of the web.
 
-    `networks` are open although they are not public; `hosts` are the only names then, `*.example.com` being those below.
+    `networks` are open although they are not public; `hosts` are the only names then, `*.example.com` being those below; `is_listed`
+    has the last word on a whole URL.
     """
 
     networks: tuple[Network, ...] = ()
     ports: frozenset[int] = frozenset(DEFAULT_PORTS.values())
     hosts: tuple[str, ...] = ()
+    is_listed: Callable[[Target], bool] | None = None
 
     def admit(self, target: Target) -> None:
         """Return when nothing of the URL itself is against it. Raises SourceNotAllowed; SourceUnreachable for a closed address."""
@@ -129,6 +131,8 @@ class Reach:
             raise SourceNotAllowed
         if target.port not in self.ports:
             raise SourceNotAllowed("The source is on a port from which nothing is taken.")
+        if self.is_listed is not None and not self.is_listed(target):
+            raise SourceNotAllowed
         if target.address is not None:
             self.admit_all([target.address])
 

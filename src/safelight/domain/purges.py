@@ -16,6 +16,7 @@ from typing import Final
 
 from safelight.domain.ids import ImageId, PurgeId, TenantId
 from safelight.domain.queries import Cursor, Sort
+from safelight.domain.sources import encoded
 
 SETTLE: Final = timedelta(seconds=3)
 """Before the CDN is told, and before what is outdated is removed: every process believes a record for two seconds, and would fill
@@ -38,10 +39,11 @@ _TRASH: Final = "trash/"
 
 
 class PurgeOf(StrEnum):
-    """One image, the images with a tag, or whatever a tenant has."""
+    """One image, the images with a tag, what is kept of a picture that lies elsewhere, or whatever a tenant has."""
 
     IMAGE = "image"
     TAG = "tag"
+    SOURCE = "source"
     TENANT = "tenant"
 
 
@@ -58,7 +60,7 @@ class PurgeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purge:
-    """One thing to let go of. `value` is the image's id or the tag; '' for a whole tenant."""
+    """One thing to let go of. `value` is the image's id, the tag or the address; '' for a whole tenant."""
 
     id: PurgeId
     tenant: TenantId
@@ -112,7 +114,7 @@ class Purge:
         is_trashed, _ = self.walks_at
         done = self.images_done + count
         after = replace(self, attempts=0, cause="", updated_at=at, due_at=at - AHEAD, revision=self.revision + 1)
-        if cursor or not (is_trashed or self.what is PurgeOf.IMAGE):
+        if cursor or not (is_trashed or self.what in (PurgeOf.IMAGE, PurgeOf.SOURCE)):
             place = (_TRASH if is_trashed or not cursor else "") + (cursor.encode() if cursor else "")
             # Images may have come since they were counted.
             return replace(after, cursor=place, images_done=done, images=max(done, self.images))
@@ -179,6 +181,8 @@ class Ground:
     """Under which it delivers anything, other grammars' URLs among them, which name the image at their end."""
     buckets: tuple[str, ...] = ()
     """Before the tenant's id."""
+    remote_front: tuple[str, ...] = ()
+    """Under which it delivers what lies elsewhere, by its address in base 64."""
 
     @property
     def images_at_once(self) -> int:
@@ -212,6 +216,8 @@ def paths_of(purges: Iterable[Purge], ground: Ground) -> Paths:
         if purge.what is PurgeOf.TENANT:
             front |= {f"{prefix}*" for prefix in ground.whole_front}
             buckets |= {f"{prefix}{purge.tenant}/*" for prefix in ground.buckets}
+        elif purge.what is PurgeOf.SOURCE:
+            front |= {f"{prefix}{encoded(purge.value)}/*" for prefix in ground.remote_front}
         else:
             front |= {f"{prefix}{image}/*" for image in purge.slice for prefix in ground.front}
             buckets |= {f"{prefix}{purge.tenant}/{image}/*" for image in purge.slice for prefix in ground.buckets}

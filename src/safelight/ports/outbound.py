@@ -36,6 +36,16 @@ class Answer:
     beginning: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What came of asking for a copy: the answer's headers, their names in small letters, and its bytes."""
+
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+    is_unchanged: bool = False
+    """The conditions say that the copy at hand is still good, and there are no bytes."""
+
+
 class Outbound(Protocol):
     """Goes out, and only as far as it may."""
 
@@ -45,6 +55,15 @@ class Outbound(Protocol):
         Entering and reading raise SourceNotAllowed; SourceUnreachable for an address or name that is not there or is out of reach, alike; SourceRefused for
         an answer other than 200, an encoding, or too many redirects; TooManyBytes as soon as there are more than allowed;
         SourceUnavailable for what may go better another time: no answer, a broken or late one, a 429 or 5xx.
+        """
+        ...
+
+    def get(
+        self, target: Target, conditions: Mapping[str, str], *, reach: Reach, limits: FetchLimits
+    ) -> AbstractAsyncContextManager[Reading]:
+        """The same for who keeps a copy, and may have one: `conditions` are headers (RFC 9110 section 13.1), of which a 304 is the answer.
+
+        Raises what `fetch` raises, and Missing for a 404 or 410; SourceTimedOut, a SourceUnavailable, where the time is over.
         """
         ...
 

@@ -34,6 +34,7 @@ from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.recipes import OwnSize
+from safelight.domain.sources import encoded
 from safelight.errors import (
     BadOption,
     BadSignature,
@@ -43,7 +44,6 @@ from safelight.errors import (
     Missing,
     PresetsOnly,
     SafelightError,
-    SourceNotAllowed,
     WrongState,
 )
 from safelight.imaging import PRESETS, File, Format, Sandbox
@@ -129,6 +129,8 @@ class Delivered:
     """Whose it is."""
     is_attachment: bool = True
     """Whether it should save rather than show it, where there is a name."""
+    is_immutable: bool = True
+    """Nothing else will ever be under its address."""
     key: str = ""
     """Where its bytes are kept."""
     grounds: Grounds | None = None
@@ -160,7 +162,7 @@ class Grounds:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """A rendition: where it is kept, and how it is made where it is not."""
 
     key: str
@@ -309,9 +311,7 @@ class Delivery:
         return body
 
     async def deliver_order(self, order: Order, *, signature: ForeignSignature, accept: str = "", host: str = "") -> Delivered:
-        """What another server's URL asks for: the same check, the same rendition, the same key. Raises as `deliver`, SourceNotAllowed."""
-        if not order.origin.is_ours:
-            raise SourceNotAllowed
+        """What another server's URL asks for of one of ours: the same check, the same rendition, the same key. Raises as `deliver`."""
         if self.limits.presets_only and not order.is_preset:
             raise PresetsOnly
         if not is_id(order.origin.name):
@@ -366,7 +366,7 @@ class Delivery:
             try:
                 tenant = await self.remembered.tenant_of(image_id)
                 image = await self.remembered.image(tenant, image_id)
-                house, ring = await self._ring(tenant)
+                house, ring = await self.ring(tenant)
             except Missing:
                 # With a signature that nobody can have made, the answer is the same as for an image that exists.
                 raise (BadSignature if is_signed else Missing) from None
@@ -380,13 +380,13 @@ class Delivery:
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
         wanted, rendition = self._wanted_preset(image, preset, format)
-        body, source = await self._found(wanted)
+        body, source = await self.found(wanted)
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
         return Delivered(
             body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant, key=wanted.key
         )
 
-    def _wanted_preset(self, image: Image, preset: str, format: Format) -> tuple[_Wanted, Rendition | None]:
+    def _wanted_preset(self, image: Image, preset: str, format: Format) -> tuple[Wanted, Rendition | None]:
         rendition = image.rendition(preset, format.value)
         if (size := _own_size(image, preset)) is not None:
             return self._wanted_size(image, size, format, rendition), rendition
@@ -409,15 +409,15 @@ class Delivery:
             return (await asyncio.to_thread(made, master)).data
 
         stored_at = rendition.object_key if rendition else ""
-        return _Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=stored_at), rendition
+        return Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=stored_at), rendition
 
-    def _wanted_size(self, image: Image, size: OwnSize, format: Format, rendition: Rendition | None) -> _Wanted:
+    def _wanted_size(self, image: Image, size: OwnSize, format: Format, rendition: Rendition | None) -> Wanted:
         """A size of the recipe's own: kept as a preset is, made as a transform is."""
         recipe = image.developed_recipe
         request = parse_request(size.text(format, recipe.quality(format) if recipe else None))
         most = self.limits.max_animation_pixels
         weight = settle(request, original_of(image, delivered_version(image)), "", max_animation_pixels=most).weight
-        meant: list[_Wanted] = []
+        meant: list[Wanted] = []
 
         async def prepare() -> None:
             meant.append(self._wanted(image, *await self._marked(image, request), "", is_counted=False)[0])
@@ -428,7 +428,7 @@ class Delivery:
             return await meant[-1].make()
 
         key = image.made_key(size.name, format.extension, folder=image.developed_folder)
-        return _Wanted(key, format, weight, make, prepare, stored_at=rendition.object_key if rendition else "")
+        return Wanted(key, format, weight, make, prepare, stored_at=rendition.object_key if rendition else "")
 
     async def _transformed(
         self,
@@ -442,7 +442,7 @@ class Delivery:
         is_kept: bool = True,
     ) -> Delivered:
         wanted, settled = self._wanted(image, request, mark, accept, is_kept=is_kept)
-        body, source = await self._found(wanted)
+        body, source = await self.found(wanted)
         is_draft = wanted.is_draft(source)
         return Delivered(
             body,
@@ -469,7 +469,7 @@ class Delivery:
         is_kept: bool = True,
         is_baked: bool = False,
         is_counted: bool = True,
-    ) -> tuple[_Wanted, Settled]:
+    ) -> tuple[Wanted, Settled]:
         version = delivered_version(image)
         original = original_of(image, version)
         settled = settle(request, original, accept, max_animation_pixels=self.limits.max_animation_pixels)
@@ -482,7 +482,7 @@ class Delivery:
 
         async def prepare() -> None:
             if mark is not None:
-                ink.append(await self._ink(mark))
+                ink.append(await self.drawn(mark))
             if settled.window is not None:
                 await self.pyramids.ensure(image, version)
 
@@ -491,24 +491,24 @@ class Delivery:
                 await self.meter.transforming(image.tenant)
             return await self._made(image, version, settled, b"".join(ink), is_baked=is_baked)
 
-        wanted = _Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept)
+        wanted = Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept)
         if self.bake_later is not None and is_kept and not is_baked and _can_be_baked(settled):
             wanted = replace(wanted, draft=_key(image, settled.spec, mark, kind="d"), text=settled.spec.text)
         return wanted, settled
 
     async def ink(self, tenant: TenantId, watermark: Watermark) -> bytes:
         """The PNG of a watermark of the tenant. Raises BadOption where there is none, or letters without a font."""
-        mark = await self._mark(tenant, watermark)
+        mark = await self.mark(tenant, watermark)
         assert mark is not None  # as there is a watermark
-        return await self._ink(mark)
+        return await self.drawn(mark)
 
     async def _marked(self, image: Image, request: Request) -> tuple[Request, Mark | None]:
-        """The request as it is answered: under the watermark of the image's recipe, whichever it names itself. Raises as `_mark`."""
+        """The request as it is answered: under the watermark of the image's recipe, whichever it names itself. Raises as `mark`."""
         if image.developed_recipe is not None and (always := image.developed_recipe.mark) is not None:
             request = replace(request, spec=replace(request.spec, watermark=always))
-        return request, await self._mark(image.tenant, request.spec.watermark)
+        return request, await self.mark(image.tenant, request.spec.watermark)
 
-    async def _mark(self, tenant: TenantId, watermark: Watermark | None) -> Mark | None:
+    async def mark(self, tenant: TenantId, watermark: Watermark | None) -> Mark | None:
         """The watermark with its image, which is the tenant's own. Raises BadOption where there is none, or letters without a font."""
         if watermark is None:
             return None
@@ -526,7 +526,7 @@ class Delivery:
             raise _no_watermark(watermark) from None
         return Mark(watermark, image)
 
-    async def _ink(self, mark: Mark) -> bytes:
+    async def drawn(self, mark: Mark) -> bytes:
         """The watermark's PNG: its words, drawn, or its image, made like any other transform and kept like one."""
         if mark.image is None:
             from safelight.imaging.transform.lettering import drawn
@@ -550,14 +550,18 @@ class Delivery:
         if settled.needs_original:
             self.instruments.renders.labels("original").inc()
             async with descriptor(self.buckets.originals, image, version) as fd:
-                try:
-                    async with asyncio.timeout(self.limits.render_s):
-                        return (await self.sandbox.transform(fd, settled.spec, xmp=xmp, mark=mark)).data
-                except TimeoutError:
-                    raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
+                return await self.in_sandbox(fd, settled.spec, xmp=xmp, mark=mark)
         master = await self.buckets.originals.get(image.delivered_master_key)
         self.instruments.renders.labels("baked" if is_baked else "master").inc()
         return await self._in_a_thread(partial(apply.transform, master, is_baked=is_baked), version, settled.spec, xmp, mark)
+
+    async def in_sandbox(self, fd: int, spec: Spec, *, xmp: bytes = b"", mark: bytes = b"") -> bytes:
+        """The transform of a stranger's file, within the time for it. Raises what the sandbox raises, DecodeBudgetExceeded."""
+        try:
+            async with asyncio.timeout(self.limits.render_s):
+                return (await self.sandbox.transform(fd, spec, xmp=xmp, mark=mark)).data
+        except TimeoutError:
+            raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
 
     async def _in_a_thread(self, work: Callable[..., File], version: Version, spec: Spec, xmp: bytes, mark: bytes) -> bytes:
         """The file that a function of `transform.apply` makes of our own bytes, within the time for it."""
@@ -575,7 +579,7 @@ class Delivery:
                 await making
             raise
 
-    async def _found(self, wanted: _Wanted) -> tuple[bytes, str]:
+    async def found(self, wanted: Wanted) -> tuple[bytes, str]:
         """The bytes, from memory, this machine's disk, the store, or made now; and which."""
         body = self.memory.get(wanted.key)
         if body is not None:
@@ -592,7 +596,7 @@ class Delivery:
         self.instruments.deliveries.labels(source).inc()
         return body, source
 
-    async def _fetched(self, wanted: _Wanted) -> tuple[bytes, str]:
+    async def _fetched(self, wanted: Wanted) -> tuple[bytes, str]:
         if self.shelf is not None and (kept := await self.shelf.get(wanted.key)) is not None:
             return kept, "disk"
         body, source = await self._stored_or_made(wanted)
@@ -602,7 +606,7 @@ class Delivery:
             await self.shelf.put(wanted.key, body)
         return body, source
 
-    async def _stored_or_made(self, wanted: _Wanted) -> tuple[bytes, str]:
+    async def _stored_or_made(self, wanted: Wanted) -> tuple[bytes, str]:
         since_s = time.monotonic()
         key = wanted.place
         for attempt in itertools.count():
@@ -643,11 +647,11 @@ class Delivery:
 
     async def check(self, actor: Actor, text: str) -> None:
         """Whether the actor may ask for `w=300.webp`, `thumb_300.avif` or a preset of the tenant's own. Raises BadOption, PresetsOnly."""
-        house, _ = await self._ring(actor.tenant)
+        house, _ = await self.ring(actor.tenant)
         request = self._asked(house, text)
         if not isinstance(request, Request):
             return
-        mark = await self._mark(actor.tenant, request.spec.watermark)
+        mark = await self.mark(actor.tenant, request.spec.watermark)
         named = {style.get("watermark") for style in self.watermarks.values()}
         if mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
             raise _no_watermark(mark.watermark)
@@ -657,7 +661,7 @@ class Delivery:
 
         Behind everybody who asks: whoever comes meanwhile goes first, and memory is left to them. Raises as `deliver`, QuotaExceeded.
         """
-        house, _ = await self._ring(image.tenant)
+        house, _ = await self.ring(image.tenant)
         house.require_active()
         request = self._asked(house, text)
         if not isinstance(request, Request):
@@ -684,7 +688,7 @@ class Delivery:
             raise PresetsOnly
         return parse_request(text, named=self.watermarks)
 
-    async def _warmed(self, wanted: _Wanted) -> bool:
+    async def _warmed(self, wanted: Wanted) -> bool:
         with contextlib.suppress(Missing):
             await self.buckets.renditions.stat(wanted.place)
             return False
@@ -692,7 +696,7 @@ class Delivery:
         _, source = await self._flights.do(f"warm:{wanted.key}", lambda: self._stored_or_made(replace(wanted, rank=1)))
         return source == "rendered"
 
-    async def _bake_later(self, wanted: _Wanted) -> None:
+    async def _bake_later(self, wanted: Wanted) -> None:
         assert self.bake_later is not None  # or there were no drafts
         tenant, image, *_ = wanted.key.split("/")
         payload = {"tenant": tenant, "image": image, "text": wanted.text, "key": wanted.key, "draft": wanted.draft}
@@ -741,7 +745,7 @@ class Delivery:
         self.rings.clear()
         self.known.clear()
 
-    async def _ring(self, tenant: TenantId) -> tuple[Tenant, tuple[SigningKey, ...]]:
+    async def ring(self, tenant: TenantId) -> tuple[Tenant, tuple[SigningKey, ...]]:
         """The tenant with its signing keys: secrets, which never go into the cache."""
         found = self.rings.get(tenant)
         if found is None:
@@ -752,7 +756,7 @@ class Delivery:
 
     async def signer(self, tenant: TenantId, *, until: datetime | None = None) -> Signer:
         """Makes the URLs of one answer with the tenant's newest live key; they end by then, if it is said."""
-        house, ring = await self._ring(tenant)
+        house, ring = await self.ring(tenant)
         key = next(key for key in ring if key.retired_at is None and key.grammar is Grammar.NATIVE)
         exp = signing.expiry(self.clock().timestamp(), self.limits.url_ttl_s)
         exp = exp if until is None else min(exp, int(until.timestamp()))
@@ -829,6 +833,12 @@ class Signer:
         if image.visibility is not Visibility.PRIVATE:
             return f"{path}?v={image.address()}"
         return self._signed(image, path, image.address())
+
+    def remote_url(self, address: str, text: str) -> str:
+        """Path and query of a transform of what lies elsewhere."""
+        path = f"/i/remote/{encoded(address)}/{text}"
+        signed = signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp)
+        return quote(path, safe="/=,:") + signed.removeprefix(path)
 
     def spec(self, image: Image, text: str, grammar: Grammar) -> Spec:
         """What `text` means for the image. Raises BadOption."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -34,11 +34,10 @@ from safelight.services.lending import album_for
 from safelight.services.meter import Meter
 from safelight.services.recipes import held_for
 from safelight.services.relay import Relay
+from safelight.services.spool import chunks_of
 from safelight.services.standing import Standing
 
 log = structlog.get_logger()
-CHUNK: Final = 512 * 1024
-"""Each is a trip to a thread, and held in memory once an upload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +57,9 @@ class Arrival:
     is_urgent: bool = True
     """Somebody waits until it is developed."""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """Its bytes in order."""
-        import os
-
-        offset = 0
-        while chunk := await asyncio.to_thread(os.pread, self.fd, CHUNK, offset):
-            yield chunk
-            offset += len(chunk)
+        return chunks_of(self.fd)
 
 
 @dataclass(frozen=True, slots=True)

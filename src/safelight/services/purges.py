@@ -9,7 +9,7 @@ wildcards at once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -18,6 +18,7 @@ import structlog
 
 from safelight.domain import access
 from safelight.domain.accounts import Actor
+from safelight.domain.addresses import parse
 from safelight.domain.ids import ImageId, PurgeId, TenantId, is_id, new_id
 from safelight.domain.images import Image, normal_tag
 from safelight.domain.purges import KEPT, LEASE, SETTLE, Ground, Purge, PurgeOf, PurgeState, joined, paths_of
@@ -49,6 +50,8 @@ class Purges:
     derived: Derived
     clock: Callable[[], datetime]
     instruments: Instruments
+    forget_source: Callable[[TenantId, str], Awaitable[None]]
+    """Lets go of what is kept of an address elsewhere."""
 
     @property
     def has_cdn(self) -> bool:
@@ -56,7 +59,9 @@ class Purges:
         return bool(self.fronts or self.backs)
 
     async def ask(self, actor: Actor, what: PurgeOf, value: str = "") -> Purge:
-        """Let go of an image, of the images with a tag, or of everything. Raises Missing, Forbidden, BadField.
+        """Let go of an image, of the images with a tag, of what is kept of a picture elsewhere, or of everything.
+
+        Raises Missing, Forbidden, BadField.
 
         Our own caches have forgotten an image, or the first hundred, when this returns: two seconds later no process serves what was
         made of these before. A whole tenant is the operator's: before Safelight, paths do not tell whose
@@ -85,6 +90,8 @@ class Purges:
                     tag = normal_tag(value)
                     counts = dict(await records.images.tags(tag, 1000))
                     purge = replace(purge, value=tag, images=counts.get(tag, 0))
+                case PurgeOf.SOURCE:
+                    purge = replace(purge, value=str(parse(value)))
                 case PurgeOf.TENANT:
                     purge = replace(purge, images=records.tenant.stored.images)
         await self._add(purge)
@@ -184,14 +191,17 @@ class Purges:
         """One that this process has claimed, a page of our own caches later."""
         try:
             images, cursor = await self._page(purge)
-            if purge.state is PurgeState.FORGETTING:
+            if purge.what is PurgeOf.SOURCE:
+                await self.forget_source(purge.tenant, purge.value)
+            elif purge.state is PurgeState.FORGETTING:
                 await self.derived.forget(purge.tenant, images)
             else:
                 await self.derived.remove(images)
         except SafelightError as error:
             (after,) = await self._put_off([purge], error)
             return after
-        (after,) = await self._save([purge.walked(len(images), cursor, at=self.clock(), has_cdn=self.has_cdn)])
+        count = 1 if purge.what is PurgeOf.SOURCE else len(images)
+        (after,) = await self._save([purge.walked(count, cursor, at=self.clock(), has_cdn=self.has_cdn)])
         if after.has_ended:
             self.instruments.purges.labels("done").inc()
         return after
@@ -201,7 +211,7 @@ class Purges:
         is_trashed, cursor = purge.walks_at
         tags = (purge.value,) if purge.what is PurgeOf.TAG else ()
         async with self.catalog.tenant(purge.tenant) as records:
-            if purge.what is PurgeOf.IMAGE:
+            if purge.what in (PurgeOf.IMAGE, PurgeOf.SOURCE):
                 return await records.images.get_many(purge.slice), None
             query = ImageQuery(tags=tags, is_trashed=is_trashed, sort=Sort.CREATED, limit=_PAGE, cursor=cursor)
             page = await records.images.page(query)

@@ -10,8 +10,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from safelight.errors import TooManyBytes, Unavailable
+
+CHUNK: Final = 512 * 1024
+"""Each is a trip to a thread, and held in memory once an upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,14 @@ def write_all(fd: int, data: bytes | bytearray) -> None:
     with _with_room():
         while view:
             view = view[os.write(fd, view) :]
+
+
+async def chunks_of(fd: int) -> AsyncIterator[bytes]:
+    """All bytes of a file in order, wherever it stands."""
+    offset = 0
+    while chunk := await asyncio.to_thread(os.pread, fd, CHUNK, offset):
+        yield chunk
+        offset += len(chunk)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ class Standing:
     known: Expiring[TenantId, Tenant]
     pages: Expiring[str, Mapping[str, frozenset[TenantId]]]
     hosts: Expiring[str, Mapping[str, TenantId]]
+    lists: Expiring[str, tuple[TenantId, ...]]
     own_host: str = ""
     """Everybody's; without one, no tenant has a name of its own."""
 
@@ -48,6 +49,16 @@ class Standing:
             self.pages.put("", found)
         return found
 
+    async def with_sources(self) -> tuple[TenantId, ...]:
+        """Tenants that deliver pictures from elsewhere, oldest first; as of a few seconds ago."""
+        found = self.lists.get("")
+        if found is None:
+            async with self.catalog.directory() as directory:
+                tenants = await directory.tenants()
+            found = tuple(tenant.id for tenant in tenants if tenant.sources)
+            self.lists.put("", found)
+        return found
+
     async def require_home(self, tenant: Tenant, host: str) -> None:
         """Raises Misdirected for a host name of another tenant. Everybody's, and names that nobody has, are anybody's."""
         host = host.partition(":")[0].lower()
@@ -68,6 +79,7 @@ class Standing:
         self.known.drop(tenant_id)
         self.pages.clear()
         self.hosts.clear()
+        self.lists.clear()
 
     async def require_active(self, tenant_id: TenantId) -> None:
         """Raises TenantSuspended, Missing."""

@@ -13,6 +13,7 @@ import structlog
 from safelight.domain import access
 from safelight.domain.accounts import Actor, Role, Scope, Tenant, User
 from safelight.domain.ids import TenantId, UserId, new_id
+from safelight.domain.sources import places
 from safelight.domain.tenants import Quotas, checked_quotas
 from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
 from safelight.imaging import PRESETS
@@ -104,12 +105,17 @@ class Tenants:
     async def change(
         self, actor: Actor, tenant_id: TenantId, changes: Mapping[str, Any], *, if_revision: int | None = None
     ) -> Tenant:
-        """Name, trash_days, duplicates, origins, domains, and single quotas by their names. Raises Missing, Forbidden, BadField, Stale, AlreadyExists."""
+        """Name, trash_days, duplicates, origins, domains, sources, and single quotas by their names.
+
+        Raises Missing, Forbidden, BadField, Stale, AlreadyExists.
+        """
         tenant = await self.get(actor, tenant_id)
         access.require(actor, "tenant.configure" if changes.keys() <= OWN else "tenant.manage", tenant)
         if "name" in changes:
             _checked_name(changes["name"])
         _checked(changes)
+        if "sources" in changes:
+            changes = {**changes, "sources": places(changes["sources"])}
 
         def changed(tenant: Tenant) -> Tenant:
             if if_revision is not None and tenant.revision != if_revision:

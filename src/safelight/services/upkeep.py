@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import structlog
 
-from safelight.domain.ids import ImageId, TenantId
+from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.ports.archive import Archive, Layer, Pile
 from safelight.ports.catalog import Catalog
 from safelight.services.development import Buckets
@@ -93,6 +93,7 @@ async def _images(bucket: Archive, tenant: TenantId, before: datetime) -> AsyncI
         for pile in page:
             image, last = ImageId(pile.key.split("/")[1]), max(layer.modified_at for layer in pile.layers)
             written_at[image] = max(last, written_at.get(image, last))
-        yield [image for image, last in written_at.items() if last < before]
+        # What was fetched for delivery lies beside images, and is nobody's orphan.
+        yield [image for image, last in written_at.items() if last < before and is_id(image)]
         after = page[-1].key
         await asyncio.sleep(0)

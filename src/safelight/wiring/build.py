@@ -40,6 +40,8 @@ from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import SAFE, Reconciler
 from safelight.services.redevelopments import Redevelopments
 from safelight.services.relay import Relay
+from safelight.services.remote import RemoteSources
+from safelight.services.remote_delivery import RemoteDelivery
 from safelight.services.resumable import Resumable
 from safelight.services.rounds import Rounds
 from safelight.services.scrub import Scrub
@@ -75,6 +77,7 @@ from safelight.wiring.rules import (
     import_rules,
     make_cloudfront,
     make_standing,
+    remote_rules,
     stream_limits,
     upload_limits,
     webhook_rules,
@@ -102,9 +105,20 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
 
     fronts = overrides.get("fronts", make_cdns(settings, "front_distributions"))
     backs = make_cdns(settings, "bucket_distributions")
+    sources = RemoteSources(
+        catalog,
+        buckets.renditions,
+        keeping.shelf,
+        darkroom.sandbox,
+        outbound,
+        darkroom.turns,
+        clock,
+        settings.spool_path,
+        remote_rules(settings),
+    )
     made = Derived(catalog, buckets.renditions, keeping.shelf, clock, darkroom.bell.ring)
     ground = ground_of(settings, has_front=bool(fronts), has_back=bool(backs))
-    purges = Purges(catalog, fronts, backs, ground, made, clock, instruments)
+    purges = Purges(catalog, fronts, backs, ground, made, clock, instruments, sources.purge)
     codes = Codes(derived(catalog_keys(settings), "one-time codes"), settings.mail.page_url or f"{settings.own_url}/account")
     mailer = overrides.get("mailer") or make_mailer(settings, clock)
     post = Post(catalog, mailer, Letters(settings.mail.letters_path), codes, settings.mail.product, clock, instruments)
@@ -221,6 +235,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         "sweep_webhooks": webhooks.sweep,
         "purge_caches": purges.go_on,
         "sweep_purges": purges.sweep,
+        "sweep_remote": sources.sweep,
         "sweep_warmings": warmings.sweep,
         "purge_trash": library.purge_expired,
         "sweep_uploads": uploads.sweep,
@@ -274,6 +289,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         links=people.links,
         development=development,
         delivery=delivery,
+        remote_delivery=RemoteDelivery(delivery, sources),
         relay=relay,
         upkeep=upkeep,
         reconciler=reconciler,

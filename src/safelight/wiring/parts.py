@@ -39,6 +39,7 @@ from safelight.services.recipes import RecipeBook
 from safelight.services.reconciler import Reconciler
 from safelight.services.redevelopments import Redevelopments
 from safelight.services.relay import Relay
+from safelight.services.remote_delivery import RemoteDelivery
 from safelight.services.resumable import Resumable
 from safelight.services.scrub import Scrub
 from safelight.services.secondleg import SecondLeg
@@ -122,6 +123,7 @@ class Safelight:
     links: Links
     development: Development
     delivery: Delivery
+    remote_delivery: RemoteDelivery
     relay: Relay
     upkeep: Upkeep
     reconciler: Reconciler

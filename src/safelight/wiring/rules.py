@@ -13,6 +13,7 @@ from safelight.domain.addresses import Reach, network
 from safelight.domain.ids import IssuerId
 from safelight.domain.issuers import TrustedIssuer, require_sound
 from safelight.domain.purges import Ground
+from safelight.domain.sources import Patience
 from safelight.domain.tenants import Quotas
 from safelight.domain.uploads import DropFolder
 from safelight.domain.webhooks import MAX_EXCERPT
@@ -28,6 +29,7 @@ from safelight.services.imports import ImportRules
 from safelight.services.key_sets import KeySetRules
 from safelight.services.passwords import Passwords
 from safelight.services.progress import StreamLimits
+from safelight.services.remote import RemoteRules
 from safelight.services.standing import Standing
 from safelight.services.uploads import UploadLimits
 from safelight.services.webhooks import WebhookRules
@@ -84,6 +86,23 @@ def import_rules(settings: Settings) -> ImportRules:
             idle_s=outbound.idle_s,
             total_s=outbound.total_s,
         ),
+    )
+
+
+def remote_rules(settings: Settings) -> RemoteRules:
+    """How pictures are fetched for delivery."""
+    outbound, remote = settings.outbound, settings.remote
+    return RemoteRules(
+        reach=Reach(networks=tuple(map(network, listed(outbound.networks))), ports=frozenset(map(int, listed(outbound.ports)))),
+        limits=FetchLimits(
+            max_bytes=settings.limits.max_bytes,
+            connect_s=min(outbound.connect_s, remote.fetch_s),
+            idle_s=min(outbound.idle_s, remote.fetch_s),
+            total_s=min(outbound.total_s, remote.fetch_s),
+        ),
+        patience=Patience(usual_s=remote.fresh_s, least_s=remote.min_fresh_s, most_s=remote.max_fresh_s),
+        failed_s=remote.failed_s,
+        kept=timedelta(days=remote.keep_days),
     )
 
 
@@ -151,6 +170,7 @@ def ground_of(settings: Settings, *, has_front: bool, has_back: bool) -> Ground:
         front=("/i/", *iiif) if has_front else (),
         whole_front=("/i/", "/iiif/", "/imgproxy/", "/thumbor/") if has_front else (),
         buckets=(f"/{s3_options(settings).prefix}",) if has_back else (),
+        remote_front=("/i/remote/",) if has_front else (),
     )
 
 
@@ -225,6 +245,7 @@ def make_standing(settings: Settings, catalog: Catalog) -> Standing:
         catalog,
         Quotas(**settings.quotas.model_dump()),
         Expiring(ttl_s=2.0, size=10_000, now=time.monotonic),
+        Expiring(ttl_s=10.0, size=1, now=time.monotonic),
         Expiring(ttl_s=10.0, size=1, now=time.monotonic),
         Expiring(ttl_s=10.0, size=1, now=time.monotonic),
         urlsplit(settings.server.public_url).hostname or "",

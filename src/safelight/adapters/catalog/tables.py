@@ -67,6 +67,7 @@ tenants: Final = Table(
     Column("stored_images", BigInteger, nullable=False),
     Column("origins", Text, nullable=False),
     Column("domains", Text, nullable=False),
+    Column("sources", Text, nullable=False),
     Column("presets", Text, nullable=False),
     Column("recipes", Text, nullable=False),
     UniqueConstraint("name"),

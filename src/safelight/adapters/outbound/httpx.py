@@ -19,12 +19,13 @@ from typing import Final
 import httpx
 
 from safelight.domain.addresses import Address, Reach, Target
-from safelight.errors import BadField, SourceRefused, SourceUnavailable, SourceUnreachable, TooManyBytes
-from safelight.ports.outbound import MAX_REDIRECTS, Answer, FetchLimits
+from safelight.errors import BadField, Missing, SourceRefused, SourceTimedOut, SourceUnavailable, SourceUnreachable, TooManyBytes
+from safelight.ports.outbound import MAX_REDIRECTS, Answer, FetchLimits, Reading
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_ABSENT: Final = frozenset({404, 410})
 _MOST_TRIED: Final = 4
 """Addresses of one name that are tried in turn."""
 _LOOKUPS: Final = 8
@@ -76,16 +77,39 @@ class HttpxOutbound:
     @asynccontextmanager
     async def fetch(self, target: Target, *, reach: Reach, limits: FetchLimits) -> AsyncIterator[AsyncIterator[bytes]]:
         """See Outbound.fetch."""
+        async with self._opened(target, {}, reach, limits) as (response, chunks):
+            _check(response, limits)
+            yield chunks
+
+    @asynccontextmanager
+    async def get(
+        self, target: Target, conditions: Mapping[str, str], *, reach: Reach, limits: FetchLimits
+    ) -> AsyncIterator[Reading]:
+        """See Outbound.get."""
+        async with self._opened(target, conditions, reach, limits) as (response, chunks):
+            if response.status_code in _ABSENT:
+                raise Missing
+            is_unchanged = response.status_code == 304 and bool(conditions)
+            if not is_unchanged:
+                _check(response, limits)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            yield Reading(headers=headers, chunks=chunks, is_unchanged=is_unchanged)
+
+    @asynccontextmanager
+    async def _opened(
+        self, target: Target, headers: Mapping[str, str], reach: Reach, limits: FetchLimits
+    ) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
+        """The answer at the end of the redirects, and its body, which is not read yet."""
         deadline = asyncio.get_running_loop().time() + limits.total_s
         async with self._transport() as transport:
             try:
                 async with asyncio.timeout_at(deadline):
-                    response = await self._answer(transport, target, reach, limits)
+                    response = await self._answer(transport, target, headers, reach, limits)
             except TimeoutError:
-                raise SourceUnavailable from None
+                raise SourceTimedOut from None
             try:
                 async with aclosing(_body(response, limits, deadline)) as chunks:
-                    yield chunks
+                    yield response, chunks
             finally:
                 await response.aclose()
 
@@ -121,16 +145,16 @@ class HttpxOutbound:
         return self._tls
 
     async def _answer(
-        self, transport: httpx.AsyncHTTPTransport, target: Target, reach: Reach, limits: FetchLimits
+        self, transport: httpx.AsyncHTTPTransport, target: Target, headers: Mapping[str, str], reach: Reach, limits: FetchLimits
     ) -> httpx.Response:
-        """The 200 at the end of the redirects, its body not read yet."""
+        """What is said at the end of the redirects, its body not read yet."""
         for _ in range(1 + MAX_REDIRECTS):
             addresses = await self._judged(target, reach, limits)
-            response = await _asked(transport, target, addresses, limits)
+            response = await _asked(transport, target, addresses, limits, headers=headers)
             try:
                 location = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or location is None:
-                    return _checked(response, limits)
+                    return response
                 target = target.redirected(location)
             except BadField:
                 await response.aclose()
@@ -150,7 +174,7 @@ class HttpxOutbound:
             async with asyncio.timeout(limits.connect_s):
                 addresses = await self._resolve(target.host)
         except TimeoutError:
-            raise SourceUnavailable from None
+            raise SourceTimedOut from None
         if not addresses:
             raise SourceUnreachable
         # One bad one spoils them all: which of them is connected to would be for whoever owns the name to say.
@@ -164,7 +188,7 @@ async def _asked(
     addresses: Sequence[Address],
     limits: FetchLimits,
     *,
-    headers: Mapping[str, str] = _HEADERS,
+    headers: Mapping[str, str],
     body: bytes | None = None,
 ) -> httpx.Response:
     """The head of the answer of the first address that takes a connection."""
@@ -184,6 +208,8 @@ async def _asked(
             response = await transport.handle_async_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             continue
+        except httpx.TimeoutException as error:
+            raise SourceTimedOut from error
         except httpx.TransportError as error:
             raise SourceUnavailable from error
         response.request = request
@@ -191,7 +217,8 @@ async def _asked(
     raise SourceUnavailable
 
 
-def _checked(response: httpx.Response, limits: FetchLimits) -> httpx.Response:
+def _check(response: httpx.Response, limits: FetchLimits) -> None:
+    """Return for a whole answer that is not too long. Raises as Outbound.fetch."""
     status, headers = response.status_code, response.headers
     if status == 429 or status >= 500:
         raise SourceUnavailable
@@ -202,7 +229,6 @@ def _checked(response: httpx.Response, limits: FetchLimits) -> httpx.Response:
     length = headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:20]) > limits.max_bytes:
         raise _too_many(limits)
-    return response
 
 
 async def _body(response: httpx.Response, limits: FetchLimits, deadline: float) -> AsyncGenerator[bytes]:
@@ -211,7 +237,9 @@ async def _body(response: httpx.Response, limits: FetchLimits, deadline: float) 
         try:
             async with asyncio.timeout_at(deadline):
                 chunk = await anext(chunks, None)
-        except (TimeoutError, httpx.TransportError) as error:
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise SourceTimedOut from error
+        except httpx.TransportError as error:
             raise SourceUnavailable from error
         if chunk is None:
             return

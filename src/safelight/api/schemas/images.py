@@ -227,6 +227,13 @@ class UrlsIn(In):
     )
 
 
+class SourceUrlsIn(In):
+    """Transforms of a picture that lies elsewhere, to make URLs of."""
+
+    source: str = Field(min_length=1, max_length=2048, examples=["https://cdn.example.com/photos/sea.jpg"])
+    transforms: list[Annotated[str, Field(max_length=512)]] = Field(min_length=1, max_length=100, examples=[["w=300,h=200.webp"]])
+
+
 class CloudFrontRendition(Out):
     """A stored rendition at the CDN."""
 

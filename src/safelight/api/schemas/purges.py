@@ -16,6 +16,7 @@ class PurgeIn(In):
 
     image: Id | None = Field(None, description="The id of an image.", max_length=26)
     tag: str = Field("", description="The images with this tag.", max_length=200)
+    source: str = Field("", description="What is kept of the picture at this address elsewhere.", max_length=2048)
     tenant: bool = Field(False, description="Everything; operators only.")
 
 
@@ -23,11 +24,16 @@ def purge_wish(body: PurgeIn) -> tuple[PurgeOf, str]:
     """What is to go. Raises BadField unless exactly one thing is."""
     wishes = [
         (what, value)
-        for what, value in ((PurgeOf.IMAGE, body.image), (PurgeOf.TAG, body.tag), (PurgeOf.TENANT, body.tenant))
+        for what, value in (
+            (PurgeOf.IMAGE, body.image),
+            (PurgeOf.TAG, body.tag),
+            (PurgeOf.SOURCE, body.source),
+            (PurgeOf.TENANT, body.tenant),
+        )
         if value
     ]
     if len(wishes) != 1:
-        raise BadField("Give one of image, tag and tenant.", field="image")
+        raise BadField("Give one of image, tag, source and tenant.", field="image")
     what, value = wishes[0]
     return what, value if isinstance(value, str) else ""
 
@@ -37,7 +43,7 @@ class PurgeOut(Out):
 
     id: str
     what: PurgeOf
-    value: str = Field(description="The image's id or the tag.")
+    value: str = Field(description="The image's id, the tag or the address.")
     state: PurgeState
     images: int = Field(description="That it is about.")
     images_done: int = Field(description="Of which what `state` names is over; of one that is done, all.")

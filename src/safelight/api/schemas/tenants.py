@@ -48,6 +48,11 @@ class TenantPatch(In):
     origins: tuple[str, ...] = Field(
         (), max_length=20, description="Of pages that may read answers to its users, as browsers send them."
     )
+    sources: tuple[Annotated[str, Field(max_length=2048)], ...] = Field(
+        (),
+        max_length=20,
+        description="Places elsewhere from which its pictures are delivered: `https://host/path`; the operator's.",
+    )
     quotas: QuotasIn = QuotasIn()
 
 
@@ -79,6 +84,7 @@ class TenantOut(Out):
     duplicates: DuplicatePolicy
     origins: list[str]
     domains: list[str]
+    sources: list[str]
     quotas: QuotasOut
     limits: QuotasOut
     stored: StoredOut
@@ -114,6 +120,7 @@ def tenant_out(tenant: Tenant, limits: Quotas) -> TenantOut:
         duplicates=tenant.duplicates,
         origins=list(tenant.origins),
         domains=list(tenant.domains),
+        sources=list(tenant.sources),
         quotas=QuotasOut(**asdict(tenant.quotas)),
         limits=QuotasOut(**asdict(limits)),
         stored=StoredOut(**asdict(tenant.stored)),

@@ -18,7 +18,8 @@ write the same request. What cannot be done is 400 `bad_option` with the option'
 A tenant takes such URLs once its ring has a key for them: see [from imgproxy](../howto/move-from-imgproxy.md) and
 [from thumbor](../howto/move-from-thumbor.md). They need their signature even for public pictures; `unsafe` is a wrong signature.
 
-The source is the id of an image, bare or as `safelight://{{id}}`. Any other address is 403 `source_not_allowed`. A URL has no query: a
+The source is the id of an image, bare or as `safelight://{{id}}`. The address of a picture elsewhere is fetched where
+[an operator has listed it](../howto/deliver-remote-sources.md); any other is 403 `source_not_allowed`. A URL has no query: a
 question mark of the source is written `%3F`. Behind the signature it has at most {max_path} characters.
 
 Where the URL names no format, the client's `Accept` header chooses as for [`.auto`](transforms.md), and the answer says `Vary: Accept`.

@@ -59,8 +59,8 @@ class Settled:
     """An animation that should have gone on playing is over the budget: its first frame is shown."""
 
 
-def settle(request: Request, original: Original, accept: str, *, max_animation_pixels: int) -> Settled:
-    """Raises what `plan` raises, and BadOption for a page of what has one."""
+def settle(request: Request, original: Original, accept: str, *, max_animation_pixels: int, has_master: bool = True) -> Settled:
+    """Without a master of ours, all is made of the original. Raises what `plan` raises, and BadOption for a page of what has one."""
     spec = request.spec
     if spec.page > original.frames and original.format is not Format.TIFF:
         raise BadOption(f"The image has {original.frames} pages.", option="page")
@@ -85,7 +85,7 @@ def settle(request: Request, original: Original, accept: str, *, max_animation_p
         background=spec.background if spec.has_paper or original.has_alpha else None,
         icc=spec.icc if original.profile and not original.profile.lower().startswith("srgb") else Profile.SRGB,
     )
-    needs_original = plays or _is_beyond_master(spec, original)
+    needs_original = plays or not has_master or _is_beyond_master(spec, original)
     if spec.watermark and not spec.trim:
         source = (Source.whole if needs_original else Source.of)(original.width, original.height)
         if not is_large_enough(layer_of(spec, plan(spec, source))):
@@ -94,7 +94,7 @@ def settle(request: Request, original: Original, accept: str, *, max_animation_p
         weight = estimate(spec, Source.of(original.width, original.height))
         return Settled(spec, False, weight, is_cut_short=is_cut_short)
     size = Size(original.width, original.height)
-    is_plain = original.frames == 1 and (not original.has_alpha or spec.paper == WHITE)
+    is_plain = has_master and original.frames == 1 and (not original.has_alpha or spec.paper == WHITE)
     tiles = window(spec, size) if is_plain else None
     if tiles is not None:
         joined = tiles.columns * tiles.rows * TILE * TILE * _TILE_BYTES

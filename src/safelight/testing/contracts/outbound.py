@@ -9,16 +9,25 @@ import asyncio
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final
 
 import pytest
 
 from safelight.domain.addresses import Address, Reach, network, parse
-from safelight.errors import SafelightError, SourceNotAllowed, SourceRefused, SourceUnavailable, SourceUnreachable, TooManyBytes
+from safelight.errors import (
+    Missing,
+    SafelightError,
+    SourceNotAllowed,
+    SourceRefused,
+    SourceTimedOut,
+    SourceUnavailable,
+    SourceUnreachable,
+    TooManyBytes,
+)
 from safelight.ports.outbound import Answer, FetchLimits, Outbound
 
 Make = Callable[[Callable[[str], Awaitable[Sequence[Address]]], ssl.SSLContext | None], Outbound]
@@ -342,6 +351,60 @@ class OutboundContract:
                 await self.read(make(names, None), source, "https://pictures.example:PORT/")
             with pytest.raises(SourceNotAllowed):
                 await self.read(make(names, client), source, "https://pictures.example:PORT/down")
+
+    async def copied(
+        self, outbound: Outbound, source: Source, conditions: Mapping[str, str], limits: FetchLimits | None = None
+    ) -> tuple[bool, Mapping[str, str], bytes]:
+        target = parse(f"http://pictures.example:{source.port}/")
+        async with outbound.get(target, conditions, reach=self.reach(source), limits=limits or self.limits) as reading:
+            return reading.is_unchanged, reading.headers, b"".join([chunk async for chunk in reading.chunks])
+
+    async def test_who_keeps_a_copy_is_told_that_it_is_still_good(self, outbound: Outbound, source: Source) -> None:
+        source.says["/"] = b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nCache-Control: max-age=9\r\n\r\n'
+
+        is_unchanged, headers, body = await self.copied(outbound, source, {"If-None-Match": '"a"'})
+        assert (is_unchanged, body) == (True, b"")
+        assert (headers["etag"], headers["cache-control"]) == ('"a"', "max-age=9")
+        assert 'if-none-match: "a"' in source.heads[0].lower()
+        with pytest.raises(SourceRefused):  # nobody said that there was a copy
+            await self.copied(outbound, source, {})
+
+    async def test_who_keeps_a_copy_gets_another_one_with_its_headers(self, outbound: Outbound, source: Source) -> None:
+        source.says["/"] = whole(PICTURE, "ETAG: b", "Set-Cookie: a=b")
+
+        is_unchanged, headers, body = await self.copied(outbound, source, {"If-None-Match": '"a"'})
+        assert (is_unchanged, headers["etag"], body) == (False, "b", PICTURE)
+
+    @pytest.mark.parametrize("status", [404, 410])
+    async def test_what_is_gone_is_told_from_what_fails(self, outbound: Outbound, source: Source, status: int) -> None:
+        source.says["/"] = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+
+        with pytest.raises(Missing):
+            await self.copied(outbound, source, {})
+
+    @pytest.mark.parametrize("head", [b"", OK + b"Content-Length: 9\r\n\r\nabc"], ids=["nothing", "half a body"])
+    async def test_a_time_that_is_over_is_told_from_what_fails(self, outbound: Outbound, source: Source, head: bytes) -> None:
+        done = asyncio.Event()
+
+        async def silent(writer: asyncio.StreamWriter) -> None:
+            writer.write(head)
+            await writer.drain()
+            await done.wait()
+
+        source.says["/"] = silent
+
+        with pytest.raises(SourceTimedOut):
+            await self.copied(outbound, source, {}, self.hasty)
+        done.set()
+
+    async def test_every_url_on_the_way_has_to_be_listed_where_there_is_a_list(self, outbound: Outbound, source: Source) -> None:
+        source.says |= {"/a/1": leading("2"), "/a/2": leading("/b"), "/b": whole(PICTURE)}
+        reach = replace(self.reach(source), is_listed=lambda target: target.path.startswith("/a/"))
+
+        with pytest.raises(SourceNotAllowed):
+            async with outbound.get(parse(f"http://pictures.example:{source.port}/a/1"), {}, reach=reach, limits=self.limits):
+                pass
+        assert [head.split()[1] for head in source.heads] == ["/a/1", "/a/2"]
 
     async def send(
         self, outbound: Outbound, source: Source, url: str, limits: FetchLimits | None = None, *, body: bytes = b"{}"

@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("stored_images", sa.BigInteger(), nullable=False),
         sa.Column("origins", sa.Text(), nullable=False),
         sa.Column("domains", sa.Text(), nullable=False),
+        sa.Column("sources", sa.Text(), nullable=False),
         sa.Column("presets", sa.Text(), nullable=False),
         sa.Column("recipes", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
