@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -54,6 +54,13 @@ async def actor(request: Request) -> Actor:
     await count_user(services, actor, request.state)
     services.meter.requested(actor.tenant)
     return actor
+
+
+def asking_again(request: Request) -> Callable[[], Awaitable[Actor]]:
+    """Who asks, as of now, for an answer that goes on for long; not counted. What it returns raises like `authenticate`."""
+    accounts = services_of(request).accounts
+    token, address = token_of(request.headers), address_of(request)
+    return lambda: accounts.authenticate(token, address)
 
 
 def address_of(request: Request) -> str:

@@ -1,7 +1,8 @@
 """Server-sent events (WHATWG HTML, section 9.2): the journal as a response that goes on for as long as its client listens.
 
 A stream ends when its client goes away, when the server drains, when its image is purged, and after ten minutes: the client
-connects again with the number of what it heard last, and who may no longer listen is refused then.
+connects again with the number of what it heard last. It ends too when its credential no longer opens what it did: looked at every
+ASKED_EVERY_S, of what this process believes for another five (`services.tokens.BELIEVED_S`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import signal
-from collections.abc import AsyncGenerator, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from types import FrameType
 from typing import Annotated, Any, Final
@@ -24,7 +25,7 @@ from safelight.domain.accounts import Actor
 from safelight.domain.events import ImagePurged
 from safelight.domain.ids import ImageId
 from safelight.domain.journal import Numbered
-from safelight.errors import BadField
+from safelight.errors import BadField, SafelightError, Unavailable
 from safelight.services.progress import Progress
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -32,6 +33,8 @@ RETRY_MS: Final = 2000
 BEAT_S: Final = 15.0
 """Less than proxies wait for a word, a minute by default."""
 LASTS_S: Final = 600.0
+ASKED_EVERY_S: Final = 5.0
+"""Whether whoever listens may still listen."""
 
 STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -60,8 +63,17 @@ def resumed(request: Request, after: str | None) -> int | None:
 class EventStream(Response):
     """What the actor may hear from that place on, of everything or of one image that the caller has admitted."""
 
-    def __init__(self, progress: Progress, actor: Actor, *, after: int | None, image: ImageId | None = None) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        actor: Actor,
+        again: Callable[[], Awaitable[Actor]],
+        *,
+        after: int | None,
+        image: ImageId | None = None,
+    ) -> None:
         super().__init__()
+        self._again = again
         self._progress = progress
         self._actor = actor
         self._after = after
@@ -90,15 +102,37 @@ class EventStream(Response):
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
         # Not all at the same time, after a restart.
-        ends_at = asyncio.get_running_loop().time() + LASTS_S * random.uniform(0.8, 1.0)  # noqa: S311
+        now = asyncio.get_running_loop().time
+        told_at = asked_at = now()
+        ends_at = told_at + LASTS_S * random.uniform(0.8, 1.0)  # noqa: S311
         yield b"retry: %d\n\n" % RETRY_MS
-        following = self._progress.follow(self._actor, image=self._image, after=self._after, beat_s=BEAT_S)
+        following = self._progress.follow(self._actor, image=self._image, after=self._after, beat_s=ASKED_EVERY_S)
         async with aclosing(following) as entries:
             async for one in entries:
-                yield b":\n\n" if one is None else frame(one)
+                if now() - asked_at >= ASKED_EVERY_S:
+                    if not await self._is_admitted():
+                        return
+                    asked_at = now()
+                if one is not None or now() - told_at >= BEAT_S:
+                    yield b":\n\n" if one is None else frame(one)
+                    told_at = now()
                 is_gone = self._image is not None and one is not None and one.entry.name == ImagePurged.name
-                if is_gone or asyncio.get_running_loop().time() > ends_at:
+                if is_gone or now() > ends_at:
                     return
+
+    async def _is_admitted(self) -> bool:
+        try:
+            actor = await self._again()
+        except Unavailable:
+            return True  # a catalog that does not answer has taken nothing from anybody
+        except SafelightError:
+            return False
+        return (actor.tenant, actor.user, actor.role, actor.scopes) == (
+            self._actor.tenant,
+            self._actor.user,
+            self._actor.role,
+            self._actor.scopes,
+        )
 
 
 def _end_with_the_process(progress: Progress) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
-from safelight.api.schemas.common import Id
+from safelight.api.schemas.common import Id, Instant
 from safelight.api.schemas.images import CloudFrontCookies
 from safelight.api.schemas.issuers import IssuerCheckIn, IssuerCheckOut, IssuerIn, IssuerOut, issuer_check_out, issuer_out
 from safelight.api.schemas.progress import FailureOut, FailurePage, MendedOut, failure_out
@@ -225,15 +225,14 @@ async def letters(
     flow: Annotated[str, Query(max_length=100)] = "",
     tenant: Annotated[Id | None, Query(max_length=26, description="A tenant's id.")] = None,
     cause: Annotated[str, Query(max_length=500, description="A part of the error, whatever its case.")] = "",
-    after: Annotated[datetime | None, Query(description="Given up then or later.")] = None,
-    before: Annotated[datetime | None, Query(description="Given up before then.")] = None,
+    after: Annotated[Instant | None, Query(description="Given up then or later.")] = None,
+    before: Annotated[Instant | None, Query(description="Given up before then.")] = None,
 ) -> Letters:
     """Which dead letters are meant. Raises BadField for a filter that does not exist: without it, it would be every one."""
     for name in request.query_params:
         if name not in ("flow", "tenant", "cause", "after", "before", "limit", "all"):
             raise BadField(f"{name[:100]!r} is not a parameter here.", field=name[:100])
-    zoned = [at if at is None or at.tzinfo else at.replace(tzinfo=UTC) for at in (after, before)]
-    return Letters(flow=flow, party=tenant or "", cause=cause, after=zoned[0], before=zoned[1])
+    return Letters(flow=flow, party=tenant or "", cause=cause, after=after, before=before)
 
 
 Which = Annotated[Letters, Depends(letters)]

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from safelight.api.auth import Asking, Hall
+from safelight.api.auth import Asking, Hall, asking_again
 from safelight.api.refusals import refuses
 from safelight.api.routes.images import small_body
 from safelight.api.schemas.uploads import HeardOut
@@ -35,7 +35,7 @@ NOTIFICATION: Final = {
 @refuses(Busy, TooManyStreams)
 async def follow(request: Request, hall: Hall, actor: Asking, after: After = None) -> EventStream:
     """What happens to your images, as it happens (server-sent events), from now on unless you resume; admins: to the tenant's."""
-    return EventStream(hall.progress, actor, after=resumed(request, after))
+    return EventStream(hall.progress, actor, asking_again(request), after=resumed(request, after))
 
 
 @router.post("/s3", response_model=HeardOut, openapi_extra=NOTIFICATION)

@@ -15,12 +15,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
-from safelight.api.auth import Asking, Hall
+from safelight.api.auth import Asking, Hall, asking_again
 from safelight.api.conditions import IfMatch, album_id, base_url, disposition, image_id
 from safelight.api.problems import problem
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.refusals import FILE, FORM, refuses
-from safelight.api.schemas.common import ID, Id, small_json
+from safelight.api.schemas.common import ID, Id, Instant, small_json
 from safelight.api.schemas.images import (
     CloudFrontOut,
     CloudFrontRendition,
@@ -230,10 +230,10 @@ async def list_images(
     visibility: Visibility | None = None,
     type: Annotated[str | None, Query(description="Media type of the original.", max_length=100)] = None,
     camera: Annotated[str | None, Query(max_length=200)] = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-    taken_after: datetime | None = None,
-    taken_before: datetime | None = None,
+    created_after: Instant | None = None,
+    created_before: Instant | None = None,
+    taken_after: Instant | None = None,
+    taken_before: Instant | None = None,
     min_bytes: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
     max_bytes: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
     sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Exactly these bytes; goes alone.")] = None,
@@ -259,10 +259,10 @@ async def list_images(
         visibility=visibility,
         media_type=type,
         camera=camera,
-        created_after=_zoned(created_after),
-        created_before=_zoned(created_before),
-        taken_after=_zoned(taken_after),
-        taken_before=_zoned(taken_before),
+        created_after=created_after,
+        created_before=created_before,
+        taken_after=taken_after,
+        taken_before=taken_before,
         min_bytes=min_bytes,
         max_bytes=max_bytes,
         is_trashed=trashed,
@@ -457,7 +457,7 @@ async def events(request: Request, hall: Hall, actor: Asking, id: Id, after: Aft
     """What happens to it, as it happens (server-sent events), from the first that is kept unless you resume."""
     image = image_id(id)
     access.require(actor, "image.history", await hall.library.get(actor, image))
-    return EventStream(hall.progress, actor, after=resumed(request, after), image=image)
+    return EventStream(hall.progress, actor, asking_again(request), after=resumed(request, after), image=image)
 
 
 @router.get("/images/{id}/versions", response_model=list[VersionOut])
@@ -577,9 +577,3 @@ def _user_id(text: str | None) -> UserId | None:
     if not is_id(text):
         raise BadField("owner is the id of a user.", field="owner")
     return UserId(text)
-
-
-def _zoned(at: datetime | None) -> datetime | None:
-    if at is None or at.tzinfo is not None:
-        return at
-    return at.replace(tzinfo=UTC)

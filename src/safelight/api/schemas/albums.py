@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from safelight.api.schemas.common import Id, In, Out
+from safelight.api.schemas.common import Id, In, Instant, Out
 from safelight.domain.albums import Album
 from safelight.domain.sharing import Grant, Level
 
@@ -17,7 +17,7 @@ class AlbumGrantIn(In):
 
     level: Level = Level.VIEW
     originals: bool = Field(False, description="The files as they came in, too, of the images that are the album's owner's.")
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class Lent(Out):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from safelight.domain.images import MAX_CUSTOM_BYTES
 
@@ -17,6 +19,29 @@ ID: Final[dict[str, Any]] = {
 }
 Id = Annotated[str, WithJsonSchema(ID)]
 """Of a thing. The document says what one looks like; another text is answered as an id that nothing has, not as a mistake."""
+
+
+_RFC3339: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+
+
+def _written(value: object) -> object:
+    """Only text: a number would be taken for seconds or milliseconds since 1970, by its size."""
+    if not (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        raise ValueError("not a date and time with its offset from UTC, as in 2026-06-01T12:00:00Z (RFC 3339)")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("not within the years 1 to 9999 in UTC") from None
+
+
+Instant = Annotated[
+    datetime, BeforeValidator(_written), AfterValidator(_in_utc), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""A point in time that somebody names (RFC 3339, section 5.6)."""
 
 
 def small_json(value: Mapping[str, Any]) -> Mapping[str, Any]:

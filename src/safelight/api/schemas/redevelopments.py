@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from safelight.api.conditions import album_id
-from safelight.api.schemas.common import Id, In, Out
+from safelight.api.schemas.common import Id, In, Instant, Out
 from safelight.domain.images import MAX_TAGS, Status
 from safelight.domain.redevelopments import USUAL_RATE, Redevelopment, RedevelopmentState, Selection
 
@@ -18,8 +18,8 @@ class SelectionIn(In):
     album: Id | None = Field(None, max_length=26)
     tags: list[str] = Field([], max_length=MAX_TAGS, description="Pictures with all of these.")
     status: Status | None = None
-    after: AwareDatetime | None = Field(None, description="That came in at this time or later.")
-    before: AwareDatetime | None = Field(None, description="That came in before this time; before now where nothing is said.")
+    after: Instant | None = Field(None, description="That came in at this time or later.")
+    before: Instant | None = Field(None, description="That came in before this time; before now where nothing is said.")
 
     def selection(self) -> Selection:
         """As the services take it. Raises BadField for an album that cannot be."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from safelight.api.schemas.common import Out, Secretive
+from safelight.api.schemas.common import Instant, Out, Secretive
 from safelight.api.schemas.images import RenditionOut
 from safelight.domain.sharing import MAX_NOTE, Link, link_shows_original
 from safelight.services.delivery import Signer
@@ -17,7 +17,7 @@ from safelight.services.links import Opened
 class LinkIn(Secretive):
     """A link to an album."""
 
-    expires_at: AwareDatetime = Field(description="Within a year.")
+    expires_at: Instant = Field(description="Within a year.")
     password: str = Field("", max_length=256, description="Asked for where there is one: 4 to 256 characters.")
     originals: bool = Field(False, description="The files as they came in, too, of the images that are the album's owner's.")
     note: str = Field("", max_length=MAX_NOTE, description="For you: whom it was given to, say.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from safelight.api.schemas.common import Id, In, Out
+from safelight.api.schemas.common import Id, In, Instant, Out
 from safelight.domain.accounts import MAX_NETWORKS, ApiKey, Role, Scope, User
 from safelight.services.api_keys import KeyWish
 
@@ -48,7 +48,7 @@ class ApiKeyIn(In):
     user: Id
     name: str = Field("", max_length=200)
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE], min_length=1)
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
     networks: list[str] = Field(
         [], max_length=MAX_NETWORKS, description="Addresses or networks (CIDR) it may be used from. Empty: any."
     )
@@ -59,7 +59,7 @@ class OwnKeyIn(In):
 
     name: str = Field("", max_length=200)
     scopes: list[Scope] = Field(default=[Scope.READ, Scope.WRITE], min_length=1)
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
     networks: list[str] = Field(
         [], max_length=MAX_NETWORKS, description="Addresses or networks (CIDR) it may be used from. Empty: any."
     )

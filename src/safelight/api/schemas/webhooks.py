@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from safelight.api.schemas.common import In, Out
+from safelight.api.schemas.common import In, Instant, Out
 from safelight.domain.addresses import MAX_URL
 from safelight.domain.webhooks import Delivery, Endpoint
 from safelight.signing.webhooks import secret_text as webhook_secret
@@ -41,7 +41,7 @@ class WebhookRotateIn(In):
 class WebhookReplayIn(In):
     """What to send again."""
 
-    since: datetime = Field(description="With its offset from UTC; by the time of what happened.")
+    since: Instant = Field(description="With its offset from UTC; by the time of what happened.")
     state: Literal["delivered", "failed"] | None = Field(None, description="Only what ended so. Default: both.")
 
 
