@@ -112,7 +112,7 @@ async def test_dead_letters_are_retried_and_discarded_by_filter(run, tmp_path):
         assert [await count(tenant=tenant), await count(tenant="0" * 26)] == [3, 0]
         assert [await count(flow="develop"), await count(flow="mail")] == [3, 0]
         assert [await count(cause="BACKENDunavailable"), await count(cause="nothing like it")] == [3, 0]
-        assert [await count(before=later), await count(after=later), await count(before="2000-01-01T00:00:00")] == [3, 0, 0]
+        assert [await count(before=later), await count(after=later), await count(before="2000-01-01T00:00:00Z")] == [3, 0, 0]
 
         # Without a word of which ones, nothing happens; nor with a word that means nothing.
         for method, path in (("POST", "/admin/failures/retry"), ("DELETE", "/admin/failures")):
