@@ -93,7 +93,7 @@ async def test_missing_renditions_and_masters_are_developed_again_and_the_owners
     image = await upload(app, title="Harbour")
     buckets = app.safelight.development.buckets
     await buckets.renditions.purge(image.prefix)
-    await buckets.originals.purge(image.master_key)
+    await buckets.originals.purge(image.delivered_master_key)
     await app.client.patch(f"/images/{image.id}", json={"title": "", "tags": []})
     image = await image_of(app, image.id)
     await until(lambda: indexed(app, image))
@@ -106,7 +106,7 @@ async def test_missing_renditions_and_masters_are_developed_again_and_the_owners
     assert (again.title, again.tags, again.version) == ("", (), image.version)
     for rendition in again.renditions:
         await buckets.renditions.get(rendition.object_key)
-    await buckets.originals.get(again.master_key)
+    await buckets.originals.get(again.delivered_master_key)
     assert await reconciled(app) == {}
 
 

@@ -90,7 +90,7 @@ async def test_what_is_sound_is_left_alone_and_all_of_it_is_read(app):
 async def test_a_damaged_rendition_and_master_are_made_again(app):
     image = await upload(app)
     flip(app, image.renditions[0].object_key)
-    flip(app, image.master_key)
+    flip(app, image.delivered_master_key)
 
     assert await scrubbed(app, mends=False) == {Flaw.RENDITION: (1, 0), Flaw.MASTER: (1, 0)}
     assert (await image_of(app, image.id)).revision == image.revision
@@ -164,7 +164,7 @@ async def test_other_versions_of_an_image_with_a_damaged_original_are_given_out(
     restored = await app.client.post(f"/images/{image.id}/versions/1/restore")
     assert (restored.status_code, restored.json()["code"]) == (503, "damaged_object")
     assert (await image_of(app, image.id)).version == 2
-    flip(app, marked.master_key)
+    flip(app, marked.delivered_master_key)
     assert (await scrubbed(app))[Flaw.MASTER] == (1, 1)
     assert (await ready_again(app, marked)).problem.versions == (1,), "developing again does not forget it"
 
@@ -184,12 +184,12 @@ async def test_a_damaged_version_beside_a_sound_one_is_removed(app):
 
 async def test_nothing_is_removed_that_could_not_be_made_again(app):
     image = await upload(app)
-    for key in (image.original_key, image.master_key, image.renditions[0].object_key):
+    for key in (image.original_key, image.delivered_master_key, image.renditions[0].object_key):
         flip(app, key)
 
     assert await scrubbed(app) == {Flaw.ORIGINAL: (1, 0), Flaw.MASTER: (1, 0), Flaw.RENDITION: (1, 0)}
     buckets = app.safelight.development.buckets
-    for bucket, key in ((buckets.originals, image.master_key), (buckets.renditions, image.renditions[0].object_key)):
+    for bucket, key in ((buckets.originals, image.delivered_master_key), (buckets.renditions, image.renditions[0].object_key)):
         assert len(await bucket.versions(key)) == 1
 
 

@@ -32,8 +32,13 @@ def test_every_preset_has_its_exact_size_as_webp_and_as_progressive_jpeg(size):
             assert picture.format == format.name
             assert picture.size == (file.width, file.height) == fit_inside(*size, preset.side)
             assert format is Format.WEBP or picture.info.get("progressive")
-    assert len(developed.files) == 2 * len(PRESETS) + 1
     assert decoded(developed.file("master", Format.JPEG).data).size == fit_inside(*size, 2048)
+    lesser = [side for side, least in ((1200, 1500), (600, 750)) if max(size) >= least]
+    assert len(developed.files) == 2 * len(PRESETS) + 1 + len(lesser)
+    for side in lesser:
+        picture = decoded(developed.file(f"master_{side}", Format.JPEG).data)
+        assert picture.size == fit_inside(*size, side)
+        assert not picture.info.get("progressive")
 
 
 def test_equal_sizes_are_encoded_once_and_share_their_bytes():

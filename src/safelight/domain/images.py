@@ -160,15 +160,18 @@ class Image:
         """Where the bytes of any version are."""
         return f"{self.tenant}/{self.id}/{number}/original"
 
-    @property
-    def master_key(self) -> str:
-        """Our own high-quality encoding beside the original; later transforms read this, never a stranger's bytes."""
-        return f"{self.tenant}/{self.id}/{self.version}/master.jpg"
+    def master_key(self, name: str) -> str:
+        """Our own high-quality encoding beside the original, `master` or `master_600`: transforms read it, never a stranger's bytes."""
+        return f"{self.tenant}/{self.id}/{self.version}/{name}.jpg"
 
     @property
     def delivered_master_key(self) -> str:
         """The master of what is delivered now: an older one's while new bytes are being developed."""
         return f"{self.tenant}/{self.id}/{self.developed_version}/master.jpg"
+
+    def delivered_lesser_key(self, side: int) -> str:
+        """The smaller master of that side, if there is one. Its loss costs time only."""
+        return f"{self.tenant}/{self.id}/{self.developed_version}/master_{side}.jpg"
 
     @property
     def present(self) -> Version:

@@ -274,9 +274,11 @@ def _sizes(key: str, value: Any, _watermarks: Named) -> dict[str, Any]:
 
 def _own_size(name: Any, said: Any) -> OwnSize:
     where = f"sizes.{str(name)[:50]}"
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _SIDES:
+    # What begins with "master" is kept apart and never delivered.
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _SIDES or name.startswith("master"):
         raise BadField(
-            "The name of a size has 1 to 32 small letters, digits, dashes and underscores, a letter first, and is no preset's.",
+            "The name of a size has 1 to 32 small letters, digits, dashes and underscores, a letter first, is no preset's, and does"
+            " not begin with master.",
             field=where,
         )
     if not isinstance(said, Mapping):

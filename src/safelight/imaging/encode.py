@@ -11,6 +11,7 @@ from safelight.imaging.formats import Format
 from safelight.imaging.libvips import Pixels
 
 WHITE = (255, 255, 255)
+_HALVED_FROM = 1000
 KEEP_XMP, KEEP_ICC = 2, 8
 """What may be kept, to be added up (VipsForeignKeep); what an image carries must be our own or harmless by then."""
 
@@ -21,8 +22,18 @@ def on_white(image: Pixels) -> Pixels:
 
 
 def jpeg(image: Pixels, *, quality: int, is_progressive: bool = True, keep: int = 0) -> bytes:
-    """Progressive with optimised tables for delivery; plain for the master, which costs a quarter of the time."""
+    """Progressive with optimised tables, colour at half the resolution below quality 90."""
     data: bytes = on_white(image).jpegsave_buffer(Q=quality, interlace=is_progressive, optimize_coding=is_progressive, keep=keep)
+    return data
+
+
+def master(image: Pixels, *, quality: int) -> bytes:
+    """A JPEG to be read again: plain, which costs a quarter of the time.
+
+    From 1000 pixels on with colour at half the resolution, which nearly everything has that is made of it; it saves half of encoding.
+    """
+    is_halved = max(image.width, image.height) >= _HALVED_FROM
+    data: bytes = on_white(image).jpegsave_buffer(Q=quality, subsample_mode="on" if is_halved else "off", keep=0)
     return data
 
 

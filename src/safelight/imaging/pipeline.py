@@ -9,7 +9,7 @@ libvips for a thumbnail per size decodes per size and costs twice as much.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,18 @@ from safelight.imaging.formats import SNIFF_BYTES, Format, sniff
 from safelight.imaging.libvips import Pixels
 from safelight.imaging.metadata.facts import MAX_BLOCK, read_facts
 from safelight.imaging.probe import probe
-from safelight.imaging.spec import MASTER, RENDER_EFFORT, RENDER_QUALITY, Developed, Facts, File, Header, Limits, Recipe
+from safelight.imaging.spec import (
+    MASTER,
+    RENDER_EFFORT,
+    RENDER_QUALITY,
+    Developed,
+    Facts,
+    File,
+    Header,
+    Limits,
+    Recipe,
+    lesser_sides,
+)
 from safelight.imaging.stills import Size, Stills
 from safelight.imaging.transform import Original, Watermark, apply, parse, parse_request, settle, stamp
 from safelight.imaging.transform.from_original import transform_original
@@ -54,12 +65,12 @@ def develop(
         if header.is_animated:
             pictures = _Moving(_frames(data, header, recipe))
         else:
-            sides = {recipe.master_side, *(preset.side for preset in recipe.presets)}
+            sides = {recipe.master_side, *recipe.lesser_sides, *(preset.side for preset in recipe.presets)}
             large = [geometry.fit_inside(header.width, header.height, side) for side in sides if side > recipe.linear_side]
             pictures = Stills(still(data, header, recipe.side), large)
         files = tuple(_files(pictures, header, recipe, mark))
         if recipe.sizes:
-            files += tuple(_sized(data, replace(header, has_alpha=pictures.has_alpha), files[-1], recipe, limits, mark))
+            files += tuple(_sized(data, replace(header, has_alpha=pictures.has_alpha), files, recipe, limits, mark))
         small = pictures.still(geometry.fit_inside(header.width, header.height, placeholders.THUMBHASH_SIDE))
         pixels = rgba(small)
         hashed = pictures.still(geometry.fit_inside(header.width, header.height, 300)) if "phash" in recipe.analysis else None
@@ -175,7 +186,12 @@ class _Moving:
 
 
 def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe, mark: bytes) -> Iterator[File]:
-    """Every preset in every format, then the master; equal sizes are encoded once and share their bytes."""
+    """The masters, then every preset in every format; equal sizes are encoded once and share their bytes."""
+    size = geometry.fit_inside(header.width, header.height, recipe.master_side)
+    yield _master(pictures, size, MASTER, recipe.master_quality)
+    for side in lesser_sides(max(size), recipe.lesser_sides):
+        lesser = geometry.fit_inside(header.width, header.height, side)
+        yield _master(pictures, lesser, f"{MASTER}_{side}", recipe.lesser_quality)
     watermark = _watermark(recipe)
     encoded: dict[Size, list[bytes]] = {}
     for preset in sorted(recipe.presets, key=lambda preset: -preset.side):
@@ -185,13 +201,18 @@ def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe, mark: byt
             encoded[size] = [_encoded(pictures, size, ink, format, recipe) for format in recipe.formats]
         for format, data in zip(recipe.formats, encoded[size], strict=True):
             yield File(preset=preset.name, format=format, width=size[0], height=size[1], data=data)
-    width, height = geometry.fit_inside(header.width, header.height, recipe.master_side)
-    master = encode.jpeg(pictures.still((width, height)), quality=recipe.master_quality, is_progressive=False)
-    yield File(preset=MASTER, format=Format.JPEG, width=width, height=height, data=master)
 
 
-def _sized(data: bytes, header: Header, master: File, recipe: Recipe, limits: Limits, mark: bytes) -> Iterator[File]:
-    """Every size of the recipe's own, as delivery would make it: of the master, or where that does not suffice of the file."""
+def _master(pictures: Stills | _Moving, size: Size, name: str, quality: int) -> File:
+    data = encode.master(pictures.still(size), quality=quality)
+    return File(preset=name, format=Format.JPEG, width=size[0], height=size[1], data=data)
+
+
+def _sized(
+    data: bytes, header: Header, files: Sequence[File], recipe: Recipe, limits: Limits, mark: bytes
+) -> Iterator[File]:
+    """Every size of the recipe's own, as delivery would make it: of a master, or where none suffices of the file itself."""
+    masters = {file.preset: file.data for file in files}
     watermark = _watermark(recipe)
     original = Original(
         format=header.format, width=header.width, height=header.height, frames=header.frames, has_alpha=header.has_alpha
@@ -203,7 +224,10 @@ def _sized(data: bytes, header: Header, master: File, recipe: Recipe, limits: Li
         if settled.needs_original:
             file = transform_original(data, settled.spec, limits, mark=mark)
         else:
-            file = apply.transform(master.data, settled.spec, source_width=header.width, source_height=header.height, mark=mark)
+            side = apply.lesser_side(settled.spec, header.width, header.height)
+            master = masters[f"{MASTER}_{side}" if side else MASTER]
+            size = {"source_width": header.width, "source_height": header.height}
+            file = apply.transform(master, settled.spec, **size, mark=mark, is_lesser=side > 0)
         yield replace(file, preset=name)
 
 

@@ -13,7 +13,20 @@ from typing import Any, Final
 from safelight.imaging.formats import Format
 
 MASTER: Final = "master"
-"""The preset name of our own high-quality JPEG, from which transforms on request are made."""
+"""The preset name of our own high-quality JPEG, from which transforms on request are made; lesser ones are `master_600`."""
+LESSER_SIDES: Final = (1200, 600)
+_WORTH: Final = 1.25
+"""A lesser master is made where the next larger one is that much larger: what it saves is decoding."""
+
+
+def lesser_sides(longest: int, sides: tuple[int, ...] = LESSER_SIDES) -> tuple[int, ...]:
+    """Which lesser masters there are beside one whose longest side this is; largest first."""
+    found: tuple[int, ...] = ()
+    for side in sides:
+        if min((longest, *found)) >= _WORTH * side:
+            found += (side,)
+    return found
+
 
 RENDER_QUALITY: Final = {Format.WEBP: 80, Format.JPEG: 80, Format.AVIF: 60}
 """What is made on request, where nobody asks for another: about equal to the eye (SSIMULACRA2 74-78)."""
@@ -55,12 +68,15 @@ ANALYSES: Final = ("placeholder", "colours", "phash")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What `develop` makes: every preset in every format (progressive where that is JPEG), `sizes`, and one master.
+    """What `develop` makes: every preset in every format (progressive where that is JPEG), `sizes`, and the masters.
 
     Presets up to `linear_side` are reduced in linear light (docs/explanation/linear-light.md). `webp_effort` is libwebp's
     0-6: 2 instead of 4 costs 3 % more bytes and saves more than half of the encoder's time. `sizes` are names with what each
     of them is in the native grammar, its format too; a name stands once for each format. `watermark`, in the same grammar, is
-    laid over every preset and size and never over the master. An analysis that is left out is empty.
+    laid over every preset and size and never over a master. An analysis that is left out is empty.
+
+    Transforms read the smallest master that has the pixels. The lesser ones are of a higher quality: what they lose is hardly
+    averaged away afterwards.
     """
 
     presets: tuple[Preset, ...] = PRESETS
@@ -72,6 +88,8 @@ class Recipe:
     avif_quality: int = RENDER_QUALITY[Format.AVIF]
     master_side: int = 2048
     master_quality: int = 90
+    lesser_sides: tuple[int, ...] = LESSER_SIDES
+    lesser_quality: int = 92
     linear_side: int = 600
     watermark: str = ""
     analysis: tuple[str, ...] = ANALYSES

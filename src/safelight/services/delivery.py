@@ -551,9 +551,18 @@ class Delivery:
             self.instruments.renders.labels("original").inc()
             async with descriptor(self.buckets.originals, image, version) as fd:
                 return await self.in_sandbox(fd, settled.spec, xmp=xmp, mark=mark)
-        master = await self.buckets.originals.get(image.delivered_master_key)
+        side = apply.lesser_side(settled.spec, version.width, version.height)
+        master, is_lesser = await self._master(image, side)
         self.instruments.renders.labels("baked" if is_baked else "master").inc()
-        return await self._in_a_thread(partial(apply.transform, master, is_baked=is_baked), version, settled.spec, xmp, mark)
+        work = partial(apply.transform, master, is_baked=is_baked, is_lesser=is_lesser)
+        return await self._in_a_thread(work, version, settled.spec, xmp, mark)
+
+    async def _master(self, image: Image, side: int) -> tuple[bytes, bool]:
+        """The lesser master of that side, if there is one, or else the large one; and whether it is a lesser one."""
+        if side:
+            with contextlib.suppress(Missing, DamagedObject):
+                return await self.buckets.originals.get(image.delivered_lesser_key(side)), True
+        return await self.buckets.originals.get(image.delivered_master_key), False
 
     async def in_sandbox(self, fd: int, spec: Spec, *, xmp: bytes = b"", mark: bytes = b"") -> bytes:
         """The transform of a stranger's file, within the time for it. Raises what the sandbox raises, DecodeBudgetExceeded."""

@@ -143,8 +143,10 @@ class Development:
 
     async def _stored(self, image: Image, files: tuple[File, ...]) -> tuple[Rendition, ...]:
         async def store(file: File) -> Rendition | None:
-            if file.preset == MASTER:
-                await self.buckets.originals.put(image.master_key, file.data, media_type=file.format.media_type)
+            if file.preset.startswith(MASTER):
+                is_needed = file.preset == MASTER  # what a lesser one has, it has, too
+                key = image.master_key(file.preset)
+                await self.buckets.originals.put(key, file.data, media_type=file.format.media_type, is_durable=is_needed)
                 return None
             key = image.rendition_key(file.preset, file.format.extension, folder=image.folder)
             # Not fsynced: what a power cut takes, delivery makes again from the master.

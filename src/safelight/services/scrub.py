@@ -29,6 +29,7 @@ from safelight.domain.ids import TenantId
 from safelight.domain.images import DAMAGED, Image, Status
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.errors import BackendUnavailable, BadCursor, DamagedObject, Missing
+from safelight.imaging.spec import LESSER_SIDES
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive, Pile
 from safelight.services.development import Development
@@ -315,7 +316,8 @@ class Scrub:
 
     async def _mend(self, image: Image, judged: list[_Judged], missing: set[Flaw], report: Scrubbed, *, mends: bool) -> None:
         is_sound = {one.pile.key: bool(one.sound) for one in judged}
-        of_record = {image.delivered_master_key, *(rendition.object_key for rendition in image.renditions)}
+        masters = {image.delivered_master_key, *map(image.delivered_lesser_key, LESSER_SIDES)}
+        of_record = masters.union(rendition.object_key for rendition in image.renditions)
         known = {image.key_of_version(version.number): version.number for version in image.versions}
         lost: list[int] = []
         is_anew = Flaw.MASTER_MISSING in missing or Flaw.RENDITION_MISSING in missing
@@ -395,7 +397,7 @@ def _digests(image: Image) -> dict[str, str]:
 def _kind_of(one: _Judged) -> Flaw:
     if one.sound:
         return Flaw.LAYER
-    if one.name == "master.jpg":
+    if one.name.startswith("master"):
         return Flaw.MASTER
     return Flaw.TILES if one.name.endswith(".tiles") else Flaw.RENDITION
 

@@ -134,5 +134,5 @@ def test_every_key_of_an_image_begins_with_its_prefix_and_that_with_the_tenant()
     image = make_image(TENANT, version=3)
 
     assert image.prefix.startswith(f"{TENANT}/")
-    for key in (image.original_key, image.master_key, image.rendition_key("thumb_300", "webp", folder="3")):
+    for key in (image.original_key, image.master_key("master"), image.rendition_key("thumb_300", "webp", folder="3")):
         assert key.startswith(f"{image.prefix}3/")

@@ -44,6 +44,7 @@ FIRST, SECOND = AlbumId("01j0000000000000000000000a"), AlbumId("01j0000000000000
         ({"sizes": {f"s{number}": {"width": 9} for number in range(MAX_SIZES + 1)}}, "sizes"),
         ({"sizes": {"large": {"width": 9}}}, "sizes.large"),
         ({"sizes": {"Card": {"width": 9}}}, "sizes.Card"),
+        ({"sizes": {"master_600": {"width": 9}}}, "sizes.master_600"),
         ({"sizes": {"w=300": {"width": 9}}}, "sizes.w=300"),
         ({"sizes": {"card@2": {"width": 9}}}, "sizes.card@2"),
         ({"sizes": {"card": 300}}, "sizes.card"),

@@ -47,7 +47,7 @@ _CODES: Final = frozenset(
 )
 """What a child may complain of."""
 
-_NAME: Final = re.compile(r"[a-z0-9_]{1,64}")
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
 _COLOR: Final = re.compile(r"(?:#[0-9a-f]{6})?")
 _UNTEXT: Final = re.compile("[\x00\ud800-\udfff]")
 _HASH: Final = re.compile(r"(?:[0-9a-f]{16})?")

@@ -21,7 +21,7 @@ from safelight.imaging.libvips import Pixels, Stop
 from safelight.imaging.spec import File, Recipe, effort_of
 from safelight.imaging.transform import adjust, mount, seek
 from safelight.imaging.transform.placing import layer_of
-from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, plan, shrink_for, wanted
+from safelight.imaging.transform.plan import Box, Plan, Size, Source, between, lesser_for, plan, shrink_for, wanted
 from safelight.imaging.transform.pyramid import TILE, Window, levels
 from safelight.imaging.transform.spec import AUTO_QUALITY, Spec
 from safelight.imaging.transform.stamp import Ink, inked, laid
@@ -48,6 +48,8 @@ STEPS: Final = (
 
 _GAP: Final = 1.5
 """Enough for what a visitor waits for: a third less time for the way from 2048 to 600, 0.7 levels (RMS) away from the full kernel."""
+_NEAR: Final = 4 / 3
+"""Up to here averaging stored values is a sixth of the work and not told from linear light: 1.5 of 100 by SSIMULACRA2."""
 _NEIGHBOURS: Final = 3
 """A border is sought behind a median of 3 x 3 pixels, so that single specks do not count."""
 _GLANCE: Final = 256
@@ -65,10 +67,12 @@ def transform(
     mark: bytes = b"",
     stop: Stop | None = None,
     is_baked: bool = False,
+    is_lesser: bool = False,
 ) -> File:
     """The picture as the spec asks. The source's size is that of the upright original, by which crops and points go.
 
-    `mark` is the PNG of the spec's watermark, if it has one; baked is encoded with the effort of when nobody waits.
+    `mark` is the PNG of the spec's watermark, if it has one; baked is encoded with the effort of when nobody waits. A lesser master
+    is one that `lesser_for` has chosen: the size of the result is that of the large one's.
 
     Raises BadOption (undecided format, crop outside), TooManyPixels, UnsupportedFormat (no JPEG), CorruptImage,
     DecodeBudgetExceeded (also when told to stop), OverMaxBytes.
@@ -80,12 +84,21 @@ def transform(
     stop = stop or Stop()
     with libvips.decoding():
         whole = libvips.open_header(master, Format.JPEG)
-        source = Source(Size(source_width, source_height), Size(whole.width, whole.height))
-        image, planned = _cut(master, spec, source, stop)
+        size = Size(whole.width, whole.height)
+        source = Source.of(source_width, source_height) if is_lesser else Source(Size(source_width, source_height), size)
+        image, planned = _cut(master, size, spec, source, stop)
         image = resized(image, planned, stop=stop)
         image = dressed(image, spec, planned, ink_for(spec, planned, mark))
         data = encoded(image, spec, spec.format, xmp=xmp, stop=stop, is_baked=is_baked)
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
+
+
+def lesser_side(spec: Spec, source_width: int, source_height: int) -> int:
+    """Which of the lesser masters is enough for the spec, by its side; 0 where it has to be the large one."""
+    if spec.trim:
+        return 0  # what is seen as a border depends on the pixels that are looked at
+    source = Source.of(source_width, source_height)
+    return lesser_for(plan(spec, source), source)
 
 
 def transform_tiles(
@@ -117,8 +130,8 @@ def transform_tiles(
     return File(preset="", format=spec.format, width=planned.canvas.width, height=planned.canvas.height, data=data)
 
 
-def _cut(master: bytes, spec: Spec, source: Source, stop: Stop) -> tuple[Pixels, Plan]:
-    """trim, crop: the part that is wanted, at no less than twice the size that is wanted, and the plan for the rest."""
+def _cut(master: bytes, size: Size, spec: Spec, source: Source, stop: Stop) -> tuple[Pixels, Plan]:
+    """trim, crop: the part that is wanted, shrunk to no less than twice the size that is wanted, and the plan for the rest."""
     frame = None
     image = None
     if spec.trim:
@@ -126,7 +139,8 @@ def _cut(master: bytes, spec: Spec, source: Source, stop: Stop) -> tuple[Pixels,
         frame = trimmed(image, spec.trim)
     planned = plan(spec, source, frame=frame)
     if image is None:
-        image = libvips.open_pixels(master, Format.JPEG, shrink=shrink_for(planned))
+        shrink = shrink_for(between(planned.crop, source.pixels, size), planned.resize)
+        image = libvips.open_pixels(master, Format.JPEG, shrink=shrink)
     decoded = Size(image.width, image.height)
     if spec.gravity is Gravity.AUTO:
         image = stop.watching(image).copy_memory()
@@ -168,7 +182,8 @@ def focus_of(image: Pixels, region: Box, window: Box) -> Focal:
 def resized(image: Pixels, planned: Plan, *, stop: Stop, is_srgb: bool = True) -> Pixels:
     """In memory, at the planned size; in linear light where that shows, and where the tables for it hold."""
     width, height = planned.resize
-    if is_srgb and planned.is_reducing and max(width, height) <= Recipe().linear_side:
+    is_near = image.width <= _NEAR * width and image.height <= _NEAR * height
+    if is_srgb and planned.is_reducing and not is_near and max(width, height) <= Recipe().linear_side:
         image = light.from_linear(light.resampled(light.to_linear(image), width, height, gap=_GAP))
     else:
         image = light.reduced(image, width, height)

@@ -38,7 +38,7 @@ def estimate(spec: Spec, source: Source) -> int:
     An undecided format counts as the dearest. What `trim` will cut away is not known yet and counts.
     """
     planned = plan(spec, source)
-    shrink = 1 if spec.trim else shrink_for(planned)
+    shrink = 1 if spec.trim else shrink_for(planned.crop, planned.resize)
     width, height = -(-source.pixels.width // shrink), -(-source.pixels.height // shrink)
     is_held = spec.trim or spec.gravity is Gravity.AUTO
     decoded = width * (height if is_held else min(height, _LINES)) * _BANDS * (2 if spec.trim else 1)

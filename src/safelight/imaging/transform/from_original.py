@@ -57,7 +57,7 @@ def _streamed(data: bytes, header: Header, spec: Spec, mark: bytes) -> tuple[Pix
     """Decoded once from top to bottom, at no less than twice the size that is wanted; only what is wanted is held."""
     size = Size(header.width, header.height)
     planned = plan(spec, Source(size, size))
-    image = _opened(data, header, spec, shrink=shrink_for(planned) if header.format is Format.JPEG else 1)
+    image = _opened(data, header, spec, shrink=shrink_for(planned.crop, planned.resize) if header.format is Format.JPEG else 1)
     stored = Size(*geometry.upright(*size, header.orientation))
     box = between(_as_stored(planned.crop, size, header.orientation), stored, Size(image.width, image.height))
     if box != (0, 0, image.width, image.height):

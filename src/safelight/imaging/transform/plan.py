@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from safelight.errors import BadOption, TooManyPixels
 from safelight.imaging.formats import Format
 from safelight.imaging.geometry import fit_inside, shrink_on_load
-from safelight.imaging.spec import Recipe
+from safelight.imaging.spec import Recipe, lesser_sides
 from safelight.imaging.transform.spec import MAX_SIDE, Spec
 from safelight.imaging.transform.values import Fit, Focal, Gravity, Region
 
@@ -130,12 +130,28 @@ def plan(spec: Spec, source: Source, *, frame: Box | None = None, focus: Focal |
     return Plan(crop, resize, left + (inner.width - turned.width) // 2, top + (inner.height - turned.height) // 2, canvas)
 
 
-def shrink_for(planned: Plan) -> int:
-    """By how much (1, 2, 4, 8) the decoder of a JPEG may shrink it on the way."""
+def shrink_for(crop: Box, resize: Size) -> int:
+    """By how much (1, 2, 4, 8) the decoder of a JPEG may shrink it on the way, if that part of it becomes so large."""
     return min(
-        shrink_on_load(planned.crop.width, planned.resize.width, margin=_MARGIN),
-        shrink_on_load(planned.crop.height, planned.resize.height, margin=_MARGIN),
+        shrink_on_load(crop.width, resize.width, margin=_MARGIN),
+        shrink_on_load(crop.height, resize.height, margin=_MARGIN),
     )
+
+
+def lesser_for(planned: Plan, source: Source) -> int:
+    """The side of the smallest lesser master that has the pixels; 0 where it must be the large one, which the plan is for.
+
+    A part of a picture asks for twice the pixels, as its edges come to lie between them (`between`). One pixel less is none: sizes
+    of masters and of results are rounded apart.
+    """
+    margin = 1.0 if planned.crop == source.frame else _MARGIN
+    for side in reversed(lesser_sides(max(source.pixels))):
+        lesser = fit_inside(*source.original, side)
+        across = planned.crop.width * lesser[0] / source.pixels.width
+        down = planned.crop.height * lesser[1] / source.pixels.height
+        if across >= margin * planned.resize.width - 1 and down >= margin * planned.resize.height - 1:
+            return side
+    return 0
 
 
 def between(box: Box, whole: Size, decoded: Size) -> Box:

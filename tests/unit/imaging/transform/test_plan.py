@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from safelight.errors import BadOption, TooManyPixels
 from safelight.imaging import Format
+from safelight.imaging.geometry import fit_inside
 from safelight.imaging.transform import Fit, Focal, Gravity, Source, estimate, parse, plan
-from safelight.imaging.transform.plan import Box, Size, between, shrink_for
+from safelight.imaging.transform.plan import Box, Size, between, lesser_for, shrink_for
 from tests.unit.imaging.transform.strategies import specs
 
 sides = st.integers(1, 20_000)
@@ -181,7 +182,7 @@ def test_the_decoder_never_shrinks_below_twice_the_target(spec, width, height):
     source = Source.of(width, height)
     made = planned_or_none(spec, source)
     assume(made is not None)
-    factor = shrink_for(made)
+    factor = shrink_for(made.crop, made.resize)
     decoded = Size(-(-source.pixels.width // factor), -(-source.pixels.height // factor))
     box = between(made.crop, source.pixels, decoded)
 
@@ -189,6 +190,49 @@ def test_the_decoder_never_shrinks_below_twice_the_target(spec, width, height):
     assert factor == 1 or made.crop.height / factor >= 2 * made.resize.height
     assert 0 <= box.left < box.left + box.width <= decoded.width
     assert 0 <= box.top < box.top + box.height <= decoded.height
+
+
+@settings(max_examples=500, deadline=None)
+@given(specs(), sides, sides)
+def test_a_lesser_master_has_the_pixels_of_the_result_and_twice_those_of_a_part(spec, width, height):
+    source = Source.of(width, height)
+    made = planned_or_none(spec, source)
+    side = lesser_for(made, source) if made else 0
+    if not side:
+        return
+    lesser = Size(*fit_inside(width, height, side))
+    box = between(made.crop, source.pixels, lesser)
+
+    assert max(lesser) < max(source.pixels)
+    if made.crop == source.frame:
+        assert box == (0, 0, *lesser)
+        assert lesser.width + 1 >= made.resize.width
+        assert lesser.height + 1 >= made.resize.height
+    else:
+        assert box.width + 1 >= 2 * made.resize.width - 1
+        assert box.height + 1 >= 2 * made.resize.height - 1
+
+
+@pytest.mark.parametrize(
+    "text, size, side",
+    (
+        ("w=600,h=600.webp", (6000, 4011), 600),
+        ("w=512,h=512.webp", (4032, 3024), 600),
+        ("w=150.webp", (4032, 3024), 600),
+        ("w=602.webp", (4032, 3024), 1200),
+        ("w=1200.webp", (4032, 3024), 1200),
+        ("w=1400.webp", (4032, 3024), 0),
+        ("w=300,h=300,fit=cover.webp", (4032, 3024), 1200),
+        ("c=25p:25p:50p:50p,w=300.webp", (4032, 3024), 1200),
+        ("c=25p:25p:50p:50p,w=600.webp", (4032, 3024), 0),
+        ("w=500.webp", (700, 500), 0),
+        ("w=500.webp", (760, 500), 600),
+        ("full.webp", (4032, 3024), 0),
+    ),
+)
+def test_the_smallest_master_that_is_enough_is_read(text, size, side):
+    source = Source.of(*size)
+    assert lesser_for(plan(parse(text), source), source) == side
 
 
 KNOWN = (
