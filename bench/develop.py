@@ -1,6 +1,6 @@
 """Develop: photographs per second and CPU seconds per photograph, beside sharp and a plain pyvips loop, in one run.
 
-All four make the same thirteen files of each photograph. The service takes them in over HTTP and also checks, encrypts,
+All four make the same fifteen files of each photograph. The service takes them in over HTTP and also checks, encrypts,
 stores, records and indexes; the others only make pixels. Rounds are interleaved, so that all see the same noise.
 """
 

@@ -30,7 +30,11 @@ PRESETS = {"thumb_150": 150, "thumb_300": 300, "thumb_400": 400, "thumb_600": 60
 MASTER_SIDE = 2048
 WEBP: dict[str, Any] = {"Q": 80, "effort": 2, "keep": "none"}
 JPEG: dict[str, Any] = {"Q": 80, "interlace": True, "optimize_coding": True, "keep": "none"}
-MASTER: dict[str, Any] = {"Q": 90, "optimize_coding": True, "keep": "none"}
+MASTER: dict[str, Any] = {"Q": 90, "keep": "none"}
+LESSER: dict[str, dict[str, Any]] = {
+    "medium": {"Q": 92, "subsample_mode": "on", "keep": "none"},
+    "thumb_600": {"Q": 92, "subsample_mode": "off", "keep": "none"},
+}
 SUBSAMPLE = {"4:2:0": "on", "4:4:4": "off"}
 
 
@@ -56,6 +60,8 @@ def develop(path: str, chroma: str) -> dict[str, bytes]:
         scaled = largest if side == MASTER_SIDE else largest.thumbnail_image(side, size="down").copy_memory()
         files[f"{preset}.webp"] = scaled.webpsave_buffer(**WEBP)
         files[f"{preset}.jpg"] = scaled.jpegsave_buffer(**JPEG)
+        if preset in LESSER:
+            files[f"master_{side}.jpg"] = scaled.jpegsave_buffer(**LESSER[preset])
     files["master.jpg"] = largest.jpegsave_buffer(**MASTER, subsample_mode=SUBSAMPLE[chroma])
     return files
 

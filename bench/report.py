@@ -133,8 +133,8 @@ def develop(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "![CPU seconds per photograph](../images/bench-develop.svg)"
     yield ""
-    yield f"Real camera photographs ([which](../../tests/PHOTOGRAPHS.md)), each made into the same thirteen files: six sizes as WebP q80 and progressive"
-    yield f"JPEG q80, and a 2048 px master q90. Safelight takes them over HTTP from {result['clients']} clients in another process and answers when they are ready;"
+    yield f"Real camera photographs ([which](../../tests/PHOTOGRAPHS.md)), each made into the same fifteen files: six sizes as WebP q80 and progressive"
+    yield f"JPEG q80, a 2048 px master q90 and its lesser ones of 1200 and 600 px. Safelight takes them over HTTP from {result['clients']} clients in another process and answers when they are ready;"
     yield "its figure is the CPU of its whole tree of processes until nothing was left to do: upload, probe, sandboxed decoding, encrypting, fsync,"
     yield "records, durable workflow, search index. The others only make pixels in memory, with as many workers as cores."
     yield "“Per size” is sharp as its manual shows it; “best use” decodes once and derives everything from that."
@@ -312,7 +312,7 @@ def plot_develop(result: dict[str, Any], path: Path) -> None:
                 labels.append(f"{text} · {words.replace('megapixels', 'MP')}")
                 values.append(result[kind]["cpu_s_per_image"][name])
                 colours.append(COLOURS[name])
-    _bars(axes, labels, values, colours, "CPU seconds per photograph, 13 files (median and range; less is better)")
+    _bars(axes, labels, values, colours, "CPU seconds per photograph, 15 files (median and range; less is better)")
     _save(figure, path)
 
 

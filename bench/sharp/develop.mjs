@@ -40,7 +40,9 @@ sharp.concurrency(1);
 const inside = (side) => ({ width: side, height: side, fit: 'inside', withoutEnlargement: true });
 const webp = (image) => image.webp({ quality: 80, effort: 2 }).toBuffer();
 const jpeg = (image) => image.jpeg({ quality: 80, progressive: true }).toBuffer();
-const master = (image) => image.jpeg({ quality: 90, chromaSubsampling: chroma }).toBuffer();
+const master = (image) => image.jpeg({ quality: 90, chromaSubsampling: chroma, optimiseCoding: false }).toBuffer();
+const LESSER = { medium: '4:2:0', thumb_600: '4:4:4' };
+const lesser = (image, preset) => image.jpeg({ quality: 92, chromaSubsampling: LESSER[preset], optimiseCoding: false }).toBuffer();
 
 const MODES = {
   'per-size': async (path) => {
@@ -49,6 +51,7 @@ const MODES = {
     for (const [preset, side] of Object.entries(PRESETS)) {
       files[`${preset}.webp`] = await webp(photo.clone().resize(inside(side)));
       files[`${preset}.jpg`] = await jpeg(photo.clone().resize(inside(side)));
+      if (preset in LESSER) files[`master_${side}.jpg`] = await lesser(photo.clone().resize(inside(side)), preset);
     }
     files['master.jpg'] = await master(photo.clone().resize(inside(MASTER_SIDE)));
     return files;
@@ -61,6 +64,7 @@ const MODES = {
       const scaled = side === MASTER_SIDE ? largest : await pixels(image(largest).resize(inside(side)));
       files[`${preset}.webp`] = await webp(image(scaled));
       files[`${preset}.jpg`] = await jpeg(image(scaled));
+      if (preset in LESSER) files[`master_${side}.jpg`] = await lesser(image(scaled), preset);
     }
     files['master.jpg'] = await master(image(largest));
     return files;
