@@ -208,9 +208,7 @@ def _master(pictures: Stills | _Moving, size: Size, name: str, quality: int) -> 
     return File(preset=name, format=Format.JPEG, width=size[0], height=size[1], data=data)
 
 
-def _sized(
-    data: bytes, header: Header, files: Sequence[File], recipe: Recipe, limits: Limits, mark: bytes
-) -> Iterator[File]:
+def _sized(data: bytes, header: Header, files: Sequence[File], recipe: Recipe, limits: Limits, mark: bytes) -> Iterator[File]:
     """Every size of the recipe's own, as delivery would make it: of a master, or where none suffices of the file itself."""
     masters = {file.preset: file.data for file in files}
     watermark = _watermark(recipe)
@@ -226,8 +224,9 @@ def _sized(
         else:
             side = apply.lesser_side(settled.spec, header.width, header.height)
             master = masters[f"{MASTER}_{side}" if side else MASTER]
-            size = {"source_width": header.width, "source_height": header.height}
-            file = apply.transform(master, settled.spec, **size, mark=mark, is_lesser=side > 0)
+            file = apply.transform(
+                master, settled.spec, source_width=header.width, source_height=header.height, mark=mark, is_lesser=side > 0
+            )
         yield replace(file, preset=name)
 
 
