@@ -313,6 +313,15 @@ class CacheSettings(_Section):
         description="Valkey or Redis: `valkey://user:password@host:6379/0`; `rediss://` or `valkeys://` for TLS. Empty: none;"
         " records are then read from the catalog every time, images are made once by each server, and rates are counted by each process.",
     )
+    is_cluster: bool = Field(
+        False,
+        description="The URL names one machine of a cluster (ElastiCache: its configuration endpoint), which tells of the others.",
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of who signed the cache's certificate. Empty: whom the system trusts. Names are checked."
+    )
+    certificate_file: Path | None = Field(None, description="PEM file of our certificate, where the cache asks for one.")
+    key_file: Path | None = Field(None, description="PEM file of that certificate's private key.")
     deadline_s: float = Field(
         0.25,
         gt=0,

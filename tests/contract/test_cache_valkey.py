@@ -6,15 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 
 import pytest
 
 from safelight.adapters.cache import valkey as adapter
+from safelight.adapters.cache.servers import Tls
 from safelight.adapters.cache.valkey import ValkeyCache
 from safelight.domain.rates import Rate
 from safelight.errors import BackendUnavailable, WrongState
 from safelight.testing.contracts.cache import PATIENCE_S, SLOW, CacheContract, fresh, keep, value_of
-from tests.servers.valkey import Valkey, new_valkey, valkey  # noqa: F401
+from tests.servers.valkey import Gate, Valkey, ValkeyCluster, new_valkey, valkey, valkey_cluster  # noqa: F401
 
 KEY = b"k" * 32
 PATIENT_S = 20.0
@@ -22,13 +24,19 @@ PATIENT_S = 20.0
 
 
 @contextlib.asynccontextmanager
-async def connected(server: Valkey, *, deadline_s: float = PATIENT_S, url: str = "", key: bytes = KEY):
-    cache = ValkeyCache(url or server.url, key=key, deadline_s=deadline_s)
+async def connected(server: Valkey | ValkeyCluster, *, deadline_s: float = PATIENT_S, url: str = "", key: bytes = KEY, **options):
+    if isinstance(server, ValkeyCluster):
+        options = {"is_cluster": True, "tls": trusting(server.tls)} | options
+    cache = ValkeyCache(url or server.url, key=key, deadline_s=deadline_s, **options)
     await cache.open()
     try:
         yield cache
     finally:
         await cache.close()
+
+
+def trusting(tls: Gate) -> Tls:
+    return Tls(ca=tls.ca, certificate=tls.certificate, key=tls.key)
 
 
 class TestValkeyCache(CacheContract):
@@ -38,12 +46,76 @@ class TestValkeyCache(CacheContract):
             yield cache
 
 
+class TestCluster(CacheContract):
+    """Three machines, TLS and a password."""
+
+    @pytest.fixture
+    async def cache(self, valkey_cluster):
+        async with connected(valkey_cluster) as cache:
+            yield cache
+
+    async def test_keys_lie_on_every_machine(self, cache, valkey_cluster):
+        marker = fresh()
+        for n in range(30):
+            await keep(cache, f"{marker}{n}", b"v", f"{marker}{n}", marker)
+        for n in range(30):
+            assert await value_of(cache, f"{marker}{n}", f"{marker}{n}", marker) == b"v"
+
+        assert all(list(client.scan_iter(f"safelight:k:{marker}*")) for client in valkey_cluster.clients())
+
+    async def test_tags_of_different_machines_are_forgotten_together(self, cache):
+        marker = fresh()
+        tags = [f"{marker}{n}" for n in range(20)]
+        for tag in tags:
+            await keep(cache, tag, b"v", tag)
+        await cache.forget(tags)
+
+        assert [await value_of(cache, tag, tag) for tag in tags] == [None] * 20
+
+    async def test_a_key_that_moves_to_another_machine_is_followed(self, cache, valkey_cluster):
+        key, tag = fresh(), fresh("tag")
+        await keep(cache, key, b"v", tag)
+        clients = valkey_cluster.clients()
+        slot = clients[0].execute_command("CLUSTER", "KEYSLOT", f"safelight:k:{key}")
+        source = next(n for n, client in enumerate(clients) if client.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot))
+        target = (source + 1) % 3
+        ids = [client.execute_command("CLUSTER", "MYID").decode() for client in clients]
+        clients[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        clients[source].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        for name in clients[source].execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            clients[source].execute_command(
+                "MIGRATE", "127.0.0.1", valkey_cluster.nodes[target].port, name, 0, 20_000, "AUTH", valkey_cluster.PASSWORD
+            )
+        for number in (target, source, 3 - source - target):
+            clients[number].execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+        assert await value_of(cache, key, tag) == b"v"
+        await cache.forget([tag])
+        assert await value_of(cache, key, tag) is None
+
+    async def test_a_question_that_is_given_up_leaves_no_answer_and_no_connection_behind(self, cache):
+        keys = [fresh() for _ in range(20)]
+        for key in keys:
+            await keep(cache, key, key.encode(), "tag")
+        for n, key in enumerate(keys * 4):
+            task = asyncio.create_task(value_of(cache, key, "tag"))
+            for _ in range(n % 9):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            assert await value_of(cache, key, "tag") in {key.encode(), None}
+        await cache.ping()
+        assert max(len(node._connections) for node in cache._servers._client.get_nodes()) <= 32
+
+
 class TestTwoProcesses:
     """Two clients, as two processes have them."""
 
-    @pytest.fixture
-    async def pair(self, valkey):
-        async with connected(valkey) as one, connected(valkey) as other:
+    @pytest.fixture(params=["valkey", "valkey_cluster"])
+    async def pair(self, request):
+        server = request.getfixturevalue(request.param)
+        async with connected(server) as one, connected(server) as other:
             yield one, other
 
     async def test_what_one_put_the_other_finds_until_either_forgets_it(self, pair):
@@ -73,8 +145,11 @@ class TestTwoProcesses:
         assert await one.lease(name, "a", ttl_s=60)
         assert not await other.lease(name, "b", ttl_s=60)
 
-    async def test_lost_generations_are_lost_values(self, pair, valkey):
-        one, other = pair
+    async def test_lost_generations_are_lost_values(self, valkey):
+        async with connected(valkey) as one, connected(valkey) as other:
+            await self._lose(one, other, valkey)
+
+    async def _lose(self, one, other, valkey):
         key, tag = fresh(), fresh("tag")
         await keep(one, key, b"v", tag)
         valkey.client().delete(f"safelight:g:{tag}")  # pushed out by a server that is full
@@ -243,7 +318,73 @@ class TestAway:
                 assert await value_of(cache, key, "tag") in {key.encode(), None}
 
 
+class TestAwayInACluster:
+    @pytest.fixture
+    def new_cluster(self, tmp_path):
+        cluster = ValkeyCluster(tmp_path / "cluster")
+        yield cluster
+        cluster.kill()
+
+    async def test_one_machine_away_is_a_cache_away_that_forgets_and_is_found_again(self, new_cluster):
+        async with connected(new_cluster, deadline_s=1.0) as writer, connected(new_cluster, deadline_s=1.0) as reader:
+            keys = [fresh() for _ in range(12)]
+            async with asyncio.timeout(PATIENCE_S):
+                while await value_of(reader, keys[0], keys[0]) is None:
+                    for key in keys:
+                        await keep(reader, key, b"before", key)
+            new_cluster.nodes[1].pause()
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.gather(*(call(writer) for call in CALLS))
+                await asyncio.gather(away(writer), away(reader))
+            await writer.forget(keys)
+            assert (await writer.take("bucket", SLOW)).is_granted
+            new_cluster.nodes[1].resume()
+            await asyncio.gather(back(writer, "one"), back(reader, "other"))
+
+            assert [await value_of(reader, key, key) for key in keys] == [None] * 12
+
+
+class TestTls:
+    @pytest.fixture
+    def secured(self, tmp_path):
+        server = Valkey(tmp_path / "valkey", tls=Gate(tmp_path / "tls"))
+        yield server
+        server.end()
+
+    async def test_a_signer_of_ones_own_and_a_certificate_of_the_client_are_used(self, secured):
+        async with connected(secured, tls=trusting(secured.tls)) as cache:
+            await keep(cache, "k", b"v", "tag")
+            assert await value_of(cache, "k", "tag") == b"v"
+            await cache.ping()
+
+    @pytest.mark.parametrize("wrong", ["nobody vouches for the server", "another name", "no certificate", "a stranger's certificate"])
+    async def test_what_cannot_be_trusted_or_does_not_trust_us_stops_the_start_and_the_setting_is_named(self, secured, wrong):
+        tls, url = trusting(secured.tls), secured.url
+        match wrong:
+            case "nobody vouches for the server":
+                tls, named = replace(tls, ca=None), "SAFELIGHT_CACHE__CA_FILE"
+            case "another name":
+                url, named = url.replace("127.0.0.1", "localhost"), "not trusted"
+            case "no certificate":
+                tls, named = replace(tls, certificate=None, key=None), "SAFELIGHT_CACHE__CERTIFICATE_FILE"
+            case "a stranger's certificate":
+                tls = replace(tls, certificate=secured.tls.strange_certificate, key=secured.tls.strange_key)
+                named = "SAFELIGHT_CACHE__CERTIFICATE_FILE"
+
+        with pytest.raises(WrongState, match=named):
+            await ValkeyCache(url, key=KEY, tls=tls, deadline_s=PATIENT_S).open()
+
+
 class TestStarting:
+    async def test_a_cluster_that_is_not_said_to_be_one_and_the_reverse_are_told(self, valkey, valkey_cluster):
+        with pytest.raises(WrongState, match="SAFELIGHT_CACHE__IS_CLUSTER"):
+            await ValkeyCache(valkey_cluster.url, key=KEY, tls=trusting(valkey_cluster.tls), deadline_s=PATIENT_S).open()
+        with pytest.raises(WrongState, match="SAFELIGHT_CACHE__IS_CLUSTER"):
+            await ValkeyCache(valkey.url, key=KEY, is_cluster=True, deadline_s=PATIENT_S).open()
+        with pytest.raises(WrongState, match="SAFELIGHT_CACHE__URL"):
+            wrong = valkey_cluster.url.replace(valkey_cluster.PASSWORD, "wrong")
+            await ValkeyCache(wrong, key=KEY, is_cluster=True, tls=trusting(valkey_cluster.tls), deadline_s=PATIENT_S).open()
+
     async def test_a_wrong_password_stops_the_start_and_names_the_setting(self, new_valkey):
         new_valkey.client().config_set("requirepass", "secret")
         for url in (new_valkey.url, new_valkey.url.replace("://", "://:wrong@")):
