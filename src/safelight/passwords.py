@@ -30,7 +30,7 @@ _PEPPER_ID: Final = 8
 class Hasher:
     """Hashes with the first pepper; checks what any of them hashed. `memory_kib` and `passes` are Argon2's m and t; p is 1."""
 
-    peppers: tuple[bytes, ...]
+    peppers: Sequence[bytes]
     memory_kib: int
     passes: int
 

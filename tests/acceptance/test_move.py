@@ -1,4 +1,4 @@
-"""`safelight move`: files and SQLite to S3 and PostgreSQL and back, killed on the way, and everything is as it was."""
+"""`safelight move`: files and SQLite to S3 with PostgreSQL or DynamoDB and back, killed on the way, and everything is as it was."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,17 @@ import pytest
 
 from safelight.cli.moving import settings_at
 from safelight.wiring import Place
-from tests.acceptance.conftest import Server
+from tests.acceptance.conftest import Server, until
 from tests.pictures import jpeg, png
+from tests.servers.moto import CREDENTIALS, moto  # noqa: F401
+
+
+ADA = {"email": "ada@example.org", "password": "umbrella-seventeen-kites"}
+SIGNING_UP = {
+    "SAFELIGHT_AUTH__SIGNUP_TENANTS": "default",
+    "SAFELIGHT_AUTH__HASH_MEMORY_KIB": "8192",
+    "SAFELIGHT_AUTH__HASH_PASSES": "1",
+}
 
 
 def command(source: Path, target: Path, *more: str) -> list[str]:
@@ -45,7 +55,7 @@ def refused(source: Path, target: Path) -> str:
 
 
 async def held(place: Path) -> tuple[dict, dict]:
-    """Everything an installation holds, without the version ids and the times of markers, which are the store's own."""
+    """Everything an installation holds, without what is its own: version ids, times of markers, and the keys it was handed."""
     there = Place.at(settings_at(place, is_source=True), is_source=True)
     for part in there.parts:
         await part.open()
@@ -61,7 +71,7 @@ async def held(place: Path) -> tuple[dict, dict]:
                 layers.append((stored.etag, stored.size_bytes, stored.media_type, stored.modified_at, dict(stored.metadata)))
             objects[name, pile.key] = layers
     tables = there.holdings.tables
-    for table in tables.names:
+    for table in set(tables.names) - {"inherited_keys"}:
         rows[table] = [dict(row) for row in await tables.read(table, limit=10_000)]
     for part in there.parts:
         await part.close()
@@ -71,7 +81,12 @@ async def held(place: Path) -> tuple[dict, dict]:
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory) -> Server:
     """A stopped server on files with a bit of everything."""
-    server = Server(tmp_path_factory.mktemp("start") / "data").start()
+    server = Server(tmp_path_factory.mktemp("start") / "data", SIGNING_UP).start()
+    httpx.post(f"{server.url}/auth/signup", json=ADA, timeout=60).raise_for_status()
+    letter = until(lambda: next(server.data_dir.glob("mail/**/*.eml"), None)).read_text()
+    token = re.search(r"#verify=3D([\w.-]+(?:=\n[\w.-]+)*)|#verify=([\w.-]+)", letter)
+    told = (token[1] or token[2]).replace("=\n", "")
+    httpx.post(f"{server.url}/auth/verify", json={"token": told}, timeout=60).raise_for_status()
     with server.client() as client:
         records = [
             client.post("/images", files={"file": jpeg(seed=80 + number)}, data={"title": f"Harbour {number}"}).json()
@@ -89,8 +104,8 @@ def filled(tmp_path_factory) -> Server:
     return server
 
 
-@pytest.fixture(scope="module")
-def networked_place(tmp_path_factory, servers_profile) -> Path:
+@pytest.fixture(scope="module", params=["postgresql", "dynamodb"])
+def networked_place(request, tmp_path_factory, servers_profile) -> Path:
     """A file of settings: empty places on the servers that the other tests use too."""
     url = servers_profile["SAFELIGHT_CATALOG__URL"]
     database = f"m{uuid4().hex[:12]}"
@@ -102,13 +117,17 @@ def networked_place(tmp_path_factory, servers_profile) -> Path:
         "SAFELIGHT_CATALOG__URL": f"{url.rpartition('/')[0]}/{database}",
         "SAFELIGHT_STORAGE__URL": f"{servers_profile['SAFELIGHT_STORAGE__URL']}/moved-{database}",
     }
+    if request.param == "dynamodb":
+        postgres = mine["SAFELIGHT_CATALOG__URL"]
+        mine |= {"SAFELIGHT_WORKFLOWS__URL": postgres, "SAFELIGHT_SEARCH__URL": postgres}
+        mine["SAFELIGHT_CATALOG__URL"] = request.getfixturevalue("moto").catalog_url()
     file = folder / "servers.env"
     file.write_text("".join(f"{name}={value!r}\n" for name, value in mine.items()))
     return file
 
 
 def environment(file: Path) -> dict[str, str]:
-    return dict(line.replace("'", "").split("=", 1) for line in file.read_text().splitlines())
+    return dict(line.replace("'", "").split("=", 1) for line in file.read_text().splitlines()) | CREDENTIALS
 
 
 def test_a_move_there_killed_on_the_way_and_back_again_gives_what_was(filled, networked_place, tmp_path):
@@ -135,9 +154,8 @@ def test_a_move_there_killed_on_the_way_and_back_again_gives_what_was(filled, ne
     back = tmp_path / "back"
     again = move(networked_place, back)
     assert not again["is_resumed"]
-    assert {name: sheet["rows"] for name, sheet in again["tables"].items()} == {
-        name: sheet["rows"] for name, sheet in there["tables"].items()
-    }
+    carried = {name: sheet["rows"] for name, sheet in there["tables"].items()}
+    assert {name: sheet["rows"] for name, sheet in again["tables"].items()} == carried | {"inherited_keys": 4}
     assert asyncio.run(held(back)) == before
 
     assert (back / "admin.key").read_text() == (filled.data_dir / "admin.key").read_text()
@@ -163,6 +181,11 @@ def serves_what_was(server: Server, api_key: str) -> None:
         assert client.post(f"/images/{trashed['id']}/restore").status_code == 200
         assert client.get(f"/images/{trashed['id']}/original").content == jpeg(seed=81)
         assert client.post("/images", files={"file": jpeg(seed=99)}).status_code == 201
+        # What was done before the move, under another key.
+        asked = {"actor": first["owner"], "object": f"image/{first['id']}"}
+        entries = client.get("/admin/audit", params=asked).raise_for_status().json()["entries"]
+        assert {entry["user"] for entry in entries} == {first["owner"]}
+        assert client.post("/auth/signin", json=ADA).status_code == 200
 
 
 async def first_objects_at(place: Path) -> None:

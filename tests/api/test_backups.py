@@ -127,10 +127,10 @@ async def test_a_restore_equals_the_moment_of_the_backup_with_uploads_edits_and_
                 await upload(app, 12)
 
             vault.meanwhile = {"rows": in_the_rows, "index": in_the_objects}
-            snapshot, copied = await backups.create(place.tables, place.holdings.buckets, {})
+            snapshot, copied = await backups.create(place.moments, place.holdings.buckets, {})
             assert vault.meanwhile == {}
             assert await state(place) != truth
-            again, more = await backups.create(place.tables, place.holdings.buckets, {})
+            again, more = await backups.create(place.moments, place.holdings.buckets, {})
 
     assert snapshot.lost == again.lost == ()
     assert 0 < more.objects < copied.objects, "what is there is not copied again"
@@ -157,7 +157,7 @@ async def test_a_purge_in_the_middle_moves_the_moment_behind_it(run, tmp_path, b
                         await asyncio.sleep(0.05)
 
             vault.meanwhile = {"rows": purge}
-            snapshot, _ = await backups.create(place.tables, place.holdings.buckets, {})
+            snapshot, _ = await backups.create(place.moments, place.holdings.buckets, {})
 
     assert (snapshot.lost, snapshot.tables["images"].rows) == ((), 1)
     rows, _ = await given_back(backups, snapshot, tmp_path / "back")
@@ -172,7 +172,7 @@ async def test_an_original_that_was_lost_before_is_named_and_the_backup_is_made(
         async with place_at(tmp_path / "data", is_source=True) as place:
             key = next(pile.key for pile in await place.holdings.buckets.originals.piles() if lost in pile.key and "original" in pile.key)
             await app.safelight.development.buckets.originals.purge(key)
-            snapshot, _ = await backups.create(place.tables, place.holdings.buckets, {})
+            snapshot, _ = await backups.create(place.moments, place.holdings.buckets, {})
 
     assert snapshot.lost == (key,)
     assert await backups.verify(snapshot) == []
@@ -184,7 +184,7 @@ async def test_a_damaged_backup_is_told_and_not_given_back_and_a_restore_that_en
         await quiet(app)
         async with place_at(tmp_path / "data", is_source=True) as place:
             truth = await state(place)
-            snapshot, _ = await backups.create(place.tables, place.holdings.buckets, {})
+            snapshot, _ = await backups.create(place.moments, place.holdings.buckets, {})
     victim = max((tmp_path / "backups" / "objects").rglob("*/*"), key=lambda path: path.stat().st_size)
     sound = victim.read_bytes()
     victim.write_bytes(sound[:-20] + bytes(20))
@@ -209,18 +209,18 @@ async def test_what_a_killed_create_left_is_gone_with_the_next_and_the_last_back
         await upload(app, 0)
         await quiet(app)
         async with place_at(tmp_path / "data", is_source=True) as place:
-            first, _ = await backups.create(place.tables, place.holdings.buckets, {})
+            first, _ = await backups.create(place.moments, place.holdings.buckets, {})
 
             async def dies():
                 raise ZeroDivisionError
 
             vault.meanwhile = {"index": dies}
             with pytest.raises(ZeroDivisionError):
-                await backups.create(place.tables, place.holdings.buckets, {})
+                await backups.create(place.moments, place.holdings.buckets, {})
             assert len(await vault.names("rows")) == 2
             assert [one.id for one in await backups.all()] == [first.id]
             assert await backups.verify(first) == []
-            await backups.create(place.tables, place.holdings.buckets, {})
+            await backups.create(place.moments, place.holdings.buckets, {})
 
     assert len(await vault.names("rows")) == len(await vault.names("index")) == len(await backups.all()) == 2
 
@@ -234,7 +234,7 @@ async def three_backups(app, tmp_path, backups):
             id = await upload(app, day)
             await quiet(app)
             later = replace(backups, clock=lambda day=day: clock + timedelta(days=day))
-            made.append((await later.create(place.tables, place.holdings.buckets, {}))[0])
+            made.append((await later.create(place.moments, place.holdings.buckets, {}))[0])
             await app.client.delete(f"/images/{id}")
             await app.client.delete(f"/images/{id}", params={"purge": True})
             await quiet(app)

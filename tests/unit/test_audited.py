@@ -27,7 +27,7 @@ READS = {
     "directory.outbox": {"untold", "due", "redeveloping"},
     "directory.outbox.purges": {"get", "due", "page"},
     "directory.people": {"by_email", "session", "link", "failures"},
-    "directory.people.trust": {"token_keys", "issuers"},
+    "directory.people.trust": {"token_keys", "issuers", "inherited_keys"},
 }
 ITSELF = {"tenant", "trail", "emit"}
 """Of Records and Directory: values, the trail, and what is noted apart."""

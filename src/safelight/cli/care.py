@@ -250,10 +250,11 @@ def create(*, kept: Kept, data_dir: DataDir = None, json: Json = False) -> int:
 
     chosen = installed(data_dir)
     place = Place.at(chosen, is_source=True)
+    moments = place.moments
 
     async def run() -> tuple[Snapshot, Copied]:
         async with _opened(kept, place) as backups:
-            return await backups.create(place.tables, place.holdings.buckets, _secrets_of(chosen))
+            return await backups.create(moments, place.holdings.buckets, _secrets_of(chosen))
 
     snapshot, copied = asyncio.run(run())
     if json:

@@ -192,7 +192,9 @@ async def _moved(source: Place, target: Place, name: Path, concurrency: int, scr
             return moving.settle(safelight.catalog, target.holdings.buckets)
 
         move = moving.Move(source.holdings, target.holdings, screen.told, at_once=concurrency)
-        return await move.run(_identity(source.settings, name), index, settle)
+        ours = target.lasting_keys()
+        keys = [key for key in source.lasting_keys() if key not in ours]
+        return await move.run(_identity(source.settings, name), index, settle, keys)
 
 
 def _identity(settings: Settings, name: Path) -> str:
@@ -201,6 +203,8 @@ def _identity(settings: Settings, name: Path) -> str:
 
     if settings.is_embedded:
         return str(settings.data_dir.resolve())
+    if settings.is_on_dynamodb:
+        return settings.catalog_url
     parts = urlsplit(settings.catalog_url)
     return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

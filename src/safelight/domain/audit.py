@@ -114,7 +114,7 @@ class TrailQuery:
     actors: frozenset[str] | None = None
     action: str | None = None
     """Exactly, or `image.*`."""
-    object: str | None = None
+    objects: frozenset[str] | None = None
     result: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -128,7 +128,7 @@ class TrailQuery:
         return (
             (self.actors is None or entry.actor in self.actors)
             and (self.action is None or is_action(self.action, entry.action))
-            and self.object in (None, entry.object)
+            and (self.objects is None or entry.object in self.objects)
             and self.result in (None, entry.result)
             and (self.since is None or entry.at >= self.since)
             and (self.until is None or entry.at < self.until)

@@ -82,7 +82,10 @@ class ImageRecords(Protocol):
         ...
 
     async def by_sha256(self, sha256: str, owner: UserId) -> Image | None:
-        """This owner's oldest image with these bytes that is neither trashed, rejected nor failed."""
+        """This owner's oldest image with these bytes that is neither trashed, rejected nor failed.
+
+        In a transaction that was told of none and then adds these bytes it is still so when it commits, or it ends with Busy.
+        """
         ...
 
     async def trashed_before(self, before: datetime, limit: int = 100) -> list[Image]:
@@ -585,7 +588,7 @@ class Outbox(Protocol):
 
 
 class TrustDirectory(Protocol):
-    """Whose tokens are believed: our own ring of keys, and the tenants' issuers."""
+    """Whose tokens are believed: our own ring of keys, and the tenants' issuers. And which older keys are still of use."""
 
     async def token_keys(self) -> list[TokenKey]:
         """The ring with its private keys, newest first, retired ones too."""
@@ -601,6 +604,10 @@ class TrustDirectory(Protocol):
 
     async def issuers(self, issuer: str) -> list[TrustedIssuer]:
         """Every tenant's with this `iss`, oldest first."""
+        ...
+
+    async def inherited_keys(self) -> list[tuple[str, bytes]]:
+        """What each is for, and itself: those of the installations that `safelight move` has carried here. Kept encrypted."""
         ...
 
 

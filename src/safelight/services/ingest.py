@@ -16,8 +16,10 @@ from safelight.domain.accounts import Actor, DuplicatePolicy
 from safelight.domain.events import AlbumEdited, ImageAccepted, ImagePurged, ImageReplaced
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId, new_id
 from safelight.domain.images import Image, Status, Version, Visibility, checked, normal_file_name
+from safelight.domain.tenants import Quotas
 from safelight.errors import (
     AlreadyExists,
+    Busy,
     DamagedObject,
     Duplicate,
     Missing,
@@ -135,19 +137,7 @@ class Ingest:
         else:
             await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
         try:
-            async with self.catalog.tenant(tenant, writes=True) as records:
-                records.tenant.require_active()
-                if policy is not DuplicatePolicy.TELL:
-                    # Asked again under the tenant's lock: of two who send the same bytes at once, one learns of the other here.
-                    accepted = _unless_twin(accepted, await records.images.by_sha256(arrival.sha256, owner), policy)
-                if accepted.is_new:
-                    await records.images.add(image, within=quotas)
-                    if arrival.album is not None:
-                        await records.albums.insert(arrival.album, [image.id], lent_by=[owner])
-                        await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
-                    await records.emit(replace(ImageAccepted.of(image), is_urgent=arrival.is_urgent))
-                if beside is not None:
-                    await beside(records, accepted)
+            accepted = await _overtaken_once(lambda: self._record(accepted, arrival, policy, quotas, beside))
         except SafelightError as error:
             # Who does not answer may have committed all the same: those bytes are left to the sweep, which asks the catalog.
             if not isinstance(error, Unavailable):
@@ -159,6 +149,31 @@ class Ingest:
         self.relay.nudge()
         self.meter.uploaded(tenant, image.size_bytes)
         log.info("image.accepted", image_id=image.id, size_bytes=image.size_bytes, media_type=image.media_type)
+        return accepted
+
+    async def _record(
+        self,
+        accepted: Accepted,
+        arrival: Arrival,
+        policy: DuplicatePolicy,
+        quotas: Quotas,
+        beside: Callable[[Records, Accepted], Awaitable[None]] | None,
+    ) -> Accepted:
+        """In one transaction: the row, its place in an album, its events. Raises Busy when somebody has just added the same bytes."""
+        image = accepted.image
+        async with self.catalog.tenant(image.tenant, writes=True) as records:
+            records.tenant.require_active()
+            if policy is not DuplicatePolicy.TELL:
+                # Asked again where it is recorded: of two who send the same bytes at once, one learns of the other here.
+                accepted = _unless_twin(accepted, await records.images.by_sha256(arrival.sha256, image.owner), policy)
+            if accepted.is_new:
+                await records.images.add(image, within=quotas)
+                if arrival.album is not None:
+                    await records.albums.insert(arrival.album, [image.id], lent_by=[image.owner])
+                    await records.emit(AlbumEdited(image.tenant, arrival.album, image.id))
+                await records.emit(replace(ImageAccepted.of(image), is_urgent=arrival.is_urgent))
+            if beside is not None:
+                await beside(records, accepted)
         return accepted
 
     def _recorded(self, tenant: TenantId, owner: UserId, arrival: Arrival, header: Header, words: dict[str, Any]) -> Image:
@@ -259,6 +274,14 @@ class Ingest:
         await self.originals.purge(image.prefix)
         self.relay.nudge()
         raise by_code(image.problem.code, image.problem.detail)
+
+
+async def _overtaken_once(record: Callable[[], Awaitable[Accepted]]) -> Accepted:
+    """Once more where a catalog without a tenant's lock has found at its commit that others were faster: now their image is seen."""
+    try:
+        return await record()
+    except Busy:
+        return await record()
 
 
 def _unless_twin(accepted: Accepted, twin: Image | None, policy: DuplicatePolicy) -> Accepted:

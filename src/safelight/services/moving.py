@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -112,13 +112,20 @@ class Move:
     at_once: int = 8
     """Keys on their way at the same time."""
 
-    async def run(self, name: str, index: Callable[[], Awaitable[int]], settle: Callable[[], Awaitable[int]]) -> Report:
+    async def run(
+        self,
+        name: str,
+        index: Callable[[], Awaitable[int]],
+        settle: Callable[[], Awaitable[int]],
+        keys: Sequence[Row] = (),
+    ) -> Report:
         """Carry everything over, compare, and let the target be opened.
 
         Args:
             name: Of the source; a move into the same target goes on only under the same name.
             index: Makes the target's search from its catalog; how many documents.
             settle: Tells the target what work is unfinished; of how many images.
+            keys: Rows of `inherited_keys` that the target has beside those of the source: what was made under the source's own.
 
         Raises WrongState for a target that holds something else, DamagedObject for bytes that are not what they should be.
 
@@ -132,6 +139,7 @@ class Move:
         report.tables = await self._verified_rows()
         report.documents = await index()
         report.unsettled = await settle()
+        await self._hand_down(keys)
         await self.target.tables.set_filling(None)
         log.info("move.done", source=name, carried=report.carried, documents=report.documents)
         return report
@@ -265,6 +273,11 @@ class Move:
                 await self.target.tables.write(table, rows)
                 self.told(Stage.ROWS, len(rows), 0)
                 after = rows[-1]
+
+    async def _hand_down(self, keys: Sequence[Row]) -> None:
+        """After the comparison, since the source has no such rows: who ends here begins with the rows again."""
+        there = [(row["purpose"], row["id"]) for row in await self.target.tables.read("inherited_keys", limit=ROWS)]
+        await self.target.tables.write("inherited_keys", [key for key in keys if (key["purpose"], key["id"]) not in there])
 
     async def _verified_rows(self) -> dict[str, Sheet]:
         was, now = await self._sheets(self.source.tables), await self._sheets(self.target.tables)

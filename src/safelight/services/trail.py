@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -82,7 +82,7 @@ class Trail:
 
     catalog: Catalog
     clock: Callable[[], datetime]
-    keys: tuple[bytes, ...]
+    keys: Sequence[bytes]
     retention: timedelta | None
     _state: _State = field(default_factory=_State)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from safelight import flows
 from safelight.errors import BadField
+from safelight.ports.archive import Tables
 from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
 from safelight.ports.cdn import Cdn
@@ -53,7 +54,7 @@ def make_catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
     if settings.is_on_dynamodb:
         from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions
 
-        return DynamoCatalog(DynamoOptions.from_url(settings.catalog.url), secrets=secret_box(settings))
+        return DynamoCatalog(DynamoOptions.from_url(settings.catalog.url), secrets=secret_box(settings), is_whole=is_whole)
     from safelight.adapters.catalog.sql import SqlCatalog
 
     return SqlCatalog(
@@ -66,14 +67,29 @@ def make_catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
     )
 
 
+def make_tables(settings: Settings) -> Tables:
+    """The rows of that catalog as they lie."""
+    if settings.is_on_dynamodb:
+        from safelight.adapters.catalog.dynamodb import DynamoOptions, DynamoTables
+
+        options = DynamoOptions.from_url(settings.catalog.url)
+        return DynamoTables(options, secrets=secret_box(settings), spool=settings.spool_path)
+    from safelight.adapters.catalog.sql_tables import SqlTables
+
+    return SqlTables(settings.catalog_url, secrets=secret_box(settings))
+
+
 def make_cache(settings: Settings) -> Cache | None:
     """None without a server: a process's own memory would answer with what another process has changed."""
     url = settings.cache.url.get_secret_value()
     if not url:
         return None
+    from safelight.adapters.cache.servers import Tls
     from safelight.adapters.cache.valkey import ValkeyCache
 
-    return ValkeyCache(url, key=catalog_keys(settings)[0], deadline_s=settings.cache.deadline_s)
+    chosen = settings.cache
+    tls = Tls(ca=chosen.ca_file, certificate=chosen.certificate_file, key=chosen.key_file)
+    return ValkeyCache(url, key=catalog_keys(settings)[0], is_cluster=chosen.is_cluster, tls=tls, deadline_s=chosen.deadline_s)
 
 
 def make_inbox(settings: Settings) -> Inbox | None:

@@ -66,7 +66,7 @@ from safelight.wiring.backends import (
 )
 from safelight.wiring.darkroom import Darkroom, make_darkroom
 from safelight.wiring.keeping import Keeping, make_keeping
-from safelight.wiring.keys import catalog_keys, derived
+from safelight.wiring.keys import CODES
 from safelight.wiring.overrides import Overrides
 from safelight.wiring.parts import Clock, Opening, Part, Safelight, utc_now
 from safelight.wiring.people import make_people
@@ -119,7 +119,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     made = Derived(catalog, buckets.renditions, keeping.shelf, clock, darkroom.bell.ring)
     ground = ground_of(settings, has_front=bool(fronts), has_back=bool(backs))
     purges = Purges(catalog, fronts, backs, ground, made, clock, instruments, sources.purge)
-    codes = Codes(derived(catalog_keys(settings), "one-time codes"), settings.mail.page_url or f"{settings.own_url}/account")
+    codes = Codes(keeping.rings[CODES], settings.mail.page_url or f"{settings.own_url}/account")
     mailer = overrides.get("mailer") or make_mailer(settings, clock)
     post = Post(catalog, mailer, Letters(settings.mail.letters_path), codes, settings.mail.product, clock, instruments)
     progress = Progress(catalog, clock, instruments, stream_limits(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from safelight.wiring.backends import (
     make_search,
     make_shelf,
 )
-from safelight.wiring.keys import catalog_keys, derived
+from safelight.wiring.keys import LASTING, PSEUDONYMS, Keyring, catalog_keys, derived
 from safelight.wiring.overrides import Overrides
 from safelight.wiring.parts import Clock, Opening, Part, nothing
 
@@ -46,6 +47,8 @@ class Keeping:
     """None without a server: a process's own memory would answer with what another process has changed."""
     remembered: Remembered
     trail: Trail
+    rings: Mapping[str, Keyring]
+    """By what its keys are for."""
     buckets: Buckets
     incoming: Incoming
     reception: Reception | None
@@ -62,8 +65,22 @@ def make_keeping(settings: Settings, overrides: Overrides, clock: Clock, instrum
     shared = overrides.get("cache") or make_cache(settings)
     cache = shared or MemoryCache()
     days = settings.audit.retention_days
-    trail_keys = derived(catalog_keys(settings), "audit pseudonyms")
+    keys = catalog_keys(settings)
+    rings = {use: Keyring(derived(keys, use)) for use in LASTING}
+    trail_keys = rings[PSEUDONYMS]
     trail = Trail(plain, clock, trail_keys, timedelta(days=days) if days else None)
+
+    async def open_catalog() -> None:
+        await plain.open()
+        try:
+            async with plain.directory() as directory:
+                for use, key in await directory.people.trust.inherited_keys():
+                    if use in rings:  # what is of no more use to this release is left alone
+                        rings[use].inherit(key)
+        except BaseException:
+            await plain.close()
+            raise
+
     catalog = plain if shared is None else Forgetting(plain, shared)
     catalog = Audited(catalog, clock, trail_keys[0], trail.appended)
     # An index of DynamoDB may lag behind what was committed: a page that was read too early would be kept for minutes.
@@ -72,7 +89,7 @@ def make_keeping(settings: Settings, overrides: Overrides, clock: Clock, instrum
     search = overrides.get("search") or make_search(settings)
     shelf = overrides.get("shelf") or make_shelf(settings)
     parts = [
-        Part("catalog", plain.open, plain.close, plain.ping),
+        Part("catalog", open_catalog, plain.close, plain.ping),
         Part("cache", cache.open, cache.close, cache.ping, is_vital=False),
         Part("trail", nothing, trail.close, None),
         kept.part,
@@ -85,6 +102,7 @@ def make_keeping(settings: Settings, overrides: Overrides, clock: Clock, instrum
         shared=shared,
         remembered=Remembered(catalog, shared, instruments, settings.cache.record_s, page_s),
         trail=trail,
+        rings=rings,
         buckets=kept.buckets,
         incoming=kept.incoming,
         reception=kept.reception,

@@ -7,14 +7,47 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, overload
 
 from safelight.errors import WrongState
+from safelight.ports.archive import Row
 from safelight.settings import Settings
 
 if TYPE_CHECKING:
     from safelight.adapters.catalog.secretbox import SecretBox
+
+PSEUDONYMS: Final = "audit pseudonyms"
+PEPPER: Final = "password pepper"
+RECOVERY: Final = "recovery codes"
+CODES: Final = "one-time codes"
+LASTING: Final = (PSEUDONYMS, PEPPER, RECOVERY, CODES)
+"""Uses of derived keys by which rows have to be found or checked for longer than a request: what `safelight move` hands down."""
+
+
+class Keyring(Sequence[bytes]):
+    """The keys of one use: our own, the one in use first, and behind them what came with a move, as soon as the catalog is open."""
+
+    def __init__(self, own: Sequence[bytes]) -> None:
+        self._keys: Final = list(own)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[bytes]: ...
+
+    def __getitem__(self, at: int | slice) -> bytes | Sequence[bytes]:
+        return self._keys[at]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def inherit(self, key: bytes) -> None:
+        """Believe this one too; it makes nothing new."""
+        if key not in self._keys:
+            self._keys.append(key)
 
 
 def catalog_keys(settings: Settings) -> list[bytes]:
@@ -28,6 +61,15 @@ def secret_box(settings: Settings) -> SecretBox:
     from safelight.adapters.catalog.secretbox import SecretBox
 
     return SecretBox(*catalog_keys(settings))
+
+
+def lasting_keys(settings: Settings) -> list[Row]:
+    """What another installation has to know to find and check what this one has made: rows of `inherited_keys`."""
+    keys = catalog_keys(settings)
+    made = [(use, key) for use in LASTING for key in derived(keys, use)]
+    return [
+        {"purpose": use, "id": hashlib.sha256(b"safelight inherited " + key).hexdigest()[:16], "key": key} for use, key in made
+    ]
 
 
 def derived(keys: list[bytes], use: str) -> tuple[bytes, ...]:

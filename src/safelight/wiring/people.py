@@ -33,7 +33,7 @@ from safelight.services.tickets import Challenges, Tickets
 from safelight.services.tokens import BELIEVED_S, Bearers, Tokens
 from safelight.settings import Settings
 from safelight.wiring.keeping import Keeping
-from safelight.wiring.keys import catalog_keys, derived
+from safelight.wiring.keys import PEPPER, RECOVERY, catalog_keys, derived
 from safelight.wiring.parts import Clock
 from safelight.wiring.rules import (
     key_set_rules,
@@ -97,7 +97,7 @@ def make_people(
         believed.clear()
         keys_believed.clear()
 
-    passwords = make_passwords(settings, secrets_of("password pepper"))
+    passwords = make_passwords(settings, keeping.rings[PEPPER])
     patience = timedelta(seconds=settings.auth.longest_wait_s)
     lockout = Lockout(
         catalog,
@@ -106,7 +106,7 @@ def make_people(
         account=Patience(free=settings.auth.account_failures, longest=patience),
         address=Patience(free=settings.auth.address_failures, longest=patience),
     )
-    recovery_keys = secrets_of("recovery codes")
+    recovery_keys = keeping.rings[RECOVERY]
     step_up = StepUp(catalog, clock, relay, passwords, lockout, tokens, timedelta(seconds=settings.auth.step_up_s), recovery_keys)
     tickets = Tickets(secrets_of("sign-in tickets"))
     refresh_life = timedelta(seconds=settings.auth.refresh_s)

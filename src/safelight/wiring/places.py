@@ -7,14 +7,23 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from safelight.errors import BadField, DataDirInUse, WrongState
-from safelight.ports.archive import Moments
+from safelight.ports.archive import Moments, Row
 from safelight.services.moving import Holdings
 from safelight.settings import Settings
-from safelight.wiring.backends import make_catalog, make_cdns, make_kept, make_search, prepare_workflows, processes_at_work
+from safelight.wiring.backends import (
+    make_catalog,
+    make_cdns,
+    make_kept,
+    make_search,
+    make_tables,
+    prepare_workflows,
+    processes_at_work,
+)
 from safelight.wiring.build import build
-from safelight.wiring.keys import secret_box
+from safelight.wiring.keys import lasting_keys
 from safelight.wiring.parts import Part, Safelight
 
 
@@ -44,27 +53,35 @@ class Place:
     settings: Settings
     holdings: Holdings
     parts: tuple[Part, ...]
-    tables: Moments
-    """Those of the holdings."""
 
     @classmethod
     def at(cls, settings: Settings, *, is_source: bool) -> Place:
         """Connected to nothing yet. Of a source nothing is made or written: raises WrongState where its key is missing."""
-        from safelight.adapters.catalog.sql_tables import SqlTables
-
-        if settings.is_on_dynamodb:
-            raise BadField(
-                "Moves and backups know SQLite and PostgreSQL; they do not know dynamodb://.", field="SAFELIGHT_CATALOG__URL"
-            )
         if is_source and not settings.catalog.secret_key.get_secret_value() and not settings.secrets_file.exists():
             raise WrongState(
                 f"The key that its signing secrets are sealed with is missing: {settings.secrets_file}."
                 " Put the file back, or set SAFELIGHT_CATALOG__SECRET_KEY."
             )
-        tables = SqlTables(settings.catalog_url, secrets=secret_box(settings))
+        tables = make_tables(settings)
         kept = make_kept(settings, is_read_only=is_source)
         catalog = Part("catalog", tables.open, tables.close, tables.filling)
-        return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part), tables)
+        return cls(settings, Holdings(tables, kept.buckets), (catalog, kept.part))
+
+    @property
+    def moments(self) -> Moments:
+        """The rows, for who needs them as they were at one moment. Raises BadField where they cannot be had so."""
+        tables = self.holdings.tables
+        if self.settings.is_on_dynamodb:
+            raise BadField(
+                "A backup is of one moment, as which a table of DynamoDB cannot be read while others write: have DynamoDB keep"
+                " recovery to a point in time, or `safelight move` a stopped installation.",
+                field="SAFELIGHT_CATALOG__URL",
+            )
+        return cast(Moments, tables)
+
+    def lasting_keys(self) -> list[Row]:
+        """What finds and checks what was made under its keys, for an installation that it is moved into."""
+        return lasting_keys(self.settings)
 
     async def processes_at_work(self) -> int:
         """How many servers and workers take part in its work now."""

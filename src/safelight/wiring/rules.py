@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -126,7 +127,7 @@ def courier_rules(settings: Settings) -> CourierRules:
     )
 
 
-def make_passwords(settings: Settings, peppers: tuple[bytes, ...]) -> Passwords:
+def make_passwords(settings: Settings, peppers: Sequence[bytes]) -> Passwords:
     """What hashes them, at the cost that is set."""
     auth = settings.auth
     return Passwords(

@@ -739,6 +739,9 @@ class _Trust:
         ring = self.transaction.read().token_keys.values()
         return sorted(ring, key=lambda key: (key.created_at, key.kid), reverse=True)
 
+    async def inherited_keys(self) -> list[tuple[str, bytes]]:
+        return []  # nobody moves into memory
+
     async def add_token_key(self, key: TokenKey) -> None:
         state = self.transaction.write()
         if key.kid in state.token_keys:

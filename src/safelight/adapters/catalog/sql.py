@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine, inspect, select, text
 
+from safelight.adapters.catalog.carried import HALF_FILLED
 from safelight.adapters.catalog.engines import database_at
 from safelight.adapters.catalog.migrations import HEAD
 from safelight.adapters.catalog.secretbox import SecretBox
@@ -314,4 +315,4 @@ def require_current(connection: Connection) -> None:
 def _require_whole(connection: Connection) -> None:
     source = connection.execute(select(unfinished_moves.c.source)).scalar()
     if source is not None:
-        raise WrongState(f"A move into this catalog is not finished; give `safelight move` the same words again ({source}).")
+        raise WrongState(HALF_FILLED.format(source=source))

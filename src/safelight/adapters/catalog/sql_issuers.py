@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from safelight.adapters.catalog.carried import opened
 from safelight.adapters.catalog.rows import (
     identity_columns,
     identity_of,
@@ -19,7 +20,7 @@ from safelight.adapters.catalog.rows import (
     user_of,
 )
 from safelight.adapters.catalog.secretbox import SecretBox
-from safelight.adapters.catalog.tables import identities, token_keys, trusted_issuers, users
+from safelight.adapters.catalog.tables import identities, inherited_keys, token_keys, trusted_issuers, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
 from safelight.domain.ids import IssuerId, TenantId, UserId
@@ -165,6 +166,12 @@ class SqlTrust:
         """Along ix_trusted_issuers_issuer."""
         rows: Any = self.transaction.connection.execute(_NAMED, {"issuer": issuer}).mappings()
         return [issuer_of(row) for row in rows]
+
+    @reading
+    def inherited_keys(self) -> list[tuple[str, bytes]]:
+        """All of them, unsealed: a move leaves a few."""
+        found = self.transaction.connection.execute(select(inherited_keys)).mappings()
+        return [(row["purpose"], opened(self.box, inherited_keys, dict(row))["key"]) for row in found]
 
     def _context(self, kid: str) -> str:
         return f"token/{kid}"

@@ -10,21 +10,21 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, literal, select, tuple_
+from sqlalchemy import Connection, Engine, delete, insert, select
 
+from safelight.adapters.catalog.carried import TABLES, as_row, last_of, opened, page_of, require_columns, sealed, table_named
 from safelight.adapters.catalog.engines import database_at
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql import require_current
-from safelight.adapters.catalog.tables import metadata, unfinished_moves
+from safelight.adapters.catalog.tables import unfinished_moves
 from safelight.adapters.catalog.transactions import told_as_ours
-from safelight.errors import BackendUnavailable, BadField
+from safelight.errors import BackendUnavailable
 from safelight.ports.archive import Row
 
 T = TypeVar("T")
 
-_TABLES: Final = {str(table.name): table for table in metadata.sorted_tables if table is not unfinished_moves}
 STATEMENT_S: Final = 600.0
 """Emptying a catalog of millions is one statement; nobody else is served meanwhile."""
 
@@ -48,7 +48,7 @@ class SqlTables:
     @property
     def names(self) -> Sequence[str]:
         """Parents first, as SQLAlchemy sorts them."""
-        return tuple(_TABLES)
+        return tuple(TABLES)
 
     async def open(self) -> None:
         """Connect and look at the schema's revision."""
@@ -71,38 +71,32 @@ class SqlTables:
 
     async def read(self, table: str, *, after: Row | None = None, limit: int = 500) -> list[Row]:
         """Along the primary key."""
-        asked = _table(table)
-        rows = select(asked).order_by(*asked.primary_key.columns).limit(limit)
-        if after is not None:
-            rows = rows.where(tuple_(*asked.primary_key.columns) > tuple_(*_key(asked, after)))
+        asked = table_named(table)
 
         def work(connection: Connection) -> list[Row]:
-            return [self._opened(asked, tuple(row)) for row in connection.execute(rows)]
+            return [opened(self._box, asked, as_row(asked, row)) for row in connection.execute(page_of(asked, after, limit))]
 
         return await self._reading(work)
 
     async def last(self, table: str) -> Row | None:
         """From the end of the primary key."""
-        asked = _table(table)
-        rows = select(asked).order_by(*(column.desc() for column in asked.primary_key.columns)).limit(1)
+        asked = table_named(table)
 
         def work(connection: Connection) -> Row | None:
-            row = connection.execute(rows).first()
-            return None if row is None else self._opened(asked, tuple(row))
+            row = connection.execute(last_of(asked)).first()
+            return None if row is None else opened(self._box, asked, as_row(asked, row))
 
         return await self._reading(work)
 
     async def write(self, table: str, rows: Sequence[Row]) -> None:
         """In one transaction; a counter goes on behind the numbers that came."""
-        asked = _table(table)
+        asked = table_named(table)
         if not rows:
             return
-        for row in rows:
-            if unknown := set(row) ^ set(asked.columns.keys()):
-                raise BadField(f"Rows of {table} have other columns here: {', '.join(sorted(unknown))}.")
+        require_columns(asked, rows)
 
         def work(connection: Connection) -> None:
-            connection.execute(insert(asked), [self._sealed(asked, row) for row in rows])
+            connection.execute(insert(asked), [sealed(self._box, asked, row) for row in rows])
             counter = asked.autoincrement_column
             if counter is not None:
                 self._database.count_on(connection, asked.name, counter.name)
@@ -113,7 +107,7 @@ class SqlTables:
         """Children first."""
 
         def work(connection: Connection) -> None:
-            for table in reversed(list(_TABLES.values())):
+            for table in reversed(list(TABLES.values())):
                 connection.execute(delete(table))
 
         await self._writing(work)
@@ -180,30 +174,3 @@ class SqlTables:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _opened(self, table: Table, values: tuple[Any, ...]) -> Row:
-        row = dict(zip(map(str, table.columns.keys()), values, strict=True))
-        return row | {
-            name: self._box.unseal(row[name], context=context) for name, context in _sealed(table, row) if row[name] is not None
-        }
-
-    def _sealed(self, table: Table, row: Row) -> dict[str, Any]:
-        return dict(row) | {
-            name: self._box.seal(row[name], context=context) for name, context in _sealed(table, row) if row[name] is not None
-        }
-
-
-def _table(name: str) -> Table:
-    try:
-        return _TABLES[name]
-    except KeyError:
-        raise BadField(f"There is no table {name}.", field="table") from None
-
-
-def _key(table: Table, row: Row) -> list[Any]:
-    return [literal(row[column.name], column.type) for column in table.primary_key.columns]
-
-
-def _sealed(table: Table, row: Row) -> list[tuple[str, str]]:
-    """The sealed columns, each with what its secret is sealed for in this row."""
-    return [(column.name, context.format_map(row)) for column in table.columns if (context := column.info.get("sealed_for"))]

@@ -93,8 +93,8 @@ class SqlTrail:
             wanted = wanted.where(trail.c.action >= query.action[:-1], trail.c.action < query.action[:-2] + "/")
         elif query.action is not None:
             wanted = wanted.where(trail.c.action == query.action)
-        if query.object is not None:
-            wanted = wanted.where(trail.c.object == query.object)
+        if query.objects is not None:
+            wanted = wanted.where(trail.c.object.in_(query.objects))
         if query.result is not None:
             wanted = wanted.where(trail.c.result == query.result)
         if query.since is not None:

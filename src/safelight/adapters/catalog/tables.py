@@ -264,6 +264,15 @@ token_keys: Final = Table(
     Column("retired_at", BigInteger),
 )
 
+# Of the installations that this one was moved from, what is derived from their keys and still in use: see wiring.keys.
+inherited_keys: Final = Table(
+    "inherited_keys",
+    metadata,
+    Column("purpose", Word, primary_key=True),
+    Column("id", Word, primary_key=True),
+    Column("key", LargeBinary, nullable=False, info=sealed_for("inherited/{purpose}/{id}")),
+)
+
 images: Final = Table(
     "images",
     metadata,

@@ -54,12 +54,13 @@ async def asked(
 ) -> TrailQuery:
     """The filters."""
     tenant = actor.tenant
+    objects = None if object is None else frozenset({object})
     if object is not None and object.startswith("user/") and is_id(object[5:]):
-        object = f"user/{hall.trail.pseudonym(tenant, UserId(object[5:]))}"
+        objects = frozenset(f"user/{name}" for name in hall.trail.pseudonyms(tenant, UserId(object[5:])))
     actors = None
     if actor_id is not None:
         actors = hall.trail.pseudonyms(tenant, UserId(actor_id)) if is_id(actor_id) else frozenset({actor_id})
-    return TrailQuery(actors=actors, action=action, object=object, result=result, since=since, until=until)
+    return TrailQuery(actors=actors, action=action, objects=objects, result=result, since=since, until=until)
 
 
 Filters = Annotated[TrailQuery, Depends(asked)]

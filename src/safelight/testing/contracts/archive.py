@@ -16,14 +16,44 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from safelight.domain.accounts import Tenant
+from safelight.domain import audit
+from safelight.domain.accounts import Tenant, User
+from safelight.domain.albums import Album
+from safelight.domain.audit import TrailQuery
 from safelight.domain.events import ImageAccepted
 from safelight.domain.ids import ImageId, UserId, new_id
+from safelight.domain.images import Visibility
+from safelight.domain.people import Letter
+from safelight.domain.queries import ImageQuery, Sort
+from safelight.domain.usage import Counts
 from safelight.errors import AlreadyExists, BadField, BadRequest, Missing, WrongState
 from safelight.ports.archive import Archive, Pile, Row, Tables
 from safelight.ports.catalog import Catalog
 from safelight.ports.storage import Stored
-from safelight.testing.factories import make_album, make_image, make_key, make_signing_key, make_tenant, make_user
+from safelight.testing.factories import (
+    make_album,
+    make_code,
+    make_credential,
+    make_delivery,
+    make_endpoint,
+    make_entry,
+    make_grant,
+    make_identity,
+    make_image,
+    make_issuer,
+    make_key,
+    make_link,
+    make_passkey,
+    make_purge,
+    make_redevelopment,
+    make_session,
+    make_signing_key,
+    make_tenant,
+    make_token_key,
+    make_totp,
+    make_upload,
+    make_user,
+)
 
 NOON = datetime(2020, 2, 3, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -258,6 +288,136 @@ class TablesContract:
         assert await tables.filling() is None
         await catalog.open()
         await catalog.close()
+
+    async def test_no_table_is_left_out(
+        self, tables: Tables, catalog: Catalog, other_tables: Tables, other_catalog: Catalog
+    ) -> None:
+        """With a row in each, what comes back is asked of both catalogs by every way in."""
+        await catalog.open()
+        tenant, images = await self._filled(catalog)
+        user, album = await self._furnished(catalog, tenant, images)
+        await tables.write("inherited_keys", [{"purpose": "a use", "id": "1", "key": b"k" * 32}])
+        for table in tables.names:
+            await other_tables.write(table, await tables.read(table, limit=1000))
+        await other_catalog.open()
+
+        for table in tables.names:
+            rows = await tables.read(table, limit=1000)
+            assert rows, table
+            assert await other_tables.read(table, limit=1000) == rows
+        there = await self._told(other_catalog, tenant, user, album, images)
+        for what, found in (await self._told(catalog, tenant, user, album, images)).items():
+            assert found, what
+            assert there[what] == found, what
+        # Positions go on behind those that came.
+        late = make_image(tenant.id)
+        async with other_catalog.tenant(tenant.id, writes=True) as records:
+            await records.images.add(late)
+            await records.albums.insert(album.id, [late.id])
+        async with other_catalog.tenant(tenant.id) as records:
+            page = await records.images.page(ImageQuery(album=album.id, sort=Sort.POSITION))
+        assert [image.id for image in page.images] == [*reversed(images), late.id]
+        await catalog.close()
+        await other_catalog.close()
+
+    async def _told(self, catalog: Catalog, tenant: Tenant, user: User, album: Album, images: list[ImageId]) -> dict[str, object]:
+        """What the ports say of what `_furnished` has put there."""
+        async with catalog.tenant(tenant.id) as records:
+            [issuer] = await records.accounts.issuers.all()
+            [endpoint] = await records.webhooks.all()
+            told: dict[str, object] = {
+                "tenant": records.tenant,
+                "users": await records.accounts.users(),
+                "keys": await records.accounts.api_keys.all(),
+                "ring": await records.accounts.signing_keys(),
+                "issuer": issuer,
+                "identity": await records.accounts.issuers.identity("https://login.example.org", "ada"),
+                "images": await records.images.get_many(images),
+                "public": await records.images.page(ImageQuery(visibility=Visibility.PUBLIC)),
+                "trash": await records.images.trashed_before(NOON + timedelta(days=9000)),
+                "tags": await records.images.tags(),
+                "own tags": await records.images.tags(owner=user.id),
+                "albums of an image": await records.albums.of_image(images[0]),
+                "album": await records.albums.get(album.id),
+                "grants": await records.albums.shares.grants(album.id),
+                "lent": await records.albums.shares.lent(user.id, NOON),
+                "links": await records.albums.shares.links(album.id),
+                "credential": await records.people.credential(user.id),
+                "code": await records.people.code(user.id, Letter.VERIFY),
+                "sessions": await records.people.sessions(user.id),
+                "totp": await records.factors.totp(user.id),
+                "passkeys": await records.factors.passkeys(user.id),
+                "uploads": await records.uploads.due(NOON + timedelta(days=9000)),
+                "endpoint": endpoint,
+                "deliveries": await records.webhooks.deliveries.due(endpoint.id, NOON + timedelta(days=9000)),
+                "redevelopments": await records.redevelopments.page(),
+                "sealed": await records.trail.page(TrailQuery()),
+                "of an actor": await records.trail.page(TrailQuery(actors=frozenset({"somebody"}))),
+                "unsealed": await records.trail.unsealed(10),
+            }
+            twins = [await records.images.by_sha256(one.sha256, one.owner) for one in await records.images.get_many(images[:2])]
+            told["twins"] = [twin and twin.id for twin in twins]
+        async with catalog.directory() as directory:
+            told |= {
+                "by address": await directory.people.by_email(tenant.name, f"{user.id}@example.org"),
+                "failures": await directory.people.failures(["somebody"]),
+                "token keys": await directory.people.trust.token_keys(),
+                "trusted": await directory.people.trust.issuers(issuer.issuer),
+                "inherited": await directory.people.trust.inherited_keys(),
+                "events": [one.event for one in await directory.outbox.untold()],
+                "due": await directory.outbox.due(NOON + timedelta(days=9000)),
+                "redeveloping": await directory.outbox.redeveloping(),
+                "purges": await directory.outbox.purges.due(NOON + timedelta(days=9000)),
+            }
+        async with catalog.ledger() as ledger:
+            told["usage"] = await ledger.usages("2026-11")
+        return told
+
+    async def _furnished(self, catalog: Catalog, tenant: Tenant, images: list[ImageId]) -> tuple[User, Album]:
+        """What `_filled` leaves out."""
+        async with catalog.tenant(tenant.id) as records:
+            [user] = await records.accounts.users()
+            [album] = await records.albums.page(None)
+        public = make_image(tenant.id, user.id, tags=("sea",), visibility=Visibility.PUBLIC)
+        trashed = make_image(tenant.id, user.id, tags=("gone",), trashed_at=NOON)
+        endpoint = make_endpoint(tenant.id)
+        image = make_image(tenant.id, id=images[0])
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.images.add(public)
+            await records.images.add(trashed)
+            await records.people.add_credential(make_credential(user))
+            await records.people.put_code(make_code(user))
+            await records.people.add_session(make_session(user))
+            await records.factors.put_totp(make_totp(user))
+            await records.factors.add_passkey(make_passkey(user))
+            await records.factors.spend("a mark", NOON)
+            await records.accounts.issuers.add(make_issuer(tenant.id))
+            await records.accounts.issuers.add_identity(make_identity(user, subject="ada"))
+            await records.albums.shares.put_grant(make_grant(album, user))
+            await records.albums.shares.add_link(make_link(album, user))
+            await records.uploads.add(make_upload(tenant.id, tags=("sea",)))
+            await records.webhooks.add(endpoint)
+            await records.redevelopments.add(make_redevelopment(tenant.id))
+            for number in range(3):
+                name = f"{number} {new_id()}"
+                entry = audit.Entry(chain=tenant.id, id=name, at=NOON, action="image.added", actor="somebody", object="image/1")
+                await records.trail.append(entry.committed())
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.webhooks.deliveries.add(make_delivery(endpoint))
+            [first, second, _] = await records.trail.unsealed(3)
+            was = await records.trail.head()
+            chained = audit.seal([first, second], was.last)
+            last = audit.Checkpoint(chained[-1].number, chained[-1].hash)
+            await records.trail.seal(chained, audit.Head(last, was.pruned), was=was)
+        async with catalog.directory(writes=True) as directory:
+            await directory.people.count_failure("somebody", NOON, since=NOON)
+            await directory.people.trust.add_token_key(make_token_key())
+            await directory.outbox.purges.add(make_purge(tenant.id))
+        async with catalog.journal(tenant.id, writes=True) as journal:
+            await journal.add(make_entry(image))
+        async with catalog.ledger(writes=True) as ledger:
+            await ledger.add(tenant.id, "2026-11", Counts(uploads=3, uploaded_bytes=4))
+        return user, album
 
     async def _filled(self, catalog: Catalog) -> tuple[Tenant, list[ImageId]]:
         tenant = make_tenant(name="acme")

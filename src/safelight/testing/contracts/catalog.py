@@ -31,6 +31,7 @@ from safelight.errors import (
     BackendUnavailable,
     BadCursor,
     BadField,
+    Busy,
     Forbidden,
     Missing,
     QuotaExceeded,
@@ -620,6 +621,29 @@ class CatalogContract(
         async with catalog.tenant(tenant.id) as records:
             assert await records.images.by_sha256("ab" * 32, me) == first
             assert await records.images.by_sha256("cd" * 32, me) is None
+
+    async def test_of_many_who_add_the_same_bytes_at_once_unless_they_are_there_one_does(
+        self, catalog: Catalog, tenant: Tenant
+    ) -> None:
+        """And again when the one is gone. Who is refused is told to try again, and then sees it."""
+        me = UserId(new_id())
+
+        async def add_unless_there() -> bool:
+            image = make_image(tenant.id, me, sha256="ab" * 32)
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                is_there = await records.images.by_sha256(image.sha256, me) is not None
+                if not is_there:
+                    await records.images.add(image)
+            return not is_there
+
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(add_unless_there() for _ in range(8)), return_exceptions=True)
+            assert [outcome for outcome in outcomes if isinstance(outcome, BaseException) and not isinstance(outcome, Busy)] == []
+            assert outcomes.count(True) == 1, outcomes
+            assert await add_unless_there() is False
+            async with catalog.tenant(tenant.id, writes=True) as records:
+                [image] = (await records.images.page(ImageQuery(owner=me))).images
+                await records.images.save(image.trashed(at=NOON))
 
     async def test_the_trash_is_told_oldest_first_up_to_a_time(self, catalog: Catalog, tenant: Tenant) -> None:
         late, early, now = (make_image(tenant.id, trashed_at=NOON + n * HOUR) for n in (2, 1, 3))

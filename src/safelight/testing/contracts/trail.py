@@ -151,7 +151,7 @@ class TrailContract:
         assert await numbers(actors=frozenset({zoe, ADA}), action="image.*") == [1, 2]
         assert await numbers(actors=frozenset()) == []
         assert await numbers(action="image.trashed") == [2]
-        assert await numbers(object="image/1") == [1, 2]
+        assert await numbers(objects=frozenset({"image/1"})) == [1, 2]
         assert await numbers(result="forbidden") == [3]
         assert await numbers(since=NOON + hour, until=NOON + 3 * hour) == [2, 3]
         assert await numbers(after=2) == [3, 4]

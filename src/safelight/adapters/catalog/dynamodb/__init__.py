@@ -18,11 +18,15 @@
     numbers       of events and entries, without a counter
     directory     keys, tenants, the outbox
     catalog       DynamoCatalog: the Catalog port
+    carrying      items as rows of the SQL schema and back
+    picture       all rows as they were at one reading, sorted
+    archive       DynamoTables: the Tables port
 
-Wiring builds DynamoCatalog.
+Wiring builds DynamoCatalog and DynamoTables.
 """
 
+from safelight.adapters.catalog.dynamodb.archive import DynamoTables
 from safelight.adapters.catalog.dynamodb.catalog import DynamoCatalog
 from safelight.adapters.catalog.dynamodb.options import DynamoOptions
 
-__all__ = ["DynamoCatalog", "DynamoOptions"]
+__all__ = ["DynamoCatalog", "DynamoOptions", "DynamoTables"]

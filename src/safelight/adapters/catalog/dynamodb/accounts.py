@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
-from safelight.adapters.catalog.dynamodb.items import Item, Key
+from safelight.adapters.catalog.dynamodb.items import Item, Key, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
@@ -55,8 +55,10 @@ class DynamoApiKeys:
         holder = items.api_key_holder(key.id)
         if await self.transaction.item(holder) is not None:
             raise AlreadyExists
-        self.transaction.add(_at(items.api_key(self.tenant, key.id), rows.key_columns(key)), otherwise=AlreadyExists, unit=key.id)
-        self.transaction.add(_at(holder, {"tenant": self.tenant, "user": key.user}), otherwise=AlreadyExists, unit=key.id)
+        self.transaction.add(
+            placed(items.api_key(self.tenant, key.id), rows.key_columns(key)), otherwise=AlreadyExists, unit=key.id
+        )
+        self.transaction.add(placed(holder, {"tenant": self.tenant, "user": key.user}), otherwise=AlreadyExists, unit=key.id)
         self.transaction.check(user, PRESENT, otherwise=Missing, unit=key.id)
 
     async def all(self, user: UserId | None = None) -> list[ApiKey]:
@@ -100,7 +102,7 @@ class DynamoAccounts:
         """The user, and an item that holds the name."""
         self.transaction.require_writing()
         self._own(user.tenant)
-        item = _at(items.user_key(self.tenant, user.id), rows.user_columns(user))
+        item = placed(items.user_key(self.tenant, user.id), rows.user_columns(user))
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
         await self._claim(user)
@@ -166,7 +168,7 @@ class DynamoAccounts:
             "created_at": micros(key.created_at),
             "retired_at": rows.maybe_micros(key.retired_at),
         }
-        item = _at(items.ring_key(self.tenant, key.kid), columns)
+        item = placed(items.ring_key(self.tenant, key.kid), columns)
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
         self.transaction.add(item, otherwise=AlreadyExists, unit=key.kid)
@@ -202,7 +204,7 @@ class DynamoAccounts:
         name = items.user_name(self.tenant, user.name)
         if await self.transaction.item(name) is not None:
             raise AlreadyExists
-        self.transaction.add(_at(name, {"user": user.id}), otherwise=AlreadyExists, unit=user.id)
+        self.transaction.add(placed(name, {"user": user.id}), otherwise=AlreadyExists, unit=user.id)
 
     async def _all(self, prefix: str) -> list[Item]:
         return await self.transaction.collection(items.tenant_key(self.tenant)[0], prefix)
@@ -213,7 +215,3 @@ class DynamoAccounts:
     def _own(self, tenant: TenantId) -> None:
         if tenant != self.tenant:
             raise Forbidden("The record belongs to another tenant.")
-
-
-def _at(key: Key, columns: dict[str, Any]) -> Item:
-    return {"PK": key[0], "SK": key[1], **columns}

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from safelight.adapters.catalog.carried import HALF_FILLED
 from safelight.adapters.catalog.dynamodb import faults, table, tags
 from safelight.adapters.catalog.dynamodb.accounts import DynamoAccounts, DynamoApiKeys
 from safelight.adapters.catalog.dynamodb.albums import DynamoAlbums
@@ -72,10 +73,18 @@ class DynamoRecords:
 
 
 class DynamoCatalog:
-    """Keeps Catalog. `secrets` seals signing secrets: a SecretBox, or its key of 32 bytes."""
+    """Keeps Catalog.
 
-    def __init__(self, options: DynamoOptions, *, secrets: SecretBox | bytes) -> None:
+    Args:
+        options: Where the table is.
+        secrets: Seals signing secrets: a SecretBox, or its key of 32 bytes.
+        is_whole: Open only on a table that no unfinished move is filling.
+
+    """
+
+    def __init__(self, options: DynamoOptions, *, secrets: SecretBox | bytes, is_whole: bool = True) -> None:
         self.options: Final = options
+        self._is_whole: Final = is_whole
         self._box: Final = SecretBox(secrets) if isinstance(secrets, bytes) else secrets
         self._connection: Connection | None = None
 
@@ -88,7 +97,7 @@ class DynamoCatalog:
             return
         connection = await Connection.make(self.options)
         try:
-            await self._told(self._tried(connection))
+            await told(self.options, self._tried(connection))
         except BaseException:
             await connection.close()
             raise
@@ -104,7 +113,7 @@ class DynamoCatalog:
     async def migrate(self) -> list[str]:
         """Make the table, or what it lacks, and switch on expiry, recovery to a point in time, and its stream."""
         async with self._briefly() as connection:
-            applied = await self._told(table.apply(connection))
+            applied = await told(self.options, table.apply(connection))
         if applied:
             log.info("catalog.migrated", applied=applied)
         return applied
@@ -112,7 +121,7 @@ class DynamoCatalog:
     async def plan(self) -> list[str]:
         """What `migrate` would do; nothing is changed. Raises WrongState for a table of a newer release."""
         async with self._briefly() as connection:
-            return await self._told(table.missing(connection))
+            return await told(self.options, table.missing(connection))
 
     async def ping(self) -> None:
         """Read what the table says it is."""
@@ -211,29 +220,32 @@ class DynamoCatalog:
             ExpressionAttributeValues=encoded({":none": "PROBE"}),
             Limit=1,
         )
+        if self._is_whole and (source := await table.filling(connection)) is not None:
+            raise WrongState(HALF_FILLED.format(source=source))
 
-    async def _told(self, work: Awaitable[T]) -> T:
-        """The result. What is a matter of settings is told with the setting to look at."""
-        try:
-            return await work
-        except SafelightError as error:
-            fault = faults.behind(error)
-            if fault is None:
-                raise
-            name, where = self.options.table, self.options.where
-            if fault.is_untrusted:
-                said = fault.code or "there are none"
-                raise WrongState(
-                    f"DynamoDB at {where} does not let these credentials use the table {name} ({URL}): {said}."
-                    f" Correct {_CREDENTIALS}, or their policy."
-                ) from error
-            if fault.is_absent:
-                raise WrongState(f"There is no table {name} at {where} ({URL}). Run `safelight migrate`.") from error
-            if fault.status == 0 and not fault.is_ours:
-                raise BackendUnavailable(f"DynamoDB at {where} does not answer ({URL}).") from error
-            if 400 <= fault.status < 500 and not fault.is_passing:
-                raise WrongState(f"DynamoDB at {where} refuses the table {name} ({URL}): {fault.code}.") from error
+
+async def told(options: DynamoOptions, work: Awaitable[T]) -> T:
+    """The result. What is a matter of settings is told with the setting to look at."""
+    try:
+        return await work
+    except SafelightError as error:
+        fault = faults.behind(error)
+        if fault is None:
             raise
+        name, where = options.table, options.where
+        if fault.is_untrusted:
+            said = fault.code or "there are none"
+            raise WrongState(
+                f"DynamoDB at {where} does not let these credentials use the table {name} ({URL}): {said}."
+                f" Correct {_CREDENTIALS}, or their policy."
+            ) from error
+        if fault.is_absent:
+            raise WrongState(f"There is no table {name} at {where} ({URL}). Run `safelight migrate`.") from error
+        if fault.status == 0 and not fault.is_ours:
+            raise BackendUnavailable(f"DynamoDB at {where} does not answer ({URL}).") from error
+        if 400 <= fault.status < 500 and not fault.is_passing:
+            raise WrongState(f"DynamoDB at {where} refuses the table {name} ({URL}): {fault.code}.") from error
+        raise
 
 
 def _noted(ending: asyncio.Future[None]) -> None:

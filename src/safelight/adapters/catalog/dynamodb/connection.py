@@ -92,11 +92,11 @@ class Connection:
             await asyncio.sleep(wait_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def pages(self, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
-        """Every answer of a Query, each of at most a megabyte."""
+    async def pages(self, operation: str = "query", **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+        """Every answer of a Query, or of a Scan, each of at most a megabyte."""
         start: dict[str, Any] = {}
         while True:
-            answer = await self.call("query", TableName=self.options.table, **arguments, **start)
+            answer = await self.call(operation, TableName=self.options.table, **arguments, **start)
             yield answer
             if "LastEvaluatedKey" not in answer:
                 return

@@ -14,7 +14,7 @@ import orjson
 from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.accounts import api_key_of, user_of
-from safelight.adapters.catalog.dynamodb.items import Item, Key
+from safelight.adapters.catalog.dynamodb.items import Item, placed
 from safelight.adapters.catalog.dynamodb.journal import write_entry
 from safelight.adapters.catalog.dynamodb.numbers import SHARDS, numbers
 from safelight.adapters.catalog.dynamodb.people import DynamoPeopleDirectory
@@ -58,11 +58,9 @@ def write_event(transaction: Transaction, event: Event) -> None:
         case _:
             unit = event.occurrence
     number = numbers.next(sum(unit.encode()) % SHARDS)
-    pk, sk = _told_key(number)
     payload = orjson.dumps(event.to_json()).decode()
-    item = {"PK": pk, "SK": sk, "number": number, "name": event.name, "payload": payload}
-    item["created_at"] = micros(now)
-    transaction.put(item, unit=unit)
+    columns = {"number": number, "name": event.name, "payload": payload, "created_at": micros(now)}
+    transaction.put(placed(items.told_key(number), columns), unit=unit)
     if isinstance(event, ImageEvent):
         write_entry(transaction, event.tenant, Entry.of(event, now))
 
@@ -88,7 +86,7 @@ class DynamoOutbox:
         """Told events are deleted."""
         self.transaction.require_writing()
         for number in numbers:
-            self.transaction.remove(_told_key(number), unit=str(number))
+            self.transaction.remove(items.told_key(number), unit=str(number))
 
     async def due(self, at: datetime) -> list[tuple[TenantId, EndpointId]]:
         """The list of endpoints, then the first in line of each, some at a time."""
@@ -146,12 +144,12 @@ class DynamoDirectory:
     async def add_tenant(self, tenant: Tenant) -> None:
         """The tenant, an entry in the list, and an item that holds the name."""
         self.transaction.require_writing()
-        item = _at(items.tenant_key(tenant.id), rows.tenant_columns(tenant) | rows.stored_columns(tenant.stored))
+        item = placed(items.tenant_key(tenant.id), rows.tenant_columns(tenant) | rows.stored_columns(tenant.stored))
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
         await self._claim(tenant)
         self.transaction.add(item, otherwise=AlreadyExists, unit=tenant.id)
-        self.transaction.put(_at(items.tenant_entry(tenant.id), {}), unit=tenant.id)
+        self.transaction.put(placed(items.tenant_entry(tenant.id), {}), unit=tenant.id)
 
     async def save_tenant(self, tenant: Tenant) -> None:
         """Change what differs, the holder of the name with it."""
@@ -181,12 +179,4 @@ class DynamoDirectory:
         name = items.tenant_name(tenant.name)
         if await self.transaction.item(name) is not None:
             raise AlreadyExists
-        self.transaction.add(_at(name, {"tenant": tenant.id}), otherwise=AlreadyExists, unit=tenant.id)
-
-
-def _told_key(number: int) -> Key:
-    return f"OUTBOX#{number % SHARDS}", f"{number:038d}"
-
-
-def _at(key: Key, columns: Item) -> Item:
-    return {"PK": key[0], "SK": key[1], **columns}
+        self.transaction.add(placed(name, {"tenant": tenant.id}), otherwise=AlreadyExists, unit=tenant.id)

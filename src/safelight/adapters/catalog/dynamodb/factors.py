@@ -6,13 +6,13 @@ only where there is none: of two who bring the same code at once, one comes firs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
-from safelight.adapters.catalog.dynamodb.items import Item, Key, key_of
+from safelight.adapters.catalog.dynamodb.items import Item, Key, columns_of, key_of, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.factors import Passkey, Totp
@@ -35,14 +35,14 @@ class DynamoFactors:
         """By the user, unsealed."""
         item = await self._found(items.totp_key(self.tenant, user))
         secret = self.box.unseal(item["secret"], context=rows.totp_context(self.tenant, user))
-        return rows.totp_of({**_columns(item, Totp), "secret": secret})
+        return rows.totp_of({**columns_of(item, Totp), "secret": secret})
 
     async def put_totp(self, totp: Totp) -> None:
         """In the place of what this transaction has seen there, and of nothing else."""
         await self._begin(totp.tenant, totp.user)
         key = items.totp_key(self.tenant, totp.user)
         sealed = self.box.seal(totp.secret, context=rows.totp_context(totp.tenant, totp.user))
-        item = {"PK": key[0], "SK": key[1], **rows.totp_columns(totp), "secret": sealed}
+        item = placed(key, rows.totp_columns(totp) | {"secret": sealed})
         before = await self.transaction.item(key)
         if before is None:
             self.transaction.add(item, otherwise=Busy, unit=totp.user)
@@ -62,10 +62,10 @@ class DynamoFactors:
         key = items.passkey_key(passkey.id)
         if await self.transaction.item(key) is not None:
             raise AlreadyExists
-        item = {"PK": key[0], "SK": key[1], **rows.passkey_columns(passkey)}
+        item = placed(key, rows.passkey_columns(passkey))
         self.transaction.add(item, otherwise=AlreadyExists, unit=passkey.id)
         entry = items.passkey_entry(self.tenant, passkey.user, passkey.id)
-        self.transaction.put({"PK": entry[0], "SK": entry[1]}, unit=passkey.id)
+        self.transaction.put(placed(entry, {}), unit=passkey.id)
         self.transaction.check(items.user_key(self.tenant, passkey.user), PRESENT, otherwise=Missing, unit=passkey.id)
 
     async def passkey(self, passkey_id: PasskeyId) -> Passkey:
@@ -99,7 +99,7 @@ class DynamoFactors:
         if await self.transaction.item(key) is not None:
             raise AlreadyExists
         columns = {"mark": mark, "tenant": self.tenant, "expires_at": micros(until)}
-        item = {"PK": key[0], "SK": key[1], **columns, **items.expiring(mark, until)}
+        item = placed(key, columns | items.expiring(mark, until))
         self.transaction.add(item, otherwise=AlreadyExists, unit=mark)
 
     async def _begin(self, tenant: TenantId, user: UserId | None = None) -> None:
@@ -117,8 +117,4 @@ class DynamoFactors:
 
 
 def _passkey_of(item: Item) -> Passkey:
-    return rows.passkey_of(_columns(item, Passkey))
-
-
-def _columns(item: Item, record: type) -> dict[str, Any]:
-    return {one.name: item.get(one.name) for one in fields(record)}
+    return rows.passkey_of(columns_of(item, Passkey))

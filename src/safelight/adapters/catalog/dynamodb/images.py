@@ -16,7 +16,7 @@ from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Room, Stored, exceeded
-from safelight.errors import AlreadyExists, BadCursor, Forbidden, Missing, SafelightError, Stale, TooBroad
+from safelight.errors import AlreadyExists, BadCursor, Busy, Forbidden, Missing, SafelightError, Stale, TooBroad
 
 _FETCHED: Final = 100
 """Images fetched at a time, at most."""
@@ -41,6 +41,8 @@ class DynamoImages:
     """Partitions in which it has changed the use of tags."""
     counted: Stored = NOTHING
     """What this transaction adds to what the tenant stores."""
+    asked: dict[Key, Item | None] = field(default_factory=dict)
+    """Bytes that were asked for and not there, each with whose turn it was to add them."""
 
     async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """The image's item, and those it is found by."""
@@ -51,6 +53,7 @@ class DynamoImages:
             raise AlreadyExists
         await self._count(image.stored_bytes, images=1, within=within, unit=image.id)
         self.transaction.add(item, otherwise=AlreadyExists, unit=image.id)
+        self._take_turn(items.bytes_key(self.tenant, image.owner, image.sha256), image.id)
         self._follow(None, item)
 
     async def get(self, image_id: ImageId) -> Image:
@@ -99,6 +102,16 @@ class DynamoImages:
             if album.get("cover") == image_id:
                 self.transaction.change(album, {"cover": None}, expected={"cover": image_id}, unit=image_id)
 
+    def _take_turn(self, key: Key, image_id: ImageId) -> None:
+        """Where somebody has asked for these bytes in vain: on condition that nobody has added them since."""
+        if key not in self.asked:
+            return
+        before, taken = self.asked.pop(key), items.turn_item(key, image_id)
+        if before is None:
+            self.transaction.add(taken, otherwise=Busy, unit=image_id)
+        else:
+            self.transaction.change(before, taken, expected={"image": before["image"]}, otherwise=Busy, unit=image_id)
+
     async def _count(self, more: int, *, images: int, within: Quotas, unit: str) -> None:
         """Added to the tenant's own item, on condition: of two who take the last place, one is refused when it commits."""
         tenant = await self.transaction.item(items.tenant_key(self.tenant))
@@ -132,8 +145,12 @@ class DynamoImages:
 
     async def by_sha256(self, sha256: str, owner: UserId) -> Image | None:
         """The first of the partition of these bytes, in the table itself: never behind."""
+        key = items.bytes_key(self.tenant, owner, sha256)
+        turn = await self.transaction.item(key) if self.transaction.writes else None  # before the look that it stands for
         twins = await self.transaction.collection(items.twins(self.tenant, owner, sha256), limit=1)
         found = await self.get_many([ImageId(one["image"]) for one in twins])
+        if not found and self.transaction.writes:
+            self.asked[key] = turn
         return found[0] if found else None
 
     async def trashed_before(self, before: datetime, limit: int = 100) -> list[Image]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import orjson
 
 from safelight.adapters.catalog import rows
+from safelight.adapters.catalog.carried import opened
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.accounts import user_of
-from safelight.adapters.catalog.dynamodb.items import Item, Key, key_of
+from safelight.adapters.catalog.dynamodb.items import Item, key_of, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
 from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.adapters.catalog.tables import inherited_keys
 from safelight.domain.accounts import User
 from safelight.domain.ids import IssuerId, TenantId
 from safelight.domain.issuers import Identity, TrustedIssuer
@@ -34,8 +34,8 @@ class DynamoIssuers:
         """The issuer, and an entry in the list of those who trust its `iss`."""
         self._begin(issuer.tenant)
         columns = rows.issuer_columns(issuer)
-        item = _at(items.issuer_key(self.tenant, issuer.id), columns | {"terms": orjson.dumps(columns["terms"]).decode()})
-        entry = _at(items.issuer_entry(issuer.issuer, self.tenant), {"issuer_id": issuer.id})
+        item = placed(items.issuer_key(self.tenant, issuer.id), columns | {"terms": orjson.dumps(columns["terms"]).decode()})
+        entry = placed(items.issuer_entry(issuer.issuer, self.tenant), {"issuer_id": issuer.id})
         if await self.transaction.items([key_of(item), key_of(entry)]):
             raise AlreadyExists
         self.transaction.add(item, otherwise=AlreadyExists, unit=issuer.id)
@@ -73,7 +73,7 @@ class DynamoIssuers:
         if await self.transaction.item(key_of(item)) is not None:
             raise AlreadyExists
         self.transaction.add(item, otherwise=AlreadyExists, unit=identity.user)
-        self.transaction.put(_at(items.identity_entry(self.tenant, identity.user, item["PK"]), {}), unit=identity.user)
+        self.transaction.put(placed(items.identity_entry(self.tenant, identity.user, item["PK"]), {}), unit=identity.user)
         self.transaction.check(user, PRESENT, otherwise=Missing, unit=identity.user)
 
     async def save_identity(self, identity: Identity) -> None:
@@ -122,7 +122,7 @@ class DynamoTrust:
             "created_at": micros(key.created_at),
             "retired_at": rows.maybe_micros(key.retired_at),
         }
-        item = _at(items.token_key(key.kid), columns)
+        item = placed(items.token_key(key.kid), columns)
         if await self.transaction.item(key_of(item)) is not None:
             raise AlreadyExists
         self.transaction.add(item, otherwise=AlreadyExists, unit=key.kid)
@@ -141,6 +141,11 @@ class DynamoTrust:
         found = await self.transaction.items(items.issuer_key(entry["SK"], entry["issuer_id"]) for entry in entries)
         return sorted(map(_issuer_of, found.values()), key=lambda one: (one.created_at, one.id))
 
+    async def inherited_keys(self) -> list[tuple[str, bytes]]:
+        """Their partition, unsealed."""
+        found = await self.transaction.collection(items.inherited_key("", "")[0])
+        return [(item["purpose"], opened(self.box, inherited_keys, item)["key"]) for item in found]
+
     def _context(self, kid: str) -> str:
         return f"token/{kid}"
 
@@ -151,12 +156,8 @@ def _issuer_of(item: Item) -> TrustedIssuer:
 
 def _identity_item(identity: Identity) -> Item:
     key = items.identity_key(identity.tenant, identity.issuer, identity.subject)
-    return _at(key, rows.identity_columns(identity))
+    return placed(key, rows.identity_columns(identity))
 
 
 def _identity_of(item: Item) -> Identity:
     return rows.identity_of({name: item[name] for name in ("tenant", "issuer", "subject", "user", "created_at", "role_at")})
-
-
-def _at(key: Key, columns: Mapping[str, Any]) -> Item:
-    return {"PK": key[0], "SK": key[1], **columns}

@@ -8,6 +8,7 @@ on, titles before a NUL, and the image's id behind them, so that a place in an o
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from typing import Any, Final
 import orjson
 
 from safelight.adapters.catalog import rows
+from safelight.adapters.catalog.dynamodb.numbers import SHARDS
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
@@ -31,6 +33,8 @@ Item = dict[str, Any]
 Key = tuple[str, str]
 
 META: Final = "META"
+MOVING: Final = ("MOVING", META)
+"""There while somebody fills the table."""
 _JSON: Final = ("custom", "metadata", "renditions", "earlier", "problem", "focal_point", "recipe", "developed_recipe")
 _UPLOAD_JSON: Final = ("custom", "problem", "pieces")
 _PURGE_JSON: Final = ("slice", "invalidations")
@@ -95,6 +99,21 @@ def key_of(item: Mapping[str, Any]) -> Key:
     return item["PK"], item["SK"]
 
 
+def placed(key: Key, columns: Mapping[str, Any]) -> Item:
+    """An item with this key."""
+    return {"PK": key[0], "SK": key[1], **columns}
+
+
+def columns_of(item: Mapping[str, Any], record: type) -> Item:
+    """What the item has of a record's fields, None for what it has not."""
+    return {one.name: item.get(one.name) for one in fields(record)}
+
+
+def _as_text(columns: Item, names: Sequence[str]) -> Item:
+    """The same with these columns as JSON. Raises BadField for what JSON cannot say."""
+    return columns | {name: None if columns[name] is None else rows.dump_json(columns[name]) for name in names}
+
+
 # Sorting
 
 
@@ -150,20 +169,20 @@ def trash(tenant: TenantId) -> str:
 
 def image_item(image: Image) -> Item:
     """The image with all that sorts and finds it. Raises BadField for what cannot be kept."""
-    columns = rows.image_columns(image)
-    for name in _JSON:
-        columns[name] = None if columns[name] is None else rows.dump_json(columns[name])
-    pk, sk = image_key(image.id)
-    return columns | {
-        "PK": pk,
-        "SK": sk,
-        "tags": list(image.tags),
-        "user_key": owners(image.tenant, image.owner, is_trashed=image.is_trashed),
-        "tenant_key": tenants(image.tenant, is_trashed=image.is_trashed),
-        "created_key": order_key(columns["created_at"], image.id),
-        "taken_key": order_key(columns["dated_at"], image.id),
-        "title_key": order_key(columns["title_key"], image.id),
-        "size_key": order_key(image.size_bytes, image.id),
+    return image_entry(rows.image_columns(image))
+
+
+def image_entry(columns: Mapping[str, Any]) -> Item:
+    """The same from its row."""
+    image_id, is_trashed = columns["id"], columns["is_trashed"]
+    return placed(image_key(image_id), _as_text(dict(columns), _JSON)) | {
+        "tags": list(columns["tags"]),
+        "user_key": owners(columns["tenant"], columns["owner"], is_trashed=is_trashed),
+        "tenant_key": tenants(columns["tenant"], is_trashed=is_trashed),
+        "created_key": order_key(columns["created_at"], image_id),
+        "taken_key": order_key(columns["dated_at"], image_id),
+        "title_key": order_key(columns["title_key"], image_id),
+        "size_key": order_key(columns["size_bytes"], image_id),
     }
 
 
@@ -209,13 +228,15 @@ def holder_key(image_id: str, album_id: str) -> Key:
 
 def album_item(album: Album) -> Item:
     """The album with what lists it, newest id first. Raises BadField for what cannot be kept."""
-    pk, sk = album_key(album.id)
-    return rows.album_columns(album) | {
-        "PK": pk,
-        "SK": sk,
-        "tenant_key": f"ALBUMS#{album.tenant}",
-        "user_key": f"ALBUMS#{album.tenant}#{album.owner}",
-        "created_key": album.id,
+    return album_entry(rows.album_columns(album))
+
+
+def album_entry(columns: Mapping[str, Any]) -> Item:
+    """The same from its row."""
+    return placed(album_key(columns["id"]), columns) | {
+        "tenant_key": f"ALBUMS#{columns['tenant']}",
+        "user_key": f"ALBUMS#{columns['tenant']}#{columns['owner']}",
+        "created_key": columns["id"],
     }
 
 
@@ -250,16 +271,16 @@ def grants_of(tenant: str, user: str) -> str:
     return f"GRANTS#{tenant}#{user}"
 
 
-def grant_items(grant: Grant) -> tuple[Item, Item]:
-    """The grant, with the album and with the user."""
-    columns, (pk, sk) = rows.grant_columns(grant), grant_key(grant.album, grant.user)
-    return columns | {"PK": pk, "SK": sk}, columns | {"PK": grants_of(grant.tenant, grant.user), "SK": grant.album}
+def grant_items(columns: Mapping[str, Any]) -> tuple[Item, Item]:
+    """The grant from its row, with the album and with the user."""
+    album, user = columns["album"], columns["user"]
+    return placed(grant_key(album, user), columns), placed((grants_of(columns["tenant"], user), album), columns)
 
 
 def grant_of(item: Item) -> Grant:
     """The grant from either item. Raises BackendUnavailable for an item that is none."""
     try:
-        return rows.grant_of({one.name: item.get(one.name) for one in fields(Grant)})
+        return rows.grant_of(columns_of(item, Grant))
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 
@@ -282,7 +303,7 @@ def link_by(tenant: str, user: str, link_id: str) -> Key:
 def link_of(item: Item) -> Link:
     """The link from its item. Raises BackendUnavailable for an item that is none."""
     try:
-        return rows.link_of({one.name: item.get(one.name) for one in fields(Link)})
+        return rows.link_of(columns_of(item, Link))
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 
@@ -307,19 +328,26 @@ def due_key(upload: Item) -> Key:
 
 def upload_item(upload: Upload) -> Item:
     """The upload; DynamoDB forgets it when no clock has come to do so. Raises BadField for what cannot be kept."""
-    columns = rows.upload_columns(upload)
-    for name in _UPLOAD_JSON:
-        columns[name] = None if columns[name] is None else rows.dump_json(columns[name])
-    pk, sk = upload_key(upload.id)
-    forget_at = int((upload.due_at + KEPT).timestamp())
-    return columns | {"PK": pk, "SK": sk, "tags": list(upload.tags), "forget_at": forget_at}
+    return upload_entry(rows.upload_columns(upload))
+
+
+def upload_entry(columns: Mapping[str, Any]) -> Item:
+    """The same from its row."""
+    forget_at = int((rows.moment(columns["due_at"]) + KEPT).timestamp())
+    kept = _as_text(dict(columns), _UPLOAD_JSON)
+    return placed(upload_key(columns["id"]), kept) | {"tags": list(columns["tags"]), "forget_at": forget_at}
+
+
+def upload_due(upload: Item) -> Item:
+    """What tells when somebody has to look after it."""
+    return placed(due_key(upload), {"upload": upload["id"], "forget_at": upload["forget_at"]})
 
 
 def upload_of(item: Item) -> Upload:
     """The upload from its item. Raises BackendUnavailable for an item that is none."""
     try:
         columns = item | {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _UPLOAD_JSON}
-        return rows.upload_of({one.name: columns.get(one.name) for one in fields(Upload)})
+        return rows.upload_of(columns_of(columns, Upload))
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
 
@@ -357,17 +385,27 @@ def delivery_due_key(delivery: Item) -> Key:
 
 def delivery_item(delivery: Delivery) -> Item:
     """The delivery; DynamoDB forgets it when no clock has come to do so. Raises BadField for what cannot be kept."""
-    columns = rows.delivery_columns(delivery)
-    columns["attempts"] = rows.dump_json(columns["attempts"])
+    return delivery_entry(rows.delivery_columns(delivery))
+
+
+def delivery_entry(columns: Mapping[str, Any]) -> Item:
+    """The same from its row."""
+    forget_at = columns["forget_at"]
     # `forget_at` is the table's own, in seconds.
-    columns |= {"forget_at_us": columns["forget_at"], "forget_at": int((delivery.forget_at + timedelta(days=1)).timestamp())}
-    return columns | {"PK": deliveries(delivery.tenant, delivery.endpoint), "SK": delivery.id}
+    times = {"forget_at_us": forget_at, "forget_at": int((rows.moment(forget_at) + timedelta(days=1)).timestamp())}
+    key = deliveries(columns["tenant"], columns["endpoint"]), columns["id"]
+    return placed(key, _as_text(dict(columns), ("attempts",)) | times)
+
+
+def delivery_due(delivery: Item) -> Item:
+    """What tells when it is due."""
+    return placed(delivery_due_key(delivery), {"delivery": delivery["id"], "forget_at": delivery["forget_at"]})
 
 
 def delivery_of(item: Item) -> Delivery:
     """The delivery from its item. Raises BackendUnavailable for an item that is none."""
     try:
-        columns = {one.name: item.get(one.name) for one in fields(Delivery)}
+        columns = columns_of(item, Delivery)
         return rows.delivery_of(columns | {"forget_at": item["forget_at_us"], "attempts": orjson.loads(item["attempts"])})
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
@@ -391,16 +429,23 @@ def purge_due_key(purge: Item) -> Key:
 
 def purge_item(purge: Purge) -> Item:
     """The purge. Raises BadField for what cannot be kept."""
-    columns = rows.purge_columns(purge)
-    for name in _PURGE_JSON:
-        columns[name] = rows.dump_json(columns[name])
-    return columns | {"PK": purges(purge.tenant), "SK": purge.id}
+    return purge_entry(rows.purge_columns(purge))
+
+
+def purge_entry(columns: Mapping[str, Any]) -> Item:
+    """The same from its row."""
+    return placed((purges(columns["tenant"]), columns["id"]), _as_text(dict(columns), _PURGE_JSON))
+
+
+def purge_due(purge: Item) -> Item:
+    """What tells when it is due."""
+    return placed(purge_due_key(purge), {"tenant": purge["tenant"], "purge": purge["id"]})
 
 
 def purge_of(item: Item) -> Purge:
     """The purge from its item. Raises BackendUnavailable for an item that is none."""
     try:
-        columns = {one.name: item.get(one.name) for one in fields(Purge)}
+        columns = columns_of(item, Purge)
         return rows.purge_of(columns | {name: orjson.loads(item[name]) for name in _PURGE_JSON})
     except (ValueError, TypeError, KeyError) as error:
         raise BackendUnavailable("An item of the catalog cannot be read.") from error
@@ -420,16 +465,23 @@ def redevelopments(tenant: str) -> str:
 
 def redevelopment_item(one: Redevelopment) -> Item:
     """The redevelopment. Raises BadField for what cannot be kept."""
-    columns = rows.redevelopment_columns(one)
-    for name in _REDEVELOPMENT_JSON:
-        columns[name] = None if columns[name] is None else rows.dump_json(columns[name])
-    return columns | {"PK": redevelopments(one.tenant), "SK": one.id}
+    return redevelopment_entry(rows.redevelopment_columns(one))
+
+
+def redevelopment_entry(columns: Mapping[str, Any]) -> Item:
+    """The same from its row."""
+    return placed((redevelopments(columns["tenant"]), columns["id"]), _as_text(dict(columns), _REDEVELOPMENT_JSON))
+
+
+def at_work(redevelopment: Item) -> Item:
+    """What tells that there is something to do."""
+    return placed((REDEVELOPING, redevelopment["id"]), {"tenant": redevelopment["tenant"]})
 
 
 def redevelopment_of(item: Item) -> Redevelopment:
     """The redevelopment from its item. Raises BackendUnavailable for an item that is none."""
     try:
-        columns = {one.name: item.get(one.name) for one in fields(Redevelopment)}
+        columns = columns_of(item, Redevelopment)
         found = {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _REDEVELOPMENT_JSON}
         return rows.redevelopment_of(columns | found)
     except (ValueError, TypeError, KeyError) as error:
@@ -437,6 +489,8 @@ def redevelopment_of(item: Item) -> Redevelopment:
 
 
 # The journal
+
+_JOURNAL_KEPT: Final = timedelta(days=60)
 
 
 def journal(tenant: TenantId) -> str:
@@ -454,7 +508,39 @@ def journal_place(number: int) -> str:
     return f"{number:038d}"
 
 
+def journal_items(tenant: str, columns: Mapping[str, Any]) -> tuple[Item, Item]:
+    """An entry under its tenant, and again under its image; DynamoDB forgets what no sweep has."""
+    place = journal_place(columns["number"])
+    kept = {**columns, "forget_at": int((rows.moment(columns["at"]) + _JOURNAL_KEPT).timestamp())}
+    return placed((journal(TenantId(tenant)), place), kept), placed(
+        (journal_of_image(TenantId(tenant), columns["image"]), place), kept
+    )
+
+
 # The rest
+
+
+def told_key(number: int) -> Key:
+    """An event in the outbox; its number says where."""
+    return f"OUTBOX#{number % SHARDS}", f"{number:038d}"
+
+
+def inherited_key(purpose: str, key_id: str) -> Key:
+    """A key of an installation that this one was moved from."""
+    return "INHERITED", f"{purpose}#{key_id}"
+
+
+def bytes_key(tenant: TenantId, owner: UserId, sha256: str) -> Key:
+    """Whose turn it was to add these bytes: what two who add them at once both write."""
+    return f"BYTES#{tenant}#{owner}#{sha256}", META
+
+
+def turn_item(key: Key, image_id: str) -> Item:
+    """Whose turn it was; of no use after the seconds that an upload takes to be recorded."""
+    return placed(key, {"image": image_id, "forget_at": int(time.time()) + _TURN_S})
+
+
+_TURN_S: Final = 24 * 3600
 
 
 def usage_key(tenant: str, month: str) -> Key:

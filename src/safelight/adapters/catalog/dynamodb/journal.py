@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import orjson
@@ -24,25 +24,21 @@ from safelight.domain.queries import micros
 
 SETTLED_S: Final = 2.0
 """How much younger than another entry one can be that is committed before it: a commit's time and the difference of two clocks."""
-_KEPT: Final = timedelta(days=60)
-"""When DynamoDB forgets what no sweep has."""
 _PAGE: Final = 500
 
 
 def write_entry(transaction: Transaction, tenant: TenantId, entry: Entry) -> None:
     """Two items, committed with what else belongs to the image."""
-    number = numbers.next()
-    item: Item = {
-        "number": number,
+    columns: Item = {
+        "number": numbers.next(),
         "image": entry.image,
         "owner": entry.owner,
         "name": entry.name,
         "at": micros(entry.at),
         "details": orjson.dumps(entry.details()).decode(),
-        "forget_at": int((entry.at + _KEPT).timestamp()),
     }
-    for pk, sk in _keys(tenant, entry.image, number):
-        transaction.put({"PK": pk, "SK": sk, **item}, unit=entry.image)
+    for item in items.journal_items(tenant, columns):
+        transaction.put(item, unit=entry.image)
 
 
 @dataclass(frozen=True, slots=True)

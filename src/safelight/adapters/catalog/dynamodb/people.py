@@ -6,17 +6,17 @@ turn) is therefore written only over what this transaction has read; who was sec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.accounts import user_of
 from safelight.adapters.catalog.dynamodb.faults import ConditionFailed
 from safelight.adapters.catalog.dynamodb.issuers import DynamoTrust
-from safelight.adapters.catalog.dynamodb.items import Item, Key, decoded, encoded, key_of
+from safelight.adapters.catalog.dynamodb.items import Item, Key, columns_of, decoded, encoded, key_of, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
 from safelight.domain.accounts import User
 from safelight.domain.ids import KeyId, LinkId, SessionId, TenantId, UserId
@@ -40,7 +40,7 @@ class DynamoPeople:
     async def add_credential(self, credential: Credential) -> None:
         """The credential, and an item that holds the address."""
         await self._begin(credential.tenant, credential.user)
-        item = _at(items.credential_key(self.tenant, credential.user), rows.credential_columns(credential))
+        item = placed(items.credential_key(self.tenant, credential.user), rows.credential_columns(credential))
         if await self.transaction.item(key_of(item)) is not None:
             raise AlreadyExists
         await self._claim(credential)
@@ -66,7 +66,7 @@ class DynamoPeople:
         """In the place of what this transaction has seen there, and of nothing else: tries cannot be made past each other."""
         await self._begin(code.tenant, code.user)
         columns = rows.code_columns(code)
-        item = _at(items.code_key(self.tenant, code.user, code.letter), columns | items.expiring(code.id, code.expires_at))
+        item = placed(items.code_key(self.tenant, code.user, code.letter), columns | items.expiring(code.id, code.expires_at))
         before = await self.transaction.item(key_of(item))
         if before is None:
             self.transaction.add(item, otherwise=Busy, unit=code.id)
@@ -77,7 +77,7 @@ class DynamoPeople:
     async def code(self, user: UserId, letter: Letter) -> OneTimeCode:
         """By user and letter."""
         item = await self._found(items.code_key(self.tenant, user, letter))
-        return rows.code_of(_columns(item, OneTimeCode))
+        return rows.code_of(columns_of(item, OneTimeCode))
 
     async def add_session(self, session: Session) -> None:
         """The session, and an entry in the user's list."""
@@ -86,7 +86,7 @@ class DynamoPeople:
         if await self.transaction.item(key_of(item)) is not None:
             raise AlreadyExists
         self.transaction.add(item, otherwise=AlreadyExists, unit=session.id)
-        self.transaction.put(_at(items.session_entry(self.tenant, session.user, session.id), {}), unit=session.id)
+        self.transaction.put(placed(items.session_entry(self.tenant, session.user, session.id), {}), unit=session.id)
 
     async def session(self, session_id: SessionId) -> Session:
         """By its id."""
@@ -118,7 +118,7 @@ class DynamoPeople:
         holder = items.address_key(self.tenant, credential.email)
         if await self.transaction.item(holder) is not None:
             raise AlreadyExists
-        self.transaction.add(_at(holder, {"user": credential.user}), otherwise=AlreadyExists, unit=credential.user)
+        self.transaction.add(placed(holder, {"user": credential.user}), otherwise=AlreadyExists, unit=credential.user)
 
     async def _found(self, key: Key) -> Item:
         item = await self.transaction.item(key)
@@ -242,24 +242,16 @@ class DynamoPeopleDirectory:
 
 def _session_item(session: Session) -> Item:
     columns = rows.session_columns(session)
-    return _at(items.session_key(session.id), columns | items.expiring(session.id, session.expires_at))
+    return placed(items.session_key(session.id), columns | items.expiring(session.id, session.expires_at))
 
 
 def _session_of(item: Item) -> Session:
-    return rows.session_of(_columns(item, Session))
+    return rows.session_of(columns_of(item, Session))
 
 
 def _credential_of(item: Item) -> Credential:
-    return rows.credential_of(_columns(item, Credential))
+    return rows.credential_of(columns_of(item, Credential))
 
 
 def _failures_of(item: Item) -> Failures:
     return Failures(subject=item["subject"], count=item["count"], last_at=rows.moment(item["last_at"]))
-
-
-def _columns(item: Item, record: type) -> dict[str, Any]:
-    return {one.name: item.get(one.name) for one in fields(record)}
-
-
-def _at(key: Key, columns: Mapping[str, Any]) -> Item:
-    return {"PK": key[0], "SK": key[1], **columns}

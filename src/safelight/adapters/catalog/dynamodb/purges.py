@@ -70,9 +70,7 @@ class DynamoPurges:
 
     def _wait_for(self, item: Item) -> None:
         if item.get("due_at") is not None:
-            pk, sk = items.purge_due_key(item)
-            entry = {"PK": pk, "SK": sk, "tenant": item["tenant"], "purge": item["id"]}
-            self.transaction.put(entry, unit=item["id"])
+            self.transaction.put(items.purge_due(item), unit=item["id"])
 
     async def _found(self, tenant: TenantId, purge_id: PurgeId) -> Item:
         item = await self.transaction.item((items.purges(tenant), purge_id))

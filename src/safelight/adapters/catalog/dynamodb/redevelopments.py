@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from safelight.adapters.catalog.dynamodb import items
-from safelight.adapters.catalog.dynamodb.items import Item, Key
+from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.ids import RedevelopmentId, TenantId
 from safelight.domain.queries import micros
@@ -43,7 +43,7 @@ class DynamoRedevelopments:
         after = items.redevelopment_item(redevelopment)
         self.transaction.change(before, after, expected={"revision": before["revision"]}, unit=redevelopment.id)
         if before["is_at_work"] and not after["is_at_work"]:
-            self.transaction.remove(_at_work(before), unit=redevelopment.id)
+            self.transaction.remove(items.key_of(items.at_work(before)), unit=redevelopment.id)
         elif after["is_at_work"] and not before["is_at_work"]:
             self._note(after)
 
@@ -68,8 +68,7 @@ class DynamoRedevelopments:
 
     def _note(self, item: Item) -> None:
         if item["is_at_work"]:
-            pk, sk = _at_work(item)
-            self.transaction.put({"PK": pk, "SK": sk, "tenant": item["tenant"]}, unit=item["id"])
+            self.transaction.put(items.at_work(item), unit=item["id"])
 
     async def _found(self, redevelopment_id: RedevelopmentId) -> Item:
         item = await self.transaction.item((items.redevelopments(self.tenant), redevelopment_id))
@@ -81,7 +80,3 @@ class DynamoRedevelopments:
         self.transaction.require_writing()
         if redevelopment.tenant != self.tenant:
             raise Forbidden("The redevelopment belongs to another tenant.")
-
-
-def _at_work(item: Item) -> Key:
-    return items.REDEVELOPING, item["id"]

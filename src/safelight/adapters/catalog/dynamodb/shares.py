@@ -35,7 +35,7 @@ class DynamoShares:
         if grant.tenant != self.tenant:
             raise Forbidden("The grant belongs to another tenant.")
         await self._require(grant.album, grant.user, unit=grant.user)
-        for item in items.grant_items(grant):
+        for item in items.grant_items(rows.grant_columns(grant)):
             self.transaction.put(item, unit=grant.user)
 
     async def drop_grant(self, album_id: AlbumId, user: UserId) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from safelight.adapters.catalog.dynamodb import faults
 from safelight.adapters.catalog.dynamodb.connection import Connection
-from safelight.adapters.catalog.dynamodb.items import FILTERS, ORDER
+from safelight.adapters.catalog.dynamodb.items import FILTERS, MOVING, ORDER, encoded, placed
 from safelight.adapters.catalog.dynamodb.options import URL
 from safelight.errors import BackendUnavailable, SafelightError, WrongState
 
@@ -144,6 +144,14 @@ async def revision_of(connection: Connection) -> str | None:
     answer = await connection.call("get_item", TableName=connection.options.table, Key=SCHEMA, ConsistentRead=True)
     revision: str | None = answer.get("Item", {}).get("revision", {}).get("S")
     return revision
+
+
+async def filling(connection: Connection) -> str | None:
+    """Who fills the table and has not finished; None when nobody does."""
+    key = encoded(placed(MOVING, {}))
+    answer = await connection.call("get_item", TableName=connection.options.table, Key=key, ConsistentRead=True)
+    source: str | None = answer.get("Item", {}).get("source", {}).get("S")
+    return source
 
 
 async def _create(connection: Connection) -> None:

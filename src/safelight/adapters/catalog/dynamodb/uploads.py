@@ -63,8 +63,7 @@ class DynamoUploads:
         return [items.upload_of(found[key]) for one in due if (key := items.upload_key(one["upload"])) in found]
 
     def _wait_for(self, item: Item) -> None:
-        pk, sk = items.due_key(item)
-        self.transaction.put({"PK": pk, "SK": sk, "upload": item["id"], "forget_at": item["forget_at"]}, unit=item["id"])
+        self.transaction.put(items.upload_due(item), unit=item["id"])
 
     async def _found(self, upload_id: UploadId) -> Item:
         item = await self.transaction.item(items.upload_key(upload_id))

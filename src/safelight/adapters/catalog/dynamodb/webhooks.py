@@ -101,8 +101,7 @@ class DynamoDeliveries:
 
     def _wait_for(self, item: Item, unit: str) -> None:
         if item.get("due_at") is not None:
-            pk, sk = items.delivery_due_key(item)
-            self.transaction.put({"PK": pk, "SK": sk, "delivery": item["id"], "forget_at": item["forget_at"]}, unit=unit)
+            self.transaction.put(items.delivery_due(item), unit=unit)
 
     async def _is_there(self, endpoint: EndpointId) -> bool:
         return await self.transaction.item(items.endpoint_key(self.tenant, endpoint)) is not None

@@ -451,6 +451,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kid", name=op.f("pk_token_keys")),
     )
     op.create_table(
+        "inherited_keys",
+        sa.Column("purpose", WORD, nullable=False),
+        sa.Column("id", WORD, nullable=False),
+        sa.Column("key", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("purpose", "id", name=op.f("pk_inherited_keys")),
+    )
+    op.create_table(
         "webhooks",
         sa.Column("id", WORD, nullable=False),
         sa.Column("tenant", WORD, nullable=False),
@@ -581,6 +588,7 @@ def downgrade() -> None:
     op.drop_table("trail")
     op.drop_table("webhook_deliveries")
     op.drop_table("webhooks")
+    op.drop_table("inherited_keys")
     op.drop_table("token_keys")
     op.drop_table("identities")
     op.drop_table("trusted_issuers")
