@@ -249,7 +249,7 @@ class WrongOffset(Conflict):
 
 
 class TakenOver(Conflict):
-    """A later request sends this upload now; what this one sent last does not count."""
+    """Another request sends this upload, or has sent the rest; what this one sent last does not count."""
 
     code = "taken_over"
 

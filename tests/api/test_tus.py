@@ -14,6 +14,7 @@ from safelight.domain.ids import UploadId, new_id
 from safelight.domain.tus import read_checksum
 from safelight.domain.uploads import LATE, PIECE_BYTES, UploadState
 from safelight.errors import BadRequest, TakenOver
+from safelight.services.standing import Standing
 from safelight.wiring import utc_now
 from tests.pictures import jpeg
 
@@ -468,6 +469,33 @@ async def test_who_comes_later_goes_on_at_once_and_the_bytes_of_the_one_before_d
         assert len(await objects(app)) == 1
         assert (await patch(app, url, PICTURE[700:], 700)).status_code == 204
 
+        told = await ended(app, url)
+        assert (await app.client.get(f"/images/{told['image_id']}/original")).content == PICTURE
+
+
+async def test_who_resumes_while_the_last_bytes_of_the_one_before_arrive_is_told_to_ask_again(run, monkeypatch):
+    """A client has died, what it had sent has not. `gone` would have the next one begin anew with a file that is here."""
+    async with run() as app:
+        url = await create(app)
+        has_looked, may_go_on = asyncio.Event(), asyncio.Event()
+        room = Standing.room
+
+        async def late(*words, **more):
+            found = await room(*words, **more)
+            if not has_looked.is_set():
+                has_looked.set()
+                await may_go_on.wait()
+            return found
+
+        monkeypatch.setattr(Standing, "room", late)
+        resuming = asyncio.create_task(patch(app, url, PICTURE))
+        await has_looked.wait()
+        assert (await patch(app, url, PICTURE)).status_code == 204
+        may_go_on.set()
+
+        answer = await resuming
+        assert (answer.status_code, answer.json()["code"]) == (423, "taken_over")
+        assert await offset_of(app, url) == len(PICTURE)
         told = await ended(app, url)
         assert (await app.client.get(f"/images/{told['image_id']}/original")).content == PICTURE
 

@@ -207,7 +207,8 @@ class Resumable:
                 # A save whose answer was lost is tried again, and finds its own revision in the way.
                 if new and set(new) <= set(current.pieces):
                     return current
-                refusal = TakenOver() if current.state is UploadState.PENDING else Gone()
+                # One that has ended well meanwhile is not gone: whoever asks how far it has come learns that it is whole.
+                refusal = Gone() if current.state in _OVER else TakenOver()
             except Missing:
                 pass
             await self._dropped(before, new)
