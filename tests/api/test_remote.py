@@ -325,10 +325,20 @@ async def test_a_copy_goes_on_while_its_source_fails_but_not_for_ever_and_not_wh
 
 
 async def test_what_a_source_keeps_from_shared_caches_stays_private(run, source):
-    async with gallery(run, source) as (app, _):
-        source.says["/photos/own"] = whole(PICTURE, "Cache-Control: private, max-age=100")
+    async with gallery(run, source) as (app, clock):
+        source.says["/photos/own"] = whole(PICTURE, "Cache-Control: private, max-age=100", "Last-Modified: Mon, 01 Jun 2026 00:00:00 GMT")
         answer = await app.client.get(by_imgproxy(at(source, "/photos/own")))
         assert answer.headers["cache-control"].startswith("private, max-age=")
+
+        clock.ahead += timedelta(seconds=101)
+        source.says["/photos/own"] = b"HTTP/1.1 304 Not Modified\r\n\r\n"  # which says nothing of it, and so nothing else
+        source.says["/photos/long"] = whole(PICTURE, f"Cache-Control: private, x={'y' * 400}")
+        for path in ("own", "long"):
+            answer = await app.client.get(by_imgproxy(at(source, f"/photos/{path}")))
+            reach, _, age = answer.headers["cache-control"].partition(", max-age=")
+            assert reach == "private"
+            assert int(age) <= (100 if path == "own" else 3600)
+        assert "if-modified-since" in source.heads[1].lower()
 
 
 async def test_a_purge_by_address_lets_go_of_all_that_is_kept_of_it(run, source):

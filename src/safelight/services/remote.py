@@ -60,7 +60,9 @@ WAITING: Final = 64
 STALE: Final = timedelta(days=1)
 """For which a copy whose source fails is delivered past its time (RFC 5861)."""
 _FOLDER: Final = "remote-"
-_MAX_VALIDATOR: Final = 256
+_MAX_HEADER: Final = 256
+_UNREADABLE: Final = "no-store"
+"""What is taken for said by a source that says too much to be kept."""
 _UNKNOWN: Final = "unknown"
 """The name of a colour profile that may be any: whether there is one, only decoding tells."""
 _AT_FAULT: Final = frozenset({Kind.FORBIDDEN, Kind.MISSING, Kind.TOO_LARGE, Kind.UNSUPPORTED, Kind.UNPROCESSABLE})
@@ -90,7 +92,8 @@ class Copy:
     came_at: datetime
     """When its source first gave these bytes."""
     fresh_until: datetime
-    is_shared: bool
+    control: str
+    """What its source last said to caches."""
     etag: str = ""
     modified: str = ""
     """As its source says it."""
@@ -99,6 +102,11 @@ class Copy:
     def key(self) -> str:
         """Of its bytes."""
         return key_of(self.folder)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether caches between us and the reader may keep what is made of it."""
+        return is_shared({"cache-control": self.control})
 
     def conditions(self) -> Mapping[str, str]:
         """By which its source tells whether there is another one (RFC 9110 section 13.1)."""
@@ -112,7 +120,7 @@ class Copy:
             "source-format": original.format.value,
             "source-pixels": f"{original.width} {original.height} {original.frames} {int(original.has_alpha)}",
             "source-times": f"{int(self.came_at.timestamp())} {int(self.fresh_until.timestamp())}",
-            "source-shared": str(int(self.is_shared)),
+            "source-control": self.control,
             "source-etag": self.etag,
             "source-modified": self.modified,
         }
@@ -133,7 +141,7 @@ class Copy:
             original=original,
             came_at=came_at,
             fresh_until=fresh_until,
-            is_shared=said.get("source-shared") == "1",
+            control=said.get("source-control", _UNREADABLE),
             etag=said.get("source-etag", ""),
             modified=said.get("source-modified", ""),
         )
@@ -295,15 +303,16 @@ class RemoteSources:
         return self.outbound.get(found, conditions, reach=reach, limits=self.rules.limits)
 
     async def _kept_on(self, copy: Copy, reading: Reading) -> Copy:
-        """The copy, good for another while."""
-        validators = {
-            name: value for name, value in self._said(reading.headers).items() if value or name not in ("etag", "modified")
-        }
+        """The copy, good for another while: by what this answer says, and where it is silent by what was said before (RFC 9111 section 4.3.4)."""
+        before = {"etag": copy.etag, "last-modified": copy.modified}
+        if "expires" not in reading.headers:
+            before["cache-control"] = copy.control
+        said = self._said({**before, **reading.headers})
         try:
             opened = await self.renditions.open(copy.key)
         except Missing:
             raise Busy("The picture has just been let go of; ask again.", retry_after_s=1) from None
-        return await self._kept(replace(copy, **validators), opened.chunks)
+        return await self._kept(replace(copy, **said), opened.chunks)
 
     async def _kept(self, copy: Copy, chunks: AsyncIterator[bytes]) -> Copy:
         media_type = copy.original.format.media_type
@@ -317,9 +326,9 @@ class RemoteSources:
         now = self.clock()
         return {
             "fresh_until": now + timedelta(seconds=good_for(headers, self.rules.patience, now)),
-            "is_shared": is_shared(headers),
-            "etag": _validator(headers.get("etag", "")),
-            "modified": _validator(headers.get("last-modified", "")),
+            "control": _kept_text(headers.get("cache-control", ""), _UNREADABLE),
+            "etag": _kept_text(headers.get("etag", "")),
+            "modified": _kept_text(headers.get("last-modified", "")),
         }
 
     async def _stored(self, folder: str) -> Copy | None:
@@ -354,6 +363,6 @@ def _original(format: Format, width: int, height: int, frames: int, *, has_alpha
     return Original(format=format, width=width, height=height, frames=frames, has_alpha=has_alpha, profile=_UNKNOWN)
 
 
-def _validator(text: str) -> str:
-    """To be sent back as it came, if it is one that a header may have."""
-    return text if len(text) <= _MAX_VALIDATOR and text.isascii() and text.isprintable() else ""
+def _kept_text(text: str, otherwise: str = "") -> str:
+    """A header's value, to be kept as it came if it is one that a header may have."""
+    return text if len(text) <= _MAX_HEADER and text.isascii() and text.isprintable() else otherwise
