@@ -9,8 +9,13 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
+from safelight.adapters.storage.s3.source import S3Source
+from safelight.cli.connection import Server
+from safelight.cli.import_bucket import Thing
+from safelight.cli.journal import Journal, Known
 from safelight.client import Client
 from tests.acceptance.conftest import until
 from tests.acceptance.test_cli import Shell
@@ -211,6 +216,32 @@ def test_a_bucket_is_moved_once_though_the_command_is_killed(which, request, buc
         assert {image["title"] for image in named} <= {f"Shoe {number}" for number in range(6)} and len(named) >= 5
         assert {tuple(image["tags"]) for image in named} == {("sale", "old")}
         assert all(image["status"] == "ready" and image["file_name"].endswith(".jpg") for image in images)
+
+
+def test_a_double_that_a_killed_run_was_taking_back_is_taken_back_by_the_next_one(networked, bucket, tmp_path, monkeypatch):
+    name, environment = bucket
+    token, home = new_user(networked), tmp_path / "home"
+    home.mkdir()
+    body = PICTURES["shoes/1.jpg"]
+    with Client(networked.url, token) as client:
+        (tmp_path / "1.jpg").write_bytes(body)
+        kept = client.upload(tmp_path / "1.jpg")
+        offer = client.announce(size=len(body))
+        assert httpx.put(offer["url"], content=body, headers=offer["headers"]).status_code == 200
+        double = client.complete_upload(offer["id"])
+        assert double["duplicate_of"] == kept["id"]
+        client.delete(double["id"])
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    (found,) = S3Source(name, "old/shoes/1").list()
+    Journal.of(Server(networked.url, token), "s3", environment["AWS_ENDPOINT_URL_S3"], name).keep(Thing(found), Known(upload=offer["id"]))
+    done = Shell(networked.url, token, home, environment)("import", f"s3://{name}/old/shoes/1", "--json")
+
+    assert counts(done, "already_there", "refused") == (1, 0), done.out
+    with Client(networked.url, token) as client:
+        assert [image["id"] for image in client.list()] == [kept["id"]]
+        assert [*client.list(trashed="true")] == []
 
 
 def test_the_journal_may_be_lost_and_nothing_is_copied_or_counted_twice(networked, bucket, tmp_path):

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 from xml.parsers import expat
 
 import orjson
@@ -35,9 +36,13 @@ from safelight.api.problems import problem
 from safelight.api.ranges import condition, spans
 from safelight.api.streams import resumed
 from safelight.api.uploads import received
+from safelight.cli import listings as listings_of_others
+from safelight.cli.accounts import PAGES, Asset, asset_of
+from safelight.cli.listings import Entry, entries
 from safelight.domain import addresses, issuers, notices, tus
 from safelight.domain.accounts import Role
 from safelight.domain.ids import ImageId, IssuerId, TenantId, UserId, is_id
+from safelight.domain.images import checked
 from safelight.domain.issuers import Terms, TrustedIssuer
 from safelight.domain.queries import Cursor, Document, SearchQuery, Sort
 from safelight.errors import (
@@ -268,6 +273,26 @@ def cursors(data: bytes) -> bool:
 @functools.cache
 def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="safelight-fuzz-"))
+
+
+@target(words='resources data public_id secure_url https:// origin_path attributes tags context custom { } [ ] " , \\n | ;', max_bytes=4096)
+def listings(data: bytes) -> bool:
+    path = _folder() / ("listing.csv" if data[:1] == b"," else "listing.json")
+    path.write_bytes(data.removeprefix(b","))
+    found = [*entries(path, pages=PAGES)]
+    with patch.object(listings_of_others, "CHUNK", 3):
+        assert [*entries(path, pages=PAGES)] == found, "how it is cut into chunks changes what it lists"
+    assets = 0
+    for entry in found:
+        assert 1 <= entry.line <= data.count(b"\n") + data.count(b"\r") + 1
+        for service in ("cloudinary", "imgix") if isinstance(entry, Entry) else ():
+            asset = asset_of(service, entry, base_url="https://example.org")
+            if isinstance(asset, Asset):
+                assets += 1
+                assert asset.url.startswith(("https://", "http://"))
+                checked({"title": asset.title, "description": asset.description, "tags": asset.tags})
+                orjson.dumps(asset.custom)
+    return assets > 0
 
 
 @functools.cache

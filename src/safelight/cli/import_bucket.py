@@ -19,6 +19,7 @@ from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, normal
 from safelight.errors import Missing, NotArrived, SourceRefused, WrongState
 from safelight.imaging import sniff
 from safelight.imaging.formats import SNIFF_BYTES
+from safelight.ports.source import MAX_COPY_BYTES
 
 if TYPE_CHECKING:
     from safelight.client import Image
@@ -87,8 +88,8 @@ class BucketImport:
         if intake.is_dry:
             return Done(thing.shown, "would_import", thing.size_bytes)
         words = _words(thing, said, self.bucket, intake.words)
-        image = self._copied(thing, said, known, words) if self._may_copy else None
-        if image is not None:
+        may_copy = self._may_copy and thing.size_bytes <= MAX_COPY_BYTES
+        if may_copy and (image := self._copied(thing, said, known, words)) is not None:
             return replace(intake.became(thing, image), is_copied=True)
         return self._carried(thing, known, words, told)
 
@@ -107,15 +108,15 @@ class BucketImport:
             filename=_file_name(thing),
             **words,
         )
+        # Before it is copied: after a kill this, and not a second one, is what becomes an image.
+        self.intake.journal.keep(thing, replace(known, upload=offer["id"]))
         try:
-            # First of all: after a kill this, and not a second one, is what becomes an image.
-            self.intake.journal.keep(thing, replace(known, upload=offer["id"]))
-            if self.source.copy(thing.found, offer["url"], offer["headers"]):
-                return client.complete_upload(offer["id"])
+            self._may_copy = self.source.copy(thing.found, offer["url"], offer["headers"])
         except (SourceRefused, Missing):
             client.abandon_upload(offer["id"])
             raise
-        self._may_copy = False
+        if self._may_copy:
+            return client.complete_upload(offer["id"])
         client.abandon_upload(offer["id"])
         return None
 

@@ -38,7 +38,7 @@ def found(listing: Path, service: Service, base_url: str) -> Iterator[Asset | Do
             case Other():
                 yield Done(one.name, "skipped", detail=one.reason)
             case Broken():
-                yield Done(f"line {one.line}", "refused", code="bad_line", detail=f"Line {one.line} {one.reason}.")
+                yield Done(f"line {one.line}", "refused", code="bad_line", detail=f"Line {one.line}: {one.reason}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,8 +249,11 @@ def _plan(
             raise WrongUsage(f"{path} is not a folder; {what}.", field="source")
         files = list(walk(path, include_hidden=include_hidden))
         return Plan((str(path.resolve()),), lambda: files, FolderImport)
-    if not path.is_file():
-        raise WrongUsage(f"{path} is not a file; --from {service} reads a listing, CSV or JSON.", field="source")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        why = f"{path} cannot be read ({error.strerror}); --from {service} reads a listing, CSV or JSON."
+        raise WrongUsage(why, field="source") from None
     return Plan(
         (service,),
         lambda: listed(path, service, base_url),

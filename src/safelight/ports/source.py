@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+MAX_COPY_BYTES: Final = 5 * 1024**3
+"""The most that one CopyObject takes (Amazon S3 API reference, CopyObject)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,8 @@ class Source(Protocol):
         ...
 
     def copy(self, found: Found, url: str, headers: Mapping[str, str]) -> bool:
-        """Have the store itself write the object where a presigned PUT with these headers would; whether it has.
+        """Have the store itself write the object, of MAX_COPY_BYTES at most, where a presigned PUT with these headers would; whether it has.
 
-        False, with nothing sent, where the URL is another store's; False where the store does not let this caller copy, or does
-        not copy what is so large. Raises Missing when it is gone; SourceRefused when it has changed.
+        False, with nothing sent, where the URL is another store's; False where the store does not let this caller copy. Raises Missing when it is gone; SourceRefused when it has changed.
         """
         ...

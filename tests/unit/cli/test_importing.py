@@ -149,7 +149,8 @@ def test_the_journal_is_for_nobody_else_to_read(tmp_path: Path) -> None:
         (["s3://"], "names no bucket"),
         (["nothing"], "is not a folder"),
         (["listing.json"], "read with --from"),
-        (["listing.json", "--from", "imgix"], "is not a file"),
+        (["listing.json", "--from", "imgix"], "No such file"),
+        ([".", "--from", "imgix"], "Is a directory"),
         (["listing.json", "--from", "flickr"], "--from"),
     ],
 )

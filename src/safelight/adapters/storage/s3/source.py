@@ -23,8 +23,6 @@ from safelight.ports.source import Described, Found
 
 T = TypeVar("T")
 
-MAX_COPY_BYTES: Final = 5 * 1024**3
-"""The most that one CopyObject takes (Amazon S3 API reference, CopyObject)."""
 CHUNK: Final = 256 * 1024
 _AWS: Final = re.compile(r"(?:(?P<bucket>.+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?")
 _SEALING: Final = {
@@ -95,7 +93,7 @@ class S3Source:
     def copy(self, found: Found, url: str, headers: Mapping[str, str]) -> bool:
         """See Source.copy."""
         place = _place(url, str(self._client.meta.endpoint_url))
-        if place is None or found.size_bytes > MAX_COPY_BYTES:
+        if place is None:
             return False
         bucket, key = place
         said = {name.lower(): value for name, value in headers.items()}
