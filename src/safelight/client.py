@@ -495,6 +495,7 @@ class Issuer(TypedDict):
     scopes: dict[str, str]
     tenant_name: str
     tenant_claim: str
+    revision: int
 
 
 class Reading(TypedDict):
@@ -996,6 +997,10 @@ class Client:
     def add_issuer(self, issuer: str, audiences: Sequence[str], **terms: Any) -> Issuer:
         """Believe its tokens for these audiences; terms as `POST /admin/issuers` takes them. Raises AlreadyExists."""
         return cast("Issuer", self._ask("POST", "/admin/issuers", json={"issuer": issuer, "audiences": [*audiences], **terms}))
+
+    def change_issuer(self, issuer_id: str, **terms: Any) -> Issuer:
+        """Believe its tokens on these terms; the others stay. Raises Missing, AlreadyExists."""
+        return cast("Issuer", self._ask("PATCH", f"/admin/issuers/{_segment(issuer_id)}", json=terms))
 
     def remove_issuer(self, issuer_id: str) -> None:
         """Believe its tokens no more. Raises Missing."""

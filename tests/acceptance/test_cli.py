@@ -500,6 +500,7 @@ CALLS: dict[str, tuple[list[str], int]] = {
     "tenant erase": (["nothing"], 1),
     "issuer list": ([], 0),
     "issuer add": (["nothing", "--audience", "app"], 1),
+    "issuer set": (["nothing", "--skew", "5"], 1),
     "issuer remove": (["nothing"], 1),
     "issuer check": (["nothing"], 1),
     "audit list": ([], 0),

@@ -62,6 +62,7 @@ BODIES: dict[str, dict] = {
     "admin_invite_user": {"email": "taken@example.org"},
     "admin_add_api_key": {"name": "taken"},
     "admin_change_api_key": {"name": "taken"},
+    "admin_change_issuer": {"skew_s": 7},
     "me_change_own_key": {"name": "taken"},
     "purges_add": {},
     "tenants_change": {"trash_days": 1},

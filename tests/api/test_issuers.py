@@ -157,6 +157,38 @@ class TestComingIn:
         assert await status(house, provider.token(nbf=now + 90)) == 401
 
 
+class TestChanging:
+    async def test_what_is_named_changes_at_once_and_the_rest_stays(self, house, provider):
+        made = await trust(house, provider, role_claim="groups", roles={"boss": "admin"}, skew_s=7)
+        token = provider.token(groups=["boss"])
+        assert (await ask(house, token, "/admin/users")).status_code == 200
+
+        path = f"/admin/issuers/{made['id']}"
+        changed = await house.client.patch(path, json={"audiences": ["other"]}, headers={"if-match": '"1"'})
+        assert (changed.status_code, changed.headers["etag"]) == (200, '"2"'), changed.text
+        assert changed.json() == made | {"audiences": ["other"], "revision": 2}
+        assert await status(house, token) == 401
+        assert await status(house, provider.token(aud="other", groups=["boss"])) == 200
+        again = (await house.client.patch(path, json={"skew_s": None, "default_role": None})).json()
+        assert (again["skew_s"], again["default_role"], again["roles"]) == (30, None, {"boss": "admin"})
+        assert (await house.client.get("/admin/issuers")).json() == [again]
+
+    async def test_terms_that_are_not_sound_or_not_the_latest_are_refused_and_change_nothing(self, house, provider):
+        made = await trust(house, provider)
+        path = f"/admin/issuers/{made['id']}"
+        for body, code in (
+            ({"audiences": []}, "bad_field"), ({"audiences": None}, "bad_field"), ({"algorithms": ["none"]}, "bad_field"),
+            ({"algorithms": ["HS256"]}, "bad_field"), ({"skew_s": 301}, "bad_field"), ({"issuer": "https://evil.example"}, "bad_field"),
+            ({"jwks_url": "file:///etc/passwd"}, "bad_field"), ({"id": "x"}, "bad_field"), ({"default_role": "operator"}, "bad_field"),
+        ):  # fmt: skip
+            answer = await house.client.patch(path, json=body)
+            assert (answer.status_code, answer.json()["code"]) == (400, code), (body, answer.text)
+        stale = await house.client.patch(path, json={"skew_s": 1}, headers={"if-match": '"7"'})
+        assert stale.status_code == 412, stale.text
+        assert (await house.client.patch(f"/admin/issuers/{'0' * 26}", json={"skew_s": 1})).status_code == 404
+        assert (await house.client.get("/admin/issuers")).json() == [made]
+
+
 async def catalog_tenants(app):
     async with app.safelight.catalog.directory() as directory:
         return await directory.tenants()

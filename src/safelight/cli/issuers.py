@@ -111,6 +111,79 @@ def add_issuer(
     return 0
 
 
+@issuer.command(name="set")
+def change_issuer(
+    name: str,
+    /,
+    *,
+    audience: tuple[str, ...] = (),
+    jwks_url: str | None = None,
+    algorithm: tuple[str, ...] = (),
+    authorized_party: tuple[str, ...] = (),
+    token_use: tuple[str, ...] = (),
+    skew: Annotated[int | None, Parameter(validator=Number(gte=0, lte=300))] = None,
+    name_claim: tuple[str, ...] = (),
+    role_claim: str | None = None,
+    role: tuple[str, ...] = (),
+    default_role: Literal["user", "admin", "none"] | None = None,
+    scope_claim: str | None = None,
+    scope: tuple[str, ...] = (),
+    server: Server = HERE,
+    json: Json = False,
+) -> int:
+    """Change the terms that are named; what may be repeated replaces all that was there.
+
+    Parameters
+    ----------
+    name
+        Its `iss` or id.
+    audience
+        Whom the tokens are for.
+    jwks_url
+        Where its keys are; empty: where its openid-configuration says.
+    algorithm
+        Signatures that are taken.
+    authorized_party
+        Clients whose tokens are taken.
+    token_use
+        Cognito: access, id.
+    skew
+        Seconds by which its clock and the server's may differ.
+    name_claim
+        What a new user is called by.
+    role_claim
+        Claim with groups or roles.
+    role
+        GROUP=ROLE.
+    default_role
+        For who is in none of those groups; none: they stay out.
+    scope_claim
+        Claim with the token's scopes.
+    scope
+        THEIRS=OURS.
+
+    """
+    lists = {
+        "audiences": audience,
+        "algorithms": algorithm,
+        "authorized_parties": authorized_party,
+        "token_use": token_use,
+        "name_claims": name_claim,
+    }
+    words = {"jwks_url": jwks_url, "skew_s": skew, "role_claim": role_claim, "scope_claim": scope_claim}
+    pairs = {"roles": _pairs(role, "--role"), "scopes": _pairs(scope, "--scope")}
+    terms: dict[str, object] = {name: value for name, value in words.items() if value is not None}
+    terms |= {name: [*value] for name, value in lists.items() if value} | {name: value for name, value in pairs.items() if value}
+    if default_role is not None:
+        terms["default_role"] = None if default_role == "none" else default_role
+    if not terms:
+        raise WrongUsage("Say what to change.")
+    with server.connect() as client:
+        changed = client.change_issuer(_issuer(client, name)["id"], **terms)
+    output.say(changed, f"Tokens of {changed['issuer']} are believed on these terms now.", as_json=json)
+    return 0
+
+
 @issuer.command(name="remove")
 def remove_issuer(name: str, /, *, server: Server = HERE, json: Json = False) -> int:
     """Believe an issuer's tokens no more. Its users stay, and come back with it.

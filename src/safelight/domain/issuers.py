@@ -73,6 +73,7 @@ class TrustedIssuer:
     """The `iss` of its tokens, exactly."""
     created_at: datetime
     terms: Terms
+    revision: int = 1
 
     @property
     def source(self) -> tuple[str, str]:

@@ -213,6 +213,10 @@ class IssuerRecords(Protocol):
         """Those of the tenant, oldest first."""
         ...
 
+    async def save(self, issuer: TrustedIssuer) -> None:
+        """Replace the terms of the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        ...
+
     async def remove(self, issuer_id: IssuerId) -> None:
         """The row gone; users and their identities stay. Raises Missing."""
         ...

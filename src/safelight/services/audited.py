@@ -106,6 +106,7 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
     "accounts.issuers": {
         "add": lambda issuer: Told("issuer.added", f"issuer/{issuer.id}"),
+        "save": lambda issuer: Told("issuer.changed", f"issuer/{issuer.id}"),
         "remove": lambda issuer_id: Told("issuer.removed", f"issuer/{issuer_id}"),
         "add_identity": lambda identity: _of_user("identity.added", identity.user, by=identity.user),
         "save_identity": lambda identity: _of_user("identity.changed", identity.user, by=identity.user),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -13,7 +13,7 @@ from safelight.domain import access, issuers
 from safelight.domain.accounts import Actor, Role, Scope, scopes_of
 from safelight.domain.ids import IssuerId, new_id
 from safelight.domain.issuers import ISSUERS, Terms, TrustedIssuer
-from safelight.errors import AlreadyExists, BadField, Missing, WrongState
+from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
 from safelight.jose import BadToken, PublicKey
 from safelight.ports.catalog import Catalog
 from safelight.services.key_sets import KeySets
@@ -70,15 +70,7 @@ class TrustedIssuers:
         made = TrustedIssuer(
             id=IssuerId(new_id(now.timestamp())), tenant=actor.tenant, issuer=issuer, created_at=now, terms=terms
         )
-        issuers.require_sound(made, is_http_allowed=self.is_http_allowed)
-        if issuer == self.own:
-            raise BadField("That is this installation itself.", field="issuer")
-        async with self.catalog.directory() as directory:
-            others = [one for one in await directory.people.trust.issuers(issuer) if one.tenant != actor.tenant]
-        settled = [one for one in self.settled if one.issuer == issuer]
-        if any(one.wants(terms.audiences) for one in [*settled, *others]):
-            # Its users would come to one of two tenants, and nobody could say to which.
-            raise AlreadyExists("Tokens of this issuer for that audience lead elsewhere in this installation.")
+        await self._require_ours(made)
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             if len(await records.accounts.issuers.all()) >= ISSUERS:
                 raise WrongState(f"A tenant trusts at most {ISSUERS} issuers; remove one first.")
@@ -86,6 +78,38 @@ class TrustedIssuers:
         self.forget()
         log.info("issuer.added", tenant=actor.tenant, issuer=issuer)
         return made
+
+    async def change(
+        self, actor: Actor, issuer_id: IssuerId, change: Callable[[Terms], Terms], *, if_revision: int | None = None
+    ) -> TrustedIssuer:
+        """Believe its tokens on other terms from now on. Raises Missing, BadField, AlreadyExists, Stale, StepUpRequired."""
+        access.require(actor, "issuer.manage")
+        await self.step_up.require(actor)
+        async with self.catalog.tenant(actor.tenant) as records:
+            before = next((one for one in await records.accounts.issuers.all() if one.id == issuer_id), None)
+        if before is None:
+            raise Missing
+        if if_revision is not None and before.revision != if_revision:
+            raise Stale
+        after = replace(before, terms=change(before.terms), revision=before.revision + 1)
+        await self._require_ours(after)
+        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+            await records.accounts.issuers.save(after)
+        self.forget()
+        log.info("issuer.changed", tenant=actor.tenant, id=issuer_id)
+        return after
+
+    async def _require_ours(self, issuer: TrustedIssuer) -> None:
+        """Raises BadField for terms that are not sound, AlreadyExists where its tokens lead elsewhere."""
+        issuers.require_sound(issuer, is_http_allowed=self.is_http_allowed)
+        if issuer.issuer == self.own:
+            raise BadField("That is this installation itself.", field="issuer")
+        async with self.catalog.directory() as directory:
+            others = [one for one in await directory.people.trust.issuers(issuer.issuer) if one.tenant != issuer.tenant]
+        settled = [one for one in self.settled if one.issuer == issuer.issuer]
+        if any(one.wants(issuer.terms.audiences) for one in [*settled, *others]):
+            # Its users would come to one of two tenants, and nobody could say to which.
+            raise AlreadyExists("Tokens of this issuer for that audience lead elsewhere in this installation.")
 
     async def remove(self, actor: Actor, issuer_id: IssuerId) -> None:
         """Believe its tokens no more; its users stay. Raises Missing, also for those of the settings."""

@@ -462,6 +462,17 @@ class _Issuers:
         mine = [one for one in self.transaction.read().issuers.values() if one.tenant == self.tenant]
         return sorted(mine, key=lambda one: (one.created_at, one.id))
 
+    async def save(self, issuer: TrustedIssuer) -> None:
+        state = self.transaction.write()
+        _own(issuer.tenant, self.tenant)
+        issuer_columns(issuer)
+        before = state.issuers.get(issuer.id)
+        if before is None or before.tenant != self.tenant:
+            raise Missing
+        if before.revision != issuer.revision - 1:
+            raise Stale
+        state.issuers[issuer.id] = replace(before, terms=issuer.terms, revision=issuer.revision)
+
     async def remove(self, issuer_id: IssuerId) -> None:
         state = self.transaction.write()
         if issuer_id not in state.issuers or state.issuers[issuer_id].tenant != self.tenant:

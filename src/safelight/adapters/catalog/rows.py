@@ -845,6 +845,7 @@ def issuer_columns(issuer: TrustedIssuer) -> Columns:
         "issuer": issuer.issuer,
         "created_at": micros(issuer.created_at),
         "terms": terms,
+        "revision": issuer.revision,
     }
 
 
@@ -861,6 +862,7 @@ def issuer_of(row: Mapping[str, Any]) -> TrustedIssuer:
         issuer=row["issuer"],
         created_at=moment(row["created_at"]),
         terms=Terms(**terms),
+        revision=row["revision"],
     )
 
 

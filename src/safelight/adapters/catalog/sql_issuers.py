@@ -27,7 +27,7 @@ from safelight.domain.ids import IssuerId, TenantId, UserId
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
-from safelight.errors import Forbidden, Missing
+from safelight.errors import Forbidden, Missing, Stale
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
 _USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
@@ -40,6 +40,11 @@ _NAMED: Final = (
     select(trusted_issuers)
     .where(trusted_issuers.c.issuer == bindparam("issuer"))
     .order_by(trusted_issuers.c.created_at, trusted_issuers.c.id)
+)
+_SAVE: Final = update(trusted_issuers).where(
+    trusted_issuers.c.id == bindparam("old_id"),
+    trusted_issuers.c.tenant == bindparam("old_tenant"),
+    trusted_issuers.c.revision == bindparam("old_revision"),
 )
 _REMOVE: Final = delete(trusted_issuers).where(
     trusted_issuers.c.id == bindparam("old_id"), trusted_issuers.c.tenant == bindparam("old_tenant")
@@ -80,6 +85,17 @@ class SqlIssuers:
         """Along the unique index on tenant and issuer."""
         rows: Any = self.transaction.connection.execute(_ISSUERS, {"tenant": self.tenant}).mappings()
         return [issuer_of(row) for row in rows]
+
+    @writing
+    def save(self, issuer: TrustedIssuer) -> None:
+        """By its id and the revision before."""
+        self._own(issuer.tenant)
+        columns = issuer_columns(issuer)
+        values = {"terms": columns["terms"], "revision": issuer.revision}
+        key = {"old_id": issuer.id, "old_tenant": self.tenant}
+        if self.transaction.connection.execute(_SAVE, key | {"old_revision": issuer.revision - 1} | values).rowcount != 1:
+            rows = self.transaction.connection.execute(_ISSUERS, {"tenant": self.tenant})
+            raise Stale if any(row.id == issuer.id for row in rows) else Missing
 
     @writing
     def remove(self, issuer_id: IssuerId) -> None:

@@ -238,6 +238,7 @@ trusted_issuers: Final = Table(
     Column("issuer", Word, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("terms", Json, nullable=False),
+    Column("revision", Integer, nullable=False),
     UniqueConstraint("tenant", "issuer"),
     Index("ix_trusted_issuers_issuer", "issuer", "created_at", "id"),
 )

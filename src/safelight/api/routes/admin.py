@@ -10,10 +10,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
+from safelight.api.conditions import IfMatch
 from safelight.api.refusals import refuses
 from safelight.api.schemas.common import Id, Instant
 from safelight.api.schemas.images import CloudFrontCookies
-from safelight.api.schemas.issuers import IssuerCheckIn, IssuerCheckOut, IssuerIn, IssuerOut, issuer_check_out, issuer_out
+from safelight.api.schemas.issuers import (
+    IssuerCheckIn,
+    IssuerCheckOut,
+    IssuerIn,
+    IssuerOut,
+    IssuerPatch,
+    issuer_check_out,
+    issuer_out,
+)
 from safelight.api.schemas.progress import FailureOut, FailurePage, MendedOut, failure_out
 from safelight.api.schemas.signin import TakenOut, TokenKeyIn, TokenKeyOut, TokenRetireIn, token_key_out
 from safelight.api.schemas.signing import RetireIn, SigningKeyIn, SigningKeyOut, signing_key_fields, signing_key_out
@@ -202,6 +211,17 @@ async def trusted_issuers(hall: Hall, actor: Asking) -> list[IssuerOut]:
 async def add_issuer(hall: Hall, actor: Asking, body: IssuerIn) -> IssuerOut:
     """Believe an outside issuer's tokens: its users become the tenant's when they are first seen."""
     return issuer_out(await hall.issuers.add(actor, body.issuer, body.terms()))
+
+
+@router.patch("/issuers/{id}", response_model=IssuerOut)
+@refuses(AlreadyExists, SourceNotAllowed, SourceUnreachable, StepUpRequired)
+async def change_issuer(response: Response, hall: Hall, actor: Asking, id: Id, revision: IfMatch, body: IssuerPatch) -> IssuerOut:
+    """Believe an issuer's tokens on other terms, under If-Match if you like; its users stay who they are."""
+    if not is_id(id):
+        raise Missing
+    issuer = issuer_out(await hall.issuers.change(actor, IssuerId(id), body.changed, if_revision=revision))
+    response.headers["etag"] = f'"{issuer.revision}"'
+    return issuer
 
 
 @router.delete("/issuers/{id}", status_code=204)

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
 from safelight import jose
 from safelight.api.schemas.common import In, Out
 from safelight.domain.accounts import Role, Scope
-from safelight.domain.issuers import TrustedIssuer
+from safelight.domain.issuers import MAX_SKEW_S, Terms, TrustedIssuer
+from safelight.errors import BadField
 from safelight.services.issuers import Check
 from safelight.settings import IssuerTerms
 
 
 class IssuerIn(IssuerTerms):
     """An outside issuer whose tokens are to be believed."""
+
+
+class IssuerPatch(In):
+    """Terms to change: those that are named, `null` for what the field says by itself (RFC 7396)."""
+
+    audiences: list[str] | None = None
+    jwks_url: str | None = Field(None, max_length=2048)
+    algorithms: list[str] | None = None
+    authorized_parties: list[str] | None = None
+    token_use: list[str] | None = None
+    skew_s: int | None = Field(None, ge=0, le=MAX_SKEW_S)
+    name_claims: list[str] | None = None
+    role_claim: str | None = None
+    roles: dict[str, Role] | None = None
+    default_role: Role | None = Field(None, description="`null`: who is in none of the groups stays out.")
+    scope_claim: str | None = None
+    scopes: dict[str, Scope] | None = None
+
+    def changed(self, terms: Terms) -> Terms:
+        """The terms with what the body names. Raises BadField without an audience."""
+        named = self.model_dump(exclude_unset=True)
+        kept = {name: value for name, value in named.items() if value is not None or name == "default_role"}
+        if "audiences" in named and not named["audiences"]:
+            raise BadField("Without an audience, tokens that were made for others would open the door.", field="audiences")
+        usual = {name: getattr(Terms(audiences=terms.audiences), name) for name in named.keys() - kept.keys()}
+        words: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+        return replace(terms, **usual, **words)
 
 
 class IssuerOut(Out):
@@ -39,11 +68,14 @@ class IssuerOut(Out):
     scopes: dict[str, Scope]
     tenant_name: str
     tenant_claim: str
+    revision: int
 
 
 def issuer_out(issuer: TrustedIssuer) -> IssuerOut:
     """The issuer as an admin gets it."""
-    return IssuerOut(id=issuer.id, issuer=issuer.issuer, created_at=issuer.created_at, **asdict(issuer.terms))
+    return IssuerOut(
+        id=issuer.id, issuer=issuer.issuer, created_at=issuer.created_at, revision=issuer.revision, **asdict(issuer.terms)
+    )
 
 
 class IssuerCheckIn(In):

@@ -10,7 +10,7 @@ import pytest
 from safelight.domain.accounts import Role, Scope, Tenant
 from safelight.domain.ids import IssuerId, new_id
 from safelight.domain.issuers import Terms
-from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, WrongState
+from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.testing.factories import NOON, make_identity, make_issuer, make_tenant, make_user
 
@@ -48,6 +48,33 @@ class IssuersContract:
         async with catalog.directory() as directory:
             assert await directory.people.trust.issuers(whole.issuer) == [whole]
             assert await directory.people.trust.issuers("https://nobody.example.org") == []
+
+    async def test_terms_are_replaced_by_who_knows_the_revision_before(self, catalog: Catalog, tenant: Tenant) -> None:
+        other = make_tenant()
+        async with catalog.directory(writes=True) as directory:
+            await directory.add_tenant(other)
+        issuer = make_issuer(tenant.id)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.accounts.issuers.add(issuer)
+        after = replace(issuer, terms=Terms(audiences=("b",), default_role=None, skew_s=9), revision=2)
+        async with catalog.tenant(tenant.id, writes=True) as records:
+            await records.accounts.issuers.save(after)
+
+        async with catalog.tenant(tenant.id) as records:
+            assert await records.accounts.issuers.all() == [after]
+        async with catalog.directory() as directory:
+            assert await directory.people.trust.issuers(issuer.issuer) == [after]
+        for wrong, error in (
+            (after, Stale),
+            (make_issuer(tenant.id, revision=2), Missing),
+            (replace(after, tenant=other.id), Forbidden),
+        ):
+            with pytest.raises(error):
+                async with catalog.tenant(tenant.id, writes=True) as records:
+                    await records.accounts.issuers.save(wrong)
+        with pytest.raises(Missing):
+            async with catalog.tenant(other.id, writes=True) as records:
+                await records.accounts.issuers.save(replace(after, tenant=other.id, revision=3))
 
     async def test_an_issuer_is_trusted_once_by_a_tenant_and_by_any_number_of_tenants(
         self, catalog: Catalog, tenant: Tenant

@@ -20,7 +20,7 @@ from safelight.domain.ids import IssuerId, TenantId
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
+from safelight.errors import AlreadyExists, Busy, Forbidden, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,18 @@ class DynamoIssuers:
         """All of them, sorted here."""
         found = await self.transaction.collection(items.tenant_key(self.tenant)[0], "ISSUER#")
         return sorted(map(_issuer_of, found), key=lambda one: (one.created_at, one.id))
+
+    async def save(self, issuer: TrustedIssuer) -> None:
+        """On condition that it is the one that was read."""
+        self._begin(issuer.tenant)
+        before = await self.transaction.item(items.issuer_key(self.tenant, issuer.id))
+        if before is None:
+            raise Missing
+        if before["revision"] != issuer.revision - 1:
+            raise Stale
+        terms = orjson.dumps(rows.issuer_columns(issuer)["terms"]).decode()
+        changes = {"terms": terms, "revision": issuer.revision}
+        self.transaction.change(before, changes, expected={"revision": before["revision"]}, unit=issuer.id)
 
     async def remove(self, issuer_id: IssuerId) -> None:
         """The issuer and its entry."""

@@ -423,6 +423,7 @@ def upgrade() -> None:
         sa.Column("issuer", WORD, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("terms", JSON, nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_trusted_issuers_tenant")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trusted_issuers")),
         sa.UniqueConstraint("tenant", "issuer", name=op.f("uq_trusted_issuers_tenant_issuer")),
