@@ -289,6 +289,8 @@ class Holding:
 
     rss: float = 0.0
     """Of the processes that stay: decoders come and go."""
+    anonymous: float = 0.0
+    """Of that, what they have made themselves: the rest is programs, and pages of databases that the kernel lends and takes back."""
     pss: float = 0.0
     """Of all of them."""
     descriptors: int = 0
@@ -309,6 +311,7 @@ def holding(root: int) -> Holding:
         if _part(stat, root, zygotes) == "decoders":
             continue
         found.rss += own["Rss"]
+        found.anonymous += own["Anonymous"]
         with suppress(OSError):
             found.threads += len(os.listdir(f"/proc/{stat.pid}/task"))
             for fd in os.listdir(f"/proc/{stat.pid}/fd"):
@@ -331,8 +334,8 @@ def _part(stat: Stat, root: int, zygotes: set[int]) -> str:
 
 
 def _memory(pid: int) -> dict[str, float] | None:
-    """Rss, Pss and Pss_Shmem in MB; None when the process has just ended."""
-    found = {"Rss": 0.0, "Pss": 0.0, "Pss_Shmem": 0.0}
+    """Rss, Pss, Pss_Shmem and Anonymous in MB; None when the process has just ended."""
+    found = {"Rss": 0.0, "Pss": 0.0, "Pss_Shmem": 0.0, "Anonymous": 0.0}
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             name, _, rest = line.partition(":")

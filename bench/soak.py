@@ -79,6 +79,7 @@ class Watch(threading.Thread):
         return {
             "at_s": round(time.monotonic() - self.began, 2),
             "rss_mb": round(found.rss, 2),
+            "anonymous_mb": round(found.anonymous, 2),
             "pss_mb": round(found.pss, 2),
             "descriptors": found.descriptors,
             "threads": found.threads,
@@ -124,7 +125,12 @@ def judged(result: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     minutes = result["minutes"] - result["warm_up_minutes"]
     if minutes < JUDGED_MINUTES:
         return
-    for what, name in (("resident memory of what stays (RSS)", "rss_mb"), ("memory of the tree (PSS)", "pss_mb")):
+    memories = (
+        ("resident memory of what stays (RSS)", "rss_mb"),
+        ("that without pages of files", "anonymous_mb"),
+        ("memory of the tree (PSS)", "pss_mb"),
+    )
+    for what, name in memories:
         grows = slope([(sample["at_s"] / 60, sample[name]) for sample in samples])
         yield f"{what}: growth", f"{grows:+.2f} MB a minute", grows <= MB_A_MINUTE
     for name in ("descriptors", "threads", "spooled"):
