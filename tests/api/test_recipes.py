@@ -116,7 +116,7 @@ async def test_a_new_version_is_for_what_comes_in_from_then_on_and_the_same_agai
 
 
 async def test_sizes_of_its_own_are_made_listed_delivered_and_made_again_when_they_are_lost(app):
-    sizes = {"card": {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"]}, "wide": {"width": 300, "quality": {"jpeg": 40}}}
+    sizes = {"card": {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"]}, "wide-1": {"width": 300, "quality": {"jpeg": 40}}}
     told = await put(app, "shop", renditions=["thumb_150"], formats=["webp", "jpeg"], sizes=sizes)
     await place(app, "shop", default=True)
     record = await upload(app, ground(1), visibility="public")
@@ -124,7 +124,7 @@ async def test_sizes_of_its_own_are_made_listed_delivered_and_made_again_when_th
 
     assert told["recipe"]["sizes"]["card"] == {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"], "quality": {}}
     assert (await put(app, "shop", **told["recipe"]))["version"] == 1
-    assert list(own) == [("card", "webp"), ("wide", "webp"), ("wide", "jpeg")]
+    assert list(own) == [("card", "webp"), ("wide-1", "webp"), ("wide-1", "jpeg")]
     assert {(each["width"], each["height"]) for each in own.values()} == {(200, 200), (300, 200)}
     bodies = {}
     for (name, _), each in own.items():

@@ -53,7 +53,7 @@ With one side only, `cover`, `pad` and `fill` are `contain`, `crop` and `aspect-
 documents them, `fill` as its `squeeze`.
 
 Most results are made of our master: the upright original at no more than 2048 pixels a side, in sRGB, on white where it was clear; or of the
-lesser one of 1200 or 600 pixels where that is enough ([ADR 32](../adr/0032-masters-of-three-sizes.md)). Where the master
+lesser one of 1200 or 600 pixels where that is enough ([ADR 33](../adr/0033-masters-of-three-sizes.md)). Where the master
 has fewer pixels than the result, where the picture is clear somewhere and stays so, plays, shows another page or keeps its own colours, the
 original itself is decoded, in the [sandbox](../adr/0005-libvips-in-a-sandbox.md). `crop` and focal points are given in the original's coordinates
 either way. Half a pixel is rounded up, no side is less than one pixel, and no result has more than {max_pixels} pixels, a GIF {max_gif} (413
