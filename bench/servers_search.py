@@ -46,18 +46,26 @@ def drawn() -> int:
 
 def fill(url: str, count: int) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        (index,) = (row[0] for row in connection.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'docs_1_lexemes%'"))
+        (index,) = (
+            row[0] for row in connection.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'docs_1_lexemes%'")
+        )
         (made,) = connection.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", (index,)).fetchone()
         connection.execute(f"DROP INDEX safelight_search.{index}")
         uses: dict[int, int] = {}
         for first in range(0, count, CHUNK):
             with connection.cursor().copy(
-                "COPY safelight_search.docs_1 (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown) FROM STDIN"
+                "COPY safelight_search.docs_1 (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown, digest) FROM STDIN"
             ) as copy:
                 for n in range(first, min(first + CHUNK, count)):
-                    title, text, tags = [drawn() for _ in range(4)], [drawn() for _ in range(8)], [drawn() % 500 for _ in range(3)]
+                    title, text, tags = (
+                        [drawn() for _ in range(4)],
+                        [drawn() for _ in range(8)],
+                        [drawn() % 500 for _ in range(3)],
+                    )
                     places: dict[str, list[str]] = {}
-                    for at, (word, letter) in enumerate([(w, "A") for w in title] + [(w, "C") for w in text] + [(w, "B") for w in tags]):
+                    for at, (word, letter) in enumerate(
+                        [(w, "A") for w in title] + [(w, "C") for w in text] + [(w, "B") for w in tags]
+                    ):
                         places.setdefault(WORDS[word], []).append(f"{at + 1}{letter}")
                     for word in set(title + text + tags):
                         uses[word] = uses.get(word, 0) + 1
@@ -65,10 +73,25 @@ def fill(url: str, count: int) -> None:
                     scope = [f"1oowner{n % 50}", "1mimage/jpeg", f"1y{year}", *(f"1g{WORDS[tag]}" for tag in set(tags))]
                     scope += ["1p"] * (n % 4 == 0)
                     lexemes = " ".join([f"'{one}'" for one in scope] + [f"'1w{w}':{','.join(at)}" for w, at in places.items()])
-                    shown = json.dumps({"title": " ".join(WORDS[w] for w in title), "description": " ".join(WORDS[w] for w in text)})
+                    shown = json.dumps(
+                        {"title": " ".join(WORDS[w] for w in title), "description": " ".join(WORDS[w] for w in text)}
+                    )
                     tag_array = "{" + ",".join(WORDS[tag] for tag in set(tags)) + "}"
                     words_array = "{" + ",".join(places) + "}"
-                    copy.write_row((1, f"{n:026x}", 10**15 + n * 10**6, year, "image/jpeg", tag_array, words_array, lexemes, shown))
+                    copy.write_row(
+                        (
+                            1,
+                            f"{n:026x}",
+                            10**15 + n * 10**6,
+                            year,
+                            "image/jpeg",
+                            tag_array,
+                            words_array,
+                            lexemes,
+                            shown,
+                            f"{n:064x}",
+                        )
+                    )
         with connection.cursor().copy("COPY safelight_search.words_1 (tenant, word, uses, variants) FROM STDIN") as copy:
             for word, by in uses.items():
                 copy.write_row((1, WORDS[word], by, [f"1:{one}" for one in variants(WORDS[word], 2)]))
@@ -107,7 +130,9 @@ async def run(count: int) -> dict[str, object]:
     random.seed(7)
     with tempfile.TemporaryDirectory() as place:
         make_cluster(Path(place) / "cluster")
-        server = PostgresServer(Path(place) / "cluster", shared_buffers="1GB", synchronous_commit="off", max_wal_size="8GB").start()
+        server = PostgresServer(
+            Path(place) / "cluster", shared_buffers="1GB", synchronous_commit="off", max_wal_size="8GB"
+        ).start()
         try:
             url = server.database()
             search = PostgresSearch(url)
