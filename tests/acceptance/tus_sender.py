@@ -18,7 +18,8 @@ GONE = 75
 
 
 def say(word: str, offset: int) -> None:
-    print(word, offset, flush=True)
+    sys.stdout.write(f"{word} {offset}\n")  # in one piece: whoever is killed leaves no half of a line
+    sys.stdout.flush()
 
 
 def send(url: str, path: str, chunk_bytes: int, key: str) -> None:
