@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from tests.servers.postgres import PostgresServer, postgres_cluster
@@ -139,6 +141,18 @@ def servers_profile(
             "SAFELIGHT_STORAGE__KMS_KEY_ID": s3.make_key(),
         }
     postgres.remove()
+
+
+def of_its_own(profile: dict[str, str]) -> dict[str, str]:
+    """The same servers, for another installation: a database and a prefix in the buckets that nobody else has."""
+    base, _, _ = profile["SAFELIGHT_CATALOG__URL"].rpartition("/")
+    name = f"d{uuid4().hex[:12]}"
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return profile | {
+        "SAFELIGHT_CATALOG__URL": f"{base}/{name}",
+        "SAFELIGHT_STORAGE__URL": f"{profile['SAFELIGHT_STORAGE__URL']}/{name}",
+    }
 
 
 @pytest.fixture(scope="session")

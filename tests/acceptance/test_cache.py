@@ -12,10 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 
-from tests.acceptance.conftest import Server
+from tests.acceptance.conftest import Server, of_its_own
 from tests.pictures import jpeg
 from tests.servers.valkey import Valkey
 
@@ -67,14 +66,8 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory, servers_profile) -> Iterator[Fleet]:
     """An installation of its own, so that nobody without the cache changes its records."""
-    base, _, _ = servers_profile["SAFELIGHT_CATALOG__URL"].rpartition("/")
-    database = f"d{uuid4().hex[:12]}"
-    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {database}")
     valkey = Valkey(tmp_path_factory.mktemp("valkey"))
-    environment = servers_profile | {
-        "SAFELIGHT_CATALOG__URL": f"{base}/{database}",
-        "SAFELIGHT_STORAGE__URL": servers_profile["SAFELIGHT_STORAGE__URL"] + f"/{database}",
+    environment = of_its_own(servers_profile) | {
         "SAFELIGHT_CACHE__URL": valkey.url,
         "SAFELIGHT_CACHE__DEADLINE_S": str(DEADLINE_S),
         "SAFELIGHT_DELIVERY__BAKE_AVIF": "false",  # what is counted here is made for visitors

@@ -30,7 +30,7 @@ import httpx
 import pytest
 
 from tests.acceptance import tus_sender
-from tests.acceptance.conftest import Server, until
+from tests.acceptance.conftest import Server, of_its_own, until
 from tests.photographs import photographs
 from tests.pictures import jpeg
 from tests.servers.valkey import valkey  # noqa: F401
@@ -95,7 +95,7 @@ def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replica
     if request.param == "embedded":
         servers = [Server(tmp_path / "one" / "data")]
     else:
-        environment = request.getfixturevalue("servers_profile") | {"SAFELIGHT_CACHE__URL": request.getfixturevalue("valkey").url}
+        environment = of_its_own(request.getfixturevalue("servers_profile")) | {"SAFELIGHT_CACHE__URL": request.getfixturevalue("valkey").url}
         servers = [Server(tmp_path / name / "data", environment) for name in ("one", "two")]
     replicas = Replicas(servers).start()
     with replicas.client:

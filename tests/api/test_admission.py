@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
+from safelight.api.admission import Admission
 from safelight.api.app import Front
 from tests.pictures import jpeg
 
@@ -136,3 +137,30 @@ async def test_an_upload_that_could_not_be_developed_while_it_waits_is_answered_
             answer = await running.client.post("/images", files={"file": jpeg()})
             assert (answer.status_code, answer.json()["status"]) == (202, "developing")
         assert (await running.client.post("/images", files={"file": jpeg(seed=2)})).status_code == 201
+
+
+async def test_who_still_sends_is_heard_out_before_the_refusal_but_not_for_ever(run, monkeypatch):
+    async with run({"server": {"max_requests": MOST}}) as running:
+        guard = Admission(never, running.safelight.instruments, most=0)
+        asked = scope("/images", method="POST", headers=((b"content-length", b"9"),))
+        for pieces, heard in (([b"abc", b"def", b"ghi"], 3), ([b"abc"] * 2, 3), ([b"x" * 2**20] * 40, 16)):
+            monkeypatch.setattr("safelight.api.admission.LINGER_S", 0.2 if len(pieces) == 2 else 60.0)
+            messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+            if len(pieces) == 3:
+                messages[-1]["more_body"] = False
+            came, sent = [], []
+
+            async def receive(messages=messages, came=came):
+                came.append(None)
+                if not messages:
+                    await never()
+                return messages.pop(0)
+
+            async def send(message, sent=sent):
+                sent.append(message)
+
+            async with asyncio.timeout(60):
+                await guard(dict(asked), receive, send)
+
+            assert len(came) == heard
+            assert sent[0]["status"] == 503

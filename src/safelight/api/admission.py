@@ -7,6 +7,8 @@ uploads, downloads and streams of events hold a connection and no place. Deliver
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
@@ -18,6 +20,11 @@ from safelight.observability import Instruments
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Any], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
+
+
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 16 * 2**20
+"""For how long, and how much of a body, somebody is listened to who is refused: more is cut off."""
 
 
 class Admission:
@@ -44,6 +51,7 @@ class Admission:
             return
         if self._working >= self._most:
             self._refused.inc()
+            await _heard_out(scope, receive)
             await send({**self._start})
             await send({"type": "http.response.body", "body": self._body})
             return
@@ -76,3 +84,17 @@ class Admission:
         finally:
             is_answered = True  # for who still listens
             rest()
+
+
+async def _heard_out(scope: Scope, receive: Any) -> None:
+    """The body, thrown away: a connection that is closed while its client still sends is reset, and the answer is lost (RFC 9112 section 9.6)."""
+    if not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
+        return
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
