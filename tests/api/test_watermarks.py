@@ -157,7 +157,7 @@ async def test_nobody_sees_another_s_picture_by_laying_it_over_an_own_one(run):
 async def test_a_picture_of_another_tenant_is_none(run):
     async with gallery(run) as (app, _id, mark):
         with pytest.raises(BadOption, match="no watermark"):
-            await app.safelight.delivery._mark(TenantId(new_id()), Watermark(image=mark))
+            await app.safelight.delivery.mark(TenantId(new_id()), Watermark(image=mark))
 
 
 async def test_a_mark_that_is_gone_leaves_no_picture_without_it(run):

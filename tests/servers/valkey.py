@@ -113,7 +113,14 @@ class Gate:
 
     def _let_in(self, plain: socket.socket) -> None:
         """Blocking, so that whoever is not let in is told so by an alert."""
-        with contextlib.suppress(OSError), plain, self._tls.wrap_socket(plain, server_side=True) as before:
+        with contextlib.suppress(OSError), self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as before:
+            try:
+                before.do_handshake()
+            except ssl.SSLError:
+                before.shutdown(socket.SHUT_WR)  # and from here on without TLS
+                while before.recv(65536):
+                    pass  # closed with something unread, the connection would be reset and the alert lost
+                return
             with socket.create_connection(("127.0.0.1", self._behind)) as behind:
                 self._open |= {before, behind}
                 while True:
