@@ -41,7 +41,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "Use a server": {
         "upload": ("safelight.cli.remote:upload", "Send image files, and print their records with the URLs of their renditions."),
-        "import": ("safelight.cli.importing:import_", "Send every image of a folder that is not there yet."),
+        "import": (
+            "safelight.cli.importing:import_",
+            "Bring every image of a folder, a bucket or an account elsewhere that is not there yet.",
+        ),
         "search": ("safelight.cli.remote:search", "Find images by their words."),
         "url": ("safelight.cli.remote:url", "Signed delivery URLs of any transforms of an image."),
         "album": ("safelight.cli.albums:album", "Albums: list them, lend them to users, and make links to them."),
@@ -63,7 +66,7 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.mail:mail",
             "Letters of a server that sends none: with SAFELIGHT_MAIL__HOST unset they are files.",
         ),
-        "tenant": ("safelight.cli.tenants:tenant", "Tenants: make, limit, suspend and resume them."),
+        "tenant": ("safelight.cli.tenants:tenant", "Tenants: make, limit, suspend, export and erase them."),
         "user": ("safelight.cli.admin:user", "Users and their API keys."),
         "webhook": (
             "safelight.cli.webhooks:webhook",
