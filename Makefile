@@ -101,8 +101,8 @@ soak: $(VENV)/.bench ## Half an hour of everything, and whether memory, descript
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, formatting, the floors of the house, the guard of the locks
-	@$(BIN)/ruff check src tests bench
-	@$(BIN)/ruff format --check src
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@if grep -nE 'https?://' requirements*.lock $(wildcard package-lock.json */package-lock.json */*/package-lock.json */*/*/package-lock.json); then \
 	  echo 'A lock names an address; make it again with `make locks`.'; exit 1; fi

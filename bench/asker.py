@@ -51,13 +51,17 @@ def main() -> None:
     if wrong:
         sys.exit(wrong[0])
     ordered = sorted(times)
-    print(json.dumps({
-        "requests": len(urls),
-        "seconds": seconds,
-        "bytes": sum(sizes) / len(sizes),
-        "p50_ms": ordered[len(ordered) // 2] * 1000,
-        "p95_ms": ordered[int(len(ordered) * 0.95)] * 1000,
-    }))
+    print(
+        json.dumps(
+            {
+                "requests": len(urls),
+                "seconds": seconds,
+                "bytes": sum(sizes) / len(sizes),
+                "p50_ms": ordered[len(ordered) // 2] * 1000,
+                "p95_ms": ordered[int(len(ordered) * 0.95)] * 1000,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ import httpx
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from pictures import jpeg
 from processes import Server, cpu, load, scratch
 from report import machine
 from wire import full_speed, has
+
+from pictures import jpeg
 
 CONNECTIONS = 16
 CLIENTS = 16
@@ -128,7 +129,9 @@ def measure(*, quick: bool) -> dict[str, Any]:
             own["authorization"] = f"Bearer {sign_in(door.url, emails[0])['access_token']}"
         signins = [sign_ins(door.url, emails, each=4 if quick else 12) for _ in range(1 if quick else 3)]
     medians = {
-        name: {figure: statistics.median(row[figure] for row in rows) for figure in ("requests_per_s", "cpu_us", "p50_ms", "p99_ms")}
+        name: {
+            figure: statistics.median(row[figure] for row in rows) for figure in ("requests_per_s", "cpu_us", "p50_ms", "p99_ms")
+        }
         for name, rows in cells.items()
     }
     return {
@@ -164,7 +167,9 @@ def upload(server: Server) -> list[str]:
     """A few public pictures; their ids."""
     with server.client() as client:
         answers = [
-            client.post("/images", files={"file": (f"{side}.jpg", jpeg(side, side))}, data={"visibility": "public"}).raise_for_status()
+            client.post(
+                "/images", files={"file": (f"{side}.jpg", jpeg(side, side))}, data={"visibility": "public"}
+            ).raise_for_status()
             for side in (600, 700, 800, 900)
         ]
     return [answer.json()["id"] for answer in answers]

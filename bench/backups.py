@@ -21,10 +21,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from processes import Server, load, scratch  # noqa: E402
-
-from tests.pictures import jpeg  # noqa: E402
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS  # noqa: E402
+from processes import Server, load, scratch
+from tests.pictures import jpeg
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
 MORE = 20
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.photographs import photographs
+
 from safelight.imaging import Format, encode, libvips, light
 from safelight.imaging.perception import Reference
 from safelight.imaging.pipeline import develop
 from safelight.imaging.spec import RENDER_QUALITY
-from tests.photographs import photographs
 
 SIDES = (150, 300, 600, 1200, 2000)
 EFFORTS = (1, 2, 3, 4)

@@ -30,8 +30,9 @@ from typing import Any, Protocol
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
-from photographs import photographs  # noqa: E402
-from processes import Sampler, Server, answers, cpu_of, free_port, load, scratch, spread, told, upload  # noqa: E402
+from processes import Sampler, Server, answers, cpu_of, free_port, load, scratch, spread, told, upload
+
+from photographs import photographs
 
 FORMATS = ("jpeg", "webp", "avif", "png")
 SIDE = 512
@@ -155,7 +156,9 @@ def started(command: Sequence[str], port: int, path: str, log: Path, environment
 def contenders(opened: contextlib.ExitStack, folder: Path, files: list[Path]) -> list[Contender]:
     cores = len(os.sched_getaffinity(0))
     found: list[Contender] = []
-    server = opened.enter_context(Server(folder / "data", environment={"SAFELIGHT_LOG__LEVEL": "warning", "SAFELIGHT_DELIVERY__BAKE_AVIF": "false"}))
+    server = opened.enter_context(
+        Server(folder / "data", environment={"SAFELIGHT_LOG__LEVEL": "warning", "SAFELIGHT_DELIVERY__BAKE_AVIF": "false"})
+    )
     print(f"uploading {len(files)} photographs", file=sys.stderr, flush=True)
     ids = upload(server, files, len(files))["ids"]
     server.settle()
@@ -247,9 +250,7 @@ def calibrated(found: list[Contender], files: list[Path], formats: Sequence[str]
 
             def score(quality: int) -> float:
                 if quality not in curve:
-                    curve[quality] = statistics.mean(
-                        losses(contender, files, format, quality, lossless[contender.name], SIDE)  # noqa: B023 (used at once)
-                    )
+                    curve[quality] = statistics.mean(losses(contender, files, format, quality, lossless[contender.name], SIDE))
                 return curve[quality]
 
             if goal is None:
@@ -262,7 +263,11 @@ def calibrated(found: list[Contender], files: list[Path], formats: Sequence[str]
                 low, high = (low, middle) if score(middle) >= goal else (middle, high)
             best = min((low, high), key=lambda quality: abs(score(quality) - goal))
             known[format][contender.name] = {"quality": best, "score": round(score(best), 2)}
-        print(f"  {format}: " + ", ".join(f"{n} q{k['quality']} ({k['score']})" for n, k in known[format].items()), file=sys.stderr, flush=True)
+        print(
+            f"  {format}: " + ", ".join(f"{n} q{k['quality']} ({k['score']})" for n, k in known[format].items()),
+            file=sys.stderr,
+            flush=True,
+        )
     return known
 
 
@@ -288,12 +293,17 @@ def seen(found: list[Contender], files: list[Path], qualities: dict[str, Any], f
                     if not wanted.exists():
                         reference(file, size).save(wanted)
                     scores.append(float(compute_ssimulacra2(str(wanted), str(out / "flat.png"))))
-            told_.setdefault(format, {})[contender.name] = {"mean": round(statistics.mean(scores), 2), "worst": round(min(scores), 2)}
+            told_.setdefault(format, {})[contender.name] = {
+                "mean": round(statistics.mean(scores), 2),
+                "worst": round(min(scores), 2),
+            }
     return told_
 
 
 def measure(*, quick: bool, formats: Sequence[str]) -> dict[str, Any]:
-    subprocess.run([sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch"], check=True, stdout=subprocess.DEVNULL
+    )
     count, rounds = (16, 2) if quick else (104, 4)
     cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with scratch() as folder, contextlib.ExitStack() as opened:
@@ -317,11 +327,15 @@ def measure(*, quick: bool, formats: Sequence[str]) -> dict[str, Any]:
                         report = asked(urls)
                         if isinstance(contender, Safelight):
                             contender.server.settle()
-                    cell = report | busy | {
-                        "cpu_ms": (cpu_of(contender.pid) - before) / report["requests"] * 1000,
-                        "requests_per_s": report["requests"] / report["seconds"],
-                        "peak_mb": sampler.peak.total,
-                    }
+                    cell = (
+                        report
+                        | busy
+                        | {
+                            "cpu_ms": (cpu_of(contender.pid) - before) / report["requests"] * 1000,
+                            "requests_per_s": report["requests"] / report["seconds"],
+                            "peak_mb": sampler.peak.total,
+                        }
+                    )
                     cells.setdefault(format, {}).setdefault(contender.name, []).append(cell)
                     print(
                         f"  {format} {number + 1}/{rounds} {contender.name}: {cell['cpu_ms']:.1f} CPU ms, {cell['requests_per_s']:.1f}/s,"
@@ -345,7 +359,9 @@ def measure(*, quick: bool, formats: Sequence[str]) -> dict[str, Any]:
         "ratios": {
             format: {
                 name: {
-                    "requests_per_s": spread([a["requests_per_s"] / b["requests_per_s"] for a, b in zip(by["Safelight"], by[name])]),
+                    "requests_per_s": spread(
+                        [a["requests_per_s"] / b["requests_per_s"] for a, b in zip(by["Safelight"], by[name])]
+                    ),
                     "cpu": spread([a["cpu_ms"] / b["cpu_ms"] for a, b in zip(by["Safelight"], by[name])]),
                     "bytes": spread([a["bytes"] / b["bytes"] for a, b in zip(by["Safelight"], by[name])]),
                 }

@@ -119,7 +119,12 @@ class Crowd:
             await asyncio.wait(under_way)
         for wire in self.idle:
             wire.close()
-        return {"seconds": self.seconds, "generator_busy": round(busy, 2), "connections": self.most_opened, "kinds": {kind: self.told(tally) for kind, tally in self.tallies.items()}}
+        return {
+            "seconds": self.seconds,
+            "generator_busy": round(busy, 2),
+            "connections": self.most_opened,
+            "kinds": {kind: self.told(tally) for kind, tally in self.tallies.items()},
+        }
 
     def arrivals(self) -> Iterator[tuple[float, str]]:
         at, kinds, rates = 0.0, list(self.rates), list(self.rates.values())
@@ -203,7 +208,9 @@ class Crowd:
             "accepted": len(tally.accepted),
             "kept_out": tally.kept_out,
             "statuses": dict(sorted(tally.statuses.items())),
-            "accepted_ms": {name: quantile([took for _, took in tally.accepted], share) for name, share in (("p50", 0.5), ("p99", 0.99))},
+            "accepted_ms": {
+                name: quantile([took for _, took in tally.accepted], share) for name, share in (("p50", 0.5), ("p99", 0.99))
+            },
             "refused_ms": {name: quantile(refused, share) for name, share in (("p50", 0.5), ("p99", 0.99))},
             "wrong": tally.wrong[:5],
             "wrong_count": len(tally.wrong),
@@ -219,7 +226,12 @@ def numbered(photograph: bytes, number: int) -> tuple[bytes, bytes, bytes]:
 def _fault(answer: Answer) -> str:
     """What is wrong with a refusal; nothing when it is a 503 that says so properly."""
     is_problem = answer.headers.get(b"content-type") == b"application/problem+json"
-    if answer.status == 503 and is_problem and answer.headers.get(b"retry-after", b"").isdigit() and json.loads(answer.body)["status"] == 503:
+    if (
+        answer.status == 503
+        and is_problem
+        and answer.headers.get(b"retry-after", b"").isdigit()
+        and json.loads(answer.body)["status"] == 503
+    ):
         return ""
     return f"{answer.status}: {answer.body[:200]!r}"
 

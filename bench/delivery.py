@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from photographs import photographs
 from processes import HERE, Server, answers, cpu_of, free_port, load, scratch, spread, upload
 from wire import at_rate, full_speed, has
+
+from photographs import photographs
 
 CONNECTIONS = 32
 SIZE_BYTES = 30_000
@@ -88,8 +89,9 @@ def measure(*, quick: bool) -> dict[str, Any]:
     if not has("wrk"):
         print("  wrk is not on the path (on Debian: apt-get install wrk nginx-light nghttp2-client): left out", file=sys.stderr)
         return {"left_out": "wrk is not installed"}
-    subprocess.run([sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera"],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera"], check=True, stdout=subprocess.DEVNULL
+    )
     cores = sorted(os.sched_getaffinity(0))
     ours, generator = str(cores[0]), str(cores[-1])
     rounds, seconds = (2, 3) if quick else (6, 5)
@@ -149,9 +151,7 @@ def rendition(server: Server) -> tuple[str, bytes, str]:
     photos = photographs("camera")
     ids = upload(server, photos, len(photos))["ids"]
     with server.client() as client:
-        every = [
-            one for id in ids.values() for one in client.get(f"/images/{id}").raise_for_status().json()["renditions"]
-        ]
+        every = [one for id in ids.values() for one in client.get(f"/images/{id}").raise_for_status().json()["renditions"]]
         best = min(every, key=lambda one: abs(one["bytes"] - SIZE_BYTES))
         content = client.get(best["url"], headers={"authorization": ""}).raise_for_status().content
     if "sig=" not in best["url"]:

@@ -24,9 +24,19 @@ def targets(result: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
     for format, peers in result["ratios"].items():
         for peer, ratios in peers.items():
             ratio = ratios["requests_per_s"]["median"]
-            yield f"{format}: requests per second against {WHAT.get(peer, peer)}", f"{ratio:.2f} x", f"at least {TARGETS[peer]:g} x", ratio >= TARGETS[peer]
+            yield (
+                f"{format}: requests per second against {WHAT.get(peer, peer)}",
+                f"{ratio:.2f} x",
+                f"at least {TARGETS[peer]:g} x",
+                ratio >= TARGETS[peer],
+            )
     for what, peak in result["crowd"].items():
-        yield f"peak memory, 32 clients at once, {what}", f"{peak['peak_mb']:.0f} MB", f"at most {CROWD_MB:.0f} MB", peak["peak_mb"] <= CROWD_MB
+        yield (
+            f"peak memory, 32 clients at once, {what}",
+            f"{peak['peak_mb']:.0f} MB",
+            f"at most {CROWD_MB:.0f} MB",
+            peak["peak_mb"] <= CROWD_MB,
+        )
 
 
 def write(result: dict[str, Any], docs: Path) -> None:
@@ -65,7 +75,20 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for format, by in result["cells"].items():
         yield f"## {format.upper()}"
         yield ""
-        yield _row("by", "quality", "loss", "looks (worst)", "CPU ms each", "requests/s", "p95 ms", "kB", "peak MB", "Safelight's requests/s against it", "CPU", "bytes")
+        yield _row(
+            "by",
+            "quality",
+            "loss",
+            "looks (worst)",
+            "CPU ms each",
+            "requests/s",
+            "p95 ms",
+            "kB",
+            "peak MB",
+            "Safelight's requests/s against it",
+            "CPU",
+            "bytes",
+        )
         yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
         for name, cell in by.items():
             known, looks = result["quality"][format][name], result["looks"][format][name]
@@ -80,7 +103,11 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
                 _range(cell["p95_ms"], 0),
                 f"{cell['bytes']['median'] / 1000:.1f}",
                 f"{cell['peak_mb']['max']:.0f}",
-                *((_range(ratios["requests_per_s"]) + " x", _range(ratios["cpu"]) + " x", _range(ratios["bytes"]) + " x") if ratios else ("", "", "")),
+                *(
+                    (_range(ratios["requests_per_s"]) + " x", _range(ratios["cpu"]) + " x", _range(ratios["bytes"]) + " x")
+                    if ratios
+                    else ("", "", "")
+                ),
             )
         yield ""
     yield "“Quality” is the number that each was asked for, chosen so that “loss” is alike: SSIMULACRA2 of its file against its own lossless one. “Looks” is"

@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from photographs import photographs
 from processes import CLIENTS, HERE, Cpu, Server, cpu, load, scratch, spread, told, upload
 from quality import NAMES as JUDGED
 from quality import scores
+
+from photographs import photographs
 
 WORKERS = len(os.sched_getaffinity(0))
 EQUAL = "service, same pixels"
@@ -90,8 +91,11 @@ def one_kind(kind: str, node: Path | None, *, quick: bool) -> dict[str, Any]:
                 busy = load()
                 cell = told(command) if command else service_round(servers[name], photos, repeats)
                 cells.setdefault(name, []).append(dict(cell) | busy)
-                print(f"  {kind} {number + 1}/{rounds} {name}: {cell['cpu_s_per_image']:.3f} CPU s, "
-                      f"{cell['images_per_s']:.2f} images/s, load {busy['loadavg']}", flush=True)
+                print(
+                    f"  {kind} {number + 1}/{rounds} {name}: {cell['cpu_s_per_image']:.3f} CPU s, "
+                    f"{cell['images_per_s']:.2f} images/s, load {busy['loadavg']}",
+                    flush=True,
+                )
         judged = judge(server, photos[: 2 if quick else 4], node, folder)
     return {
         "photographs": [path.name for path in photos],
@@ -151,8 +155,11 @@ def judge(server: Server, photos: list[Path], node: Path | None, folder: Path) -
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """The section's result."""
-    subprocess.run([sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera", "large"],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera", "large"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     node = sharp()
     return {"clients": CLIENTS, "workers": WORKERS} | {kind: one_kind(kind, node, quick=quick) for kind in ("camera", "large")}
 

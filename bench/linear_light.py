@@ -24,13 +24,13 @@ os.environ["VIPS_CONCURRENCY"] = "1"
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-import pyvips  # noqa: E402
+import pyvips
+from tests.photographs import photographs
 
-from safelight.imaging import geometry, light  # noqa: E402
-from safelight.imaging.pipeline import develop  # noqa: E402
-from safelight.imaging.spec import PRESETS, Recipe  # noqa: E402
-from safelight.imaging.stills import Stills  # noqa: E402
-from tests.photographs import photographs  # noqa: E402
+from safelight.imaging import geometry, light
+from safelight.imaging.pipeline import develop
+from safelight.imaging.spec import PRESETS, Recipe
+from safelight.imaging.stills import Stills
 
 SIDES = sorted((preset.side for preset in PRESETS), reverse=True)
 Made = dict[int, pyvips.Image]

@@ -29,8 +29,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from photographs import photographs  # noqa: E402
-from processes import Sampler, Server, cpu_of, load, scratch, told, upload  # noqa: E402
+from processes import Sampler, Server, cpu_of, load, scratch, told, upload
+
+from photographs import photographs
 
 KINDS = ("record", "warm", "cold", "upload")
 FIRST_PER_S = {"record": 60.0, "warm": 200.0, "cold": 4.0, "upload": 2.0}
@@ -115,7 +116,9 @@ class Stage:
                         lambda: client.get(self.records[0]),
                         lambda: client.get(self.warm[0]),
                         lambda cold=cold: client.get(cold),
-                        lambda: client.post("/images", files={"file": self.photos[0].read_bytes()}, headers={"prefer": "respond-async"}),
+                        lambda: client.post(
+                            "/images", files={"file": self.photos[0].read_bytes()}, headers={"prefer": "respond-async"}
+                        ),
                     )
                 ):
                     return round(waited, 2)
@@ -203,7 +206,11 @@ def _tell(what: str, report: dict[str, Any]) -> None:
         f" {kind['refused_per_s']:.1f} refused (p99 {kind['refused_ms']['p99']:.0f} ms), {kind['kept_out']} kept out, {kind['wrong_count']} wrong"
         for name, kind in report["kinds"].items()
     ]
-    print(f"  {what}: {'; '.join(lines)}; {report['peak_mb']:.0f} MB, generator {report['generator_busy']:.0%}", file=sys.stderr, flush=True)
+    print(
+        f"  {what}: {'; '.join(lines)}; {report['peak_mb']:.0f} MB, generator {report['generator_busy']:.0%}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def verdicts(result: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
@@ -215,7 +222,11 @@ def verdicts(result: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         wrong = [words for report in every for kind in report["kinds"].values() for words in kind["wrong"]]
         before = max(report["peak_mb"] for report in found["plateaus"])
         peak = max(report["peak_mb"] for report in overloads)
-        yield f"{name}: done under {OVERLOAD:g} times the load, of the plateau", f"{found['ratio']:.2f}", is_shared or found["ratio"] >= PLATEAU_RATIO
+        yield (
+            f"{name}: done under {OVERLOAD:g} times the load, of the plateau",
+            f"{found['ratio']:.2f}",
+            is_shared or found["ratio"] >= PLATEAU_RATIO,
+        )
         yield f"{name}: the same per second of CPU", f"{found['per_cpu']:.2f}", not is_shared or found["per_cpu"] >= PLATEAU_RATIO
         yield f"{name}: refusals p99", f"{max(kind['refused_ms']['p99'] for kind in kinds):.0f} ms", True
         yield f"{name}: answers that nobody may get", f"{len(wrong)} {wrong[:1] or ''}", not wrong
@@ -227,7 +238,11 @@ def measure(*, quick: bool, only: list[str], seconds: float, most_steps: int) ->
     sources = [path for path in photographs("small") if path.suffix == ".jpg"]
     photos = sources
     if not quick:
-        subprocess.run([sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         sources = photographs("camera")
         photos = [*photos, *photos, *photos, *sources[:1]]
     cores = ",".join(map(str, CORES[:-1]))
@@ -243,7 +258,9 @@ def measure(*, quick: bool, only: list[str], seconds: float, most_steps: int) ->
             stage.settle_in(sources)
             if name == "mixed":
                 if missing := [kind for kind in KINDS if kind not in alone]:
-                    raise RuntimeError(f"mixed work is counted by what each kind does alone, and {', '.join(missing)} was not measured")
+                    raise RuntimeError(
+                        f"mixed work is counted by what each kind does alone, and {', '.join(missing)} was not measured"
+                    )
                 costs = {kind: 1 / alone[kind] for kind in KINDS}
                 found[name] = tried(stage, {kind: alone[kind] * 0.05 for kind in KINDS}, costs, rounds, most_steps)
             else:
@@ -256,7 +273,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Offer a server more than it can do, of each kind of work and of all of them.")
     parser.add_argument("--quick", action="store_true", help="small photographs and one round: a look, not figures to publish")
     parser.add_argument("--only", default="", help=f"of {', '.join(KINDS)}, mixed")
-    parser.add_argument("--shared", action="store_true", help="others load this machine: judge what is done by the CPU that the server got")
+    parser.add_argument(
+        "--shared", action="store_true", help="others load this machine: judge what is done by the CPU that the server got"
+    )
     parser.add_argument("--steps", type=int, default=12, help="of the ramp, at most")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each phase")
     parser.add_argument("--out", type=Path, help="folder of load.json; default: bench/results, with the plot in docs/images")

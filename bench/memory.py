@@ -6,8 +6,9 @@ import subprocess
 import sys
 from typing import Any
 
-from photographs import photographs
 from processes import HERE, Sampler, Server, load, scratch, spread, upload
+
+from photographs import photographs
 
 TARGET_MB = 700
 AT_ONCE = (16, 64)
@@ -15,8 +16,9 @@ AT_ONCE = (16, 64)
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """The section's result."""
-    subprocess.run([sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "large"],
-                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "large"], check=True, stdout=subprocess.DEVNULL
+    )
     photos = photographs("large")
     rounds = 1 if quick else 3
     cells: dict[str, list[dict[str, Any]]] = {str(clients): [] for clients in AT_ONCE}

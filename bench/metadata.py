@@ -64,11 +64,20 @@ def records(tenant: str, owner: str, count: int) -> Iterator[Any]:
             phash=f"{chance.getrandbits(64):016x}",
             metadata={
                 "exif": {
-                    "make": "SONY", "model": "ILCE-6000", "lens": "E 16-50mm F3.5-5.6 OSS", "exposure_time": "1/250",
-                    "f_number": 8.0, "iso": 100, "focal_length": 24.0, "software": "v3.20",
-                    "date_time_original": "2026:05:09 13:02:11", "white_balance": "auto", "flash": "off",
+                    "make": "SONY",
+                    "model": "ILCE-6000",
+                    "lens": "E 16-50mm F3.5-5.6 OSS",
+                    "exposure_time": "1/250",
+                    "f_number": 8.0,
+                    "iso": 100,
+                    "focal_length": 24.0,
+                    "software": "v3.20",
+                    "date_time_original": "2026:05:09 13:02:11",
+                    "white_balance": "auto",
+                    "flash": "off",
                 },
-                "iptc": {}, "xmp": {"rating": 4},
+                "iptc": {},
+                "xmp": {"rating": 4},
             },
         )
         renditions = tuple(
@@ -90,10 +99,11 @@ def records(tenant: str, owner: str, count: int) -> Iterator[Any]:
 
 def fill(data_dir: Path, count: int) -> list[str]:
     """A data directory with so many records, of the installation's first user; their ids. No bytes are stored for them."""
+    from sqlalchemy import insert
+
     from safelight.adapters.catalog.engines import Sqlite
     from safelight.adapters.catalog.rows import image_columns, micros
     from safelight.adapters.catalog.tables import image_tags, images
-    from sqlalchemy import insert
 
     with Server(data_dir):
         pass  # schema, tenant, user, key
@@ -152,8 +162,11 @@ def measure(*, quick: bool) -> dict[str, Any]:
                     cell = full_speed(server.url, paths, connections=CONNECTIONS, seconds=seconds, headers=server.headers)
                     cell["cpu_us"] = (cpu(server.pid).total - before) / cell["requests"] * 1e6
                     cells.setdefault(f"{question} of {count}", []).append(cell | busy)
-                    print(f"  {question} of {count} {number + 1}/{rounds}: {cell['requests_per_s']:.0f}/s, "
-                          f"{cell['cpu_us']:.0f} us CPU, p99 {cell['p99_ms']:.1f} ms", flush=True)
+                    print(
+                        f"  {question} of {count} {number + 1}/{rounds}: {cell['requests_per_s']:.0f}/s, "
+                        f"{cell['cpu_us']:.0f} us CPU, p99 {cell['p99_ms']:.1f} ms",
+                        flush=True,
+                    )
     figures = ("requests_per_s", "cpu_us", "p50_ms", "p99_ms")
     return {
         "connections": CONNECTIONS,

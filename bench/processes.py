@@ -16,11 +16,12 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -239,15 +240,18 @@ class Memory:
     samples: int = 0
 
 
-class Sampler(threading.Thread):
-    """Reads a tree's memory every `interval_s` until stopped; use as a context."""
+class Looking(threading.Thread, ABC):
+    """Calls `sample` every `interval_s` until stopped; use as a context."""
 
-    def __init__(self, root: int, interval_s: float = 0.04) -> None:
+    def __init__(self, interval_s: float) -> None:
         super().__init__(daemon=True)
-        self.root, self.interval_s, self.peak = root, interval_s, Memory()
+        self.interval_s = interval_s
         self._ended = threading.Event()
 
-    def __enter__(self) -> Sampler:
+    @abstractmethod
+    def sample(self) -> None: ...
+
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -258,6 +262,14 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         while not self._ended.wait(self.interval_s):
             self.sample()
+
+
+class Sampler(Looking):
+    """Reads a tree's memory."""
+
+    def __init__(self, root: int, interval_s: float = 0.04) -> None:
+        super().__init__(interval_s)
+        self.root, self.peak = root, Memory()
 
     def sample(self) -> None:
         line = tree(self.root)
@@ -374,9 +386,13 @@ def load() -> dict[str, float]:
     return {"loadavg": round(os.getloadavg()[0], 2), "cpu_pressure": waited}
 
 
-def told(command: Sequence[str | os.PathLike[str]], *, stdin: str = "", cwd: Path = HERE, within_s: float = 1200) -> dict[str, object]:
+def told(
+    command: Sequence[str | os.PathLike[str]], *, stdin: str = "", cwd: Path = HERE, within_s: float = 1200
+) -> dict[str, object]:
     """The one JSON object that a program prints. Raises RuntimeError with what it said instead."""
-    ended = subprocess.run([*map(str, command)], input=stdin, capture_output=True, text=True, cwd=cwd, timeout=within_s, check=False)
+    ended = subprocess.run(
+        [*map(str, command)], input=stdin, capture_output=True, text=True, cwd=cwd, timeout=within_s, check=False
+    )
     if ended.returncode:
         raise RuntimeError(f"{Path(command[0]).name} failed:\n{ended.stderr[-3000:]}")
     answer: dict[str, object] = json.loads(ended.stdout)
@@ -387,7 +403,19 @@ def upload(
     server: Server, photos: list[Path], images: int, clients: int = CLIENTS, *, may_lag: bool = False, way: str = "multipart"
 ) -> dict[str, Any]:
     """Through the door, by another process. Raises RuntimeError unless every answer is 201, or 202 where it `may_lag`."""
-    command = [sys.executable, HERE / "upload.py", "--url", server.url, "--clients", clients, "--images", images, "--way", way, *photos]
+    command = [
+        sys.executable,
+        HERE / "upload.py",
+        "--url",
+        server.url,
+        "--clients",
+        clients,
+        "--images",
+        images,
+        "--way",
+        way,
+        *photos,
+    ]
     os.environ["SAFELIGHT_API_KEY"] = server.headers["authorization"].removeprefix("Bearer ")
     try:
         report: dict[str, Any] = told([str(word) for word in command])

@@ -19,13 +19,14 @@ from ssimulacra2 import compute_ssimulacra2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.photographs import photographs
+
 from safelight.imaging import Format, encode, libvips, light
 from safelight.imaging.perception import Reference
 from safelight.imaging.pipeline import develop
 from safelight.imaging.spec import RENDER_EFFORT
 from safelight.imaging.transform import parse
 from safelight.imaging.transform.apply import transform
-from tests.photographs import photographs
 
 QUALITIES = {
     Format.JPEG: (35, 50, 60, 70, 78, 85, 92),

@@ -13,8 +13,21 @@ from typing import Any
 Found = dict[str, dict[str, Any]]
 
 KINDS = {"camera": "12 megapixels", "large": "24 megapixels"}
-ENGINES = {"service": "Safelight, over HTTP", "service, same pixels": "Safelight, linear light off", "loop": "plain pyvips loop", "sharp best": "sharp, best use", "sharp per size": "sharp, per size"}
-COLOURS = {"service": "#c0392b", "service, same pixels": "#d98880", "loop": "#7f8c8d", "sharp best": "#5d7fa3", "sharp per size": "#9db4cd", "nginx": "#7f8c8d"}
+ENGINES = {
+    "service": "Safelight, over HTTP",
+    "service, same pixels": "Safelight, linear light off",
+    "loop": "plain pyvips loop",
+    "sharp best": "sharp, best use",
+    "sharp per size": "sharp, per size",
+}
+COLOURS = {
+    "service": "#c0392b",
+    "service, same pixels": "#d98880",
+    "loop": "#7f8c8d",
+    "sharp best": "#5d7fa3",
+    "sharp per size": "#9db4cd",
+    "nginx": "#7f8c8d",
+}
 
 
 def machine() -> dict[str, Any]:
@@ -42,7 +55,12 @@ def targets(found: Found) -> Iterator[tuple[str, float, float, str]]:
     if "develop" in found:
         cpu = [found["develop"][kind]["cpu_s_per_image"] for kind in KINDS]
         whole = sum(each["service, same pixels"]["median"] for each in cpu) / sum(each["loop"]["median"] for each in cpu)
-        yield f"CPU of the whole set, against {ENGINES['loop']}, equal pixels", whole, found["develop"][next(iter(KINDS))]["targets"]["loop"], " x"
+        yield (
+            f"CPU of the whole set, against {ENGINES['loop']}, equal pixels",
+            whole,
+            found["develop"][next(iter(KINDS))]["targets"]["loop"],
+            " x",
+        )
         for kind, words in KINDS.items():
             for ours, how in (("service, same pixels", "equal pixels"), ("service", "our linear light included")):
                 for peer, limit in found["develop"][kind]["targets"].items():
@@ -133,13 +151,22 @@ def develop(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "![CPU seconds per photograph](../images/bench-develop.svg)"
     yield ""
-    yield f"Real camera photographs ([which](../../tests/PHOTOGRAPHS.md)), each made into the same fifteen files: six sizes as WebP q80 and progressive"
+    yield "Real camera photographs ([which](../../tests/PHOTOGRAPHS.md)), each made into the same fifteen files: six sizes as WebP q80 and progressive"
     yield f"JPEG q80, a 2048 px master q90 and its lesser ones of 1200 and 600 px. Safelight takes them over HTTP from {result['clients']} clients in another process and answers when they are ready;"
     yield "its figure is the CPU of its whole tree of processes until nothing was left to do: upload, probe, sandboxed decoding, encrypting, fsync,"
     yield "records, durable workflow, search index. The others only make pixels in memory, with as many workers as cores."
     yield "“Per size” is sharp as its manual shows it; “best use” decodes once and derives everything from that."
     yield ""
-    yield _row("photographs", "by", "CPU s each", "Safelight against it, equal pixels", "linear light included", "images/s", "bytes against it", "SSIMULACRA2 WebP, JPEG (worst)")
+    yield _row(
+        "photographs",
+        "by",
+        "CPU s each",
+        "Safelight against it, equal pixels",
+        "linear light included",
+        "images/s",
+        "bytes against it",
+        "SSIMULACRA2 WebP, JPEG (worst)",
+    )
     yield "|---|---|---|---|---|---|---|---|"
     for kind, words in KINDS.items():
         cell = result[kind]
@@ -147,7 +174,11 @@ def develop(result: dict[str, Any]) -> Iterator[str]:
             if name not in cell["cpu_s_per_image"]:
                 continue
             quality = cell["quality"].get(name, {})
-            judged = ", ".join(f"{quality[file]['mean']:.1f} ({quality[file]['worst']:.1f})" for file in ("thumb_600.webp", "thumb_600.jpg") if file in quality)
+            judged = ", ".join(
+                f"{quality[file]['mean']:.1f} ({quality[file]['worst']:.1f})"
+                for file in ("thumb_600.webp", "thumb_600.jpg")
+                if file in quality
+            )
             yield _row(
                 words,
                 ENGINES[name],
@@ -225,7 +256,11 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
     yield "![CPU microseconds per delivery](../images/bench-delivery.svg)"
     yield ""
     yield f"A ready rendition of {result['size_bytes']:,} bytes, {result['connections']} connections, server (logging warnings only) pinned to one core and the generator to another."
-    yield "Safelight answers from memory, and decides a signed URL anew every two seconds: in between it looks whether what it was decided by still holds. nginx" + (f" {result['nginx']}" if result["nginx"] else "") + " sends the same file from disk and checks nothing."
+    yield (
+        "Safelight answers from memory, and decides a signed URL anew every two seconds: in between it looks whether what it was decided by still holds. nginx"
+        + (f" {result['nginx']}" if result["nginx"] else "")
+        + " sends the same file from disk and checks nothing."
+    )
     yield "Half load is half of what the round before had reached, at a steady rate."
     yield ""
     yield _row("by", "CPU us each", "requests/s", "p50 ms", "p99 ms", "p99 ms at half load")
@@ -320,6 +355,11 @@ def plot_delivery(result: dict[str, Any], path: Path) -> None:
     figure, axes = _axes(7.5, 1.7)
     names = list(result["cells"])
     labels = ["Safelight, signed, from memory" if name == "service" else "nginx, unsigned, from disk" for name in names]
-    _bars(axes, labels, [result["cells"][name]["cpu_us"] for name in names], [COLOURS[name] for name in names],
-          "CPU microseconds per delivery of 30 KB (median and range; less is better)")
+    _bars(
+        axes,
+        labels,
+        [result["cells"][name]["cpu_us"] for name in names],
+        [COLOURS[name] for name in names],
+        "CPU microseconds per delivery of 30 KB (median and range; less is better)",
+    )
     _save(figure, path)

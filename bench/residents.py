@@ -18,9 +18,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from crowd import numbered  # noqa: E402
-from tests.chaos.ledger import Ledger  # noqa: E402
-from tests.chaos.load import Client, Gallery, House  # noqa: E402
+from crowd import numbered
+from tests.chaos.ledger import Ledger
+from tests.chaos.load import Client, Gallery, House
 
 KEEPS = 40
 """Pictures of each client that are there at a time."""
@@ -39,7 +39,13 @@ class Resident(Client):
     def next(self) -> str:
         kind = super().next()
         if len(self.mine) > KEEPS:
-            return "purge" if any(one.is_trashed for one in self.mine) else "trash" if any(one.is_ready for one in self.mine) else "get"
+            return (
+                "purge"
+                if any(one.is_trashed for one in self.mine)
+                else "trash"
+                if any(one.is_ready for one in self.mine)
+                else "get"
+            )
         return "collect" if kind == "album" and len(self.albums) >= ALBUMS else kind
 
 
@@ -49,7 +55,9 @@ def main() -> None:
     Resident.photographs = [Path(path).read_bytes() for path in order["photographs"]]
     Resident.rest_s = order["rest_s"]
     houses = [House(one["tenant"], one["policy"], one["token"], lambda: [order["url"]]) for one in order["houses"]]
-    clients = [Resident(f"{h.policy}-{n}", h, ledger, gallery, order["seed"], is_over) for h in houses for n in range(order["clients"])]
+    clients = [
+        Resident(f"{h.policy}-{n}", h, ledger, gallery, order["seed"], is_over) for h in houses for n in range(order["clients"])
+    ]
     for client in clients:
         client.start()
     time.sleep(order["minutes"] * 60)
@@ -59,7 +67,9 @@ def main() -> None:
     ledger.close()
     gallery.shutdown()
     gallery.server_close()
-    if crashed := [repr(client.crash) for client in clients if client.crash] + [client.name for client in clients if client.is_alive()]:
+    if crashed := [repr(client.crash) for client in clients if client.crash] + [
+        client.name for client in clients if client.is_alive()
+    ]:
         sys.exit(f"the clients themselves failed: {crashed}")
     print("{}")
 

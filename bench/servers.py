@@ -31,12 +31,12 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
-from photographs import photographs  # noqa: E402
-from processes import Server, load, scratch, spread, upload  # noqa: E402
+from processes import Server, load, scratch, spread, upload
+from tests.servers.postgres import PostgresServer, make_cluster
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
-from safelight.adapters.storage.s3 import S3Options, S3Store  # noqa: E402
-from tests.servers.postgres import PostgresServer, make_cluster  # noqa: E402
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS  # noqa: E402
+from photographs import photographs
+from safelight.adapters.storage.s3 import S3Options, S3Store
 
 SECTIONS = ("objects", "develop", "workers", "catalog", "search")
 CORES = sorted(os.sched_getaffinity(0))
@@ -127,8 +127,15 @@ def workers(*, quick: bool) -> dict[str, Any]:
     for number in range(rounds):
         for name in ("one", "two") if number % 2 else ("two", "one"):
             with scratch() as folder, backends() as environment:
-                environment |= {"SAFELIGHT_DEVELOP__SLOTS": "1", "SAFELIGHT_DEVELOP__WAITING": "1", "SAFELIGHT_INGEST__WAIT_S": "0"}
-                with Server(folder / "server", cores=str(CORES[0]), environment=environment) as server, contextlib.ExitStack() as beside:
+                environment |= {
+                    "SAFELIGHT_DEVELOP__SLOTS": "1",
+                    "SAFELIGHT_DEVELOP__WAITING": "1",
+                    "SAFELIGHT_INGEST__WAIT_S": "0",
+                }
+                with (
+                    Server(folder / "server", cores=str(CORES[0]), environment=environment) as server,
+                    contextlib.ExitStack() as beside,
+                ):
                     upload(server, photos, 2, may_lag=True)
                     drained(server)
                     if name == "two":
@@ -212,7 +219,9 @@ def verdicts(found: dict[str, Any]) -> Iterator[str]:
         worst = max(found["catalog"]["p99_ratio"].items(), key=lambda each: each[1])
         yield line(f"list p99 at a million, against ten thousand ({worst[0]})", worst[1], 3.0, " x")
     if "search" in found:
-        questions = {name: each["p99_ms"] for name, each in found["search"].items() if isinstance(each, dict) and name != "put one"}
+        questions = {
+            name: each["p99_ms"] for name, each in found["search"].items() if isinstance(each, dict) and name != "put one"
+        }
         worst = max(questions.items(), key=lambda each: each[1])
         yield line(f"search p99 ({worst[0]})", worst[1], 50.0, " ms")
 

@@ -15,13 +15,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.servers.fill import fill_images
+from tests.servers.postgres import PostgresServer, make_cluster
+
 from safelight.adapters.catalog.sql import SqlCatalog
 from safelight.domain.ids import AlbumId, ImageId
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.testing.contracts.catalog import album_in, images_in, tenant_in
 from safelight.testing.factories import make_album, make_image
-from tests.servers.fill import fill_images
-from tests.servers.postgres import PostgresServer, make_cluster
 
 SMALL, LARGE, CHUNK, ROUNDS = 10_000, 1_000_000, 100_000, 400
 ALBUM = AlbumId("0" * 25 + "2")
@@ -77,7 +78,9 @@ async def measured(url: str, tenant: str, count: int) -> dict[str, dict[str, flo
 async def run(large: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as place:
         make_cluster(Path(place) / "cluster")
-        server = PostgresServer(Path(place) / "cluster", shared_buffers="512MB", synchronous_commit="off", max_wal_size="4GB").start()
+        server = PostgresServer(
+            Path(place) / "cluster", shared_buffers="512MB", synchronous_commit="off", max_wal_size="4GB"
+        ).start()
         try:
             report: dict[str, object] = {}
             for count in (SMALL, large):

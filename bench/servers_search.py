@@ -16,13 +16,13 @@ import time
 from pathlib import Path
 
 import psycopg
+from tests.servers.postgres import PostgresServer, make_cluster
 
 from safelight.adapters.search.postgres import PostgresSearch
 from safelight.adapters.search.words import variants
 from safelight.domain.ids import TenantId, UserId, new_id
 from safelight.domain.queries import SearchQuery
 from safelight.testing.factories import make_document
-from tests.servers.postgres import PostgresServer, make_cluster
 
 VOCABULARY, CHUNK, ROUNDS = 50_000, 50_000, 150
 

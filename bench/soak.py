@@ -17,7 +17,6 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -28,11 +27,11 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
-from photographs import photographs  # noqa: E402
-from processes import Holding, Server, free_port, holding, load, scratch, told  # noqa: E402
+from processes import Holding, Looking, Server, free_port, holding, load, scratch, told
+from tests.chaos import audit
+from tests.chaos.ledger import Book, Op
 
-from tests.chaos import audit  # noqa: E402
-from tests.chaos.ledger import Book, Op  # noqa: E402
+from photographs import photographs
 
 EVERY_S = 5.0
 POLICIES = ("tell", "reuse", "refuse")
@@ -51,41 +50,30 @@ GROUPS = {
 }
 
 
-class Watch(threading.Thread):
+class Watch(Looking):
     """What a tree of processes holds, every so often, until it is stopped; use as a context."""
 
     def __init__(self, server: Server, every_s: float) -> None:
-        super().__init__(daemon=True)
-        self.server, self.every_s = server, every_s
+        super().__init__(every_s)
+        self.server = server
         self.samples: list[dict[str, float]] = []
         self.began = time.monotonic()
-        self._ended = threading.Event()
 
-    def __enter__(self) -> Watch:
-        self.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._ended.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._ended.wait(self.every_s):
-            self.samples.append(self.sample())
-
-    def sample(self) -> dict[str, float]:
+    def sample(self) -> None:
         found: Holding = holding(self.server.pid)
         files = sum(len(names) for _, _, names in os.walk(self.server.data_dir))
-        return {
-            "at_s": round(time.monotonic() - self.began, 2),
-            "rss_mb": round(found.rss, 2),
-            "anonymous_mb": round(found.anonymous, 2),
-            "pss_mb": round(found.pss, 2),
-            "descriptors": found.descriptors,
-            "threads": found.threads,
-            "spooled": found.nameless + len(list((self.server.data_dir / "spool").iterdir())),
-            "files": files,
-        }
+        self.samples.append(
+            {
+                "at_s": round(time.monotonic() - self.began, 2),
+                "rss_mb": round(found.rss, 2),
+                "anonymous_mb": round(found.anonymous, 2),
+                "pss_mb": round(found.pss, 2),
+                "descriptors": found.descriptors,
+                "threads": found.threads,
+                "spooled": found.nameless + len(list((self.server.data_dir / "spool").iterdir())),
+                "files": files,
+            }
+        )
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
@@ -103,7 +91,12 @@ def latencies(book: Book, minutes: float) -> dict[str, list[dict[str, float]]]:
             windows[group][int(op.began // 60)].append((op.ended - op.began) * 1000)
     return {
         group: [
-            {"minute": minute + 0.5, "requests": len(took), "p50_ms": round(statistics.median(took), 2), "p95_ms": round(sorted(took)[int(len(took) * 0.95)], 2)}
+            {
+                "minute": minute + 0.5,
+                "requests": len(took),
+                "p50_ms": round(statistics.median(took), 2),
+                "p95_ms": round(sorted(took)[int(len(took) * 0.95)], 2),
+            }
             for minute, took in sorted(by_minute.items())
             if len(took) >= 5
         ]
@@ -119,7 +112,11 @@ def _is_import(op: Op) -> bool:
 def judged(result: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     """(what, measured, whether it is as promised)."""
     yield "answers that nobody may get", f"{len(result['broken'])} {result['broken'][:1] or ''}", not result["broken"]
-    yield "uploads of which something lies in the spool after the end", f"{result['spooled_after']:.0f}", result["spooled_after"] == 0
+    yield (
+        "uploads of which something lies in the spool after the end",
+        f"{result['spooled_after']:.0f}",
+        result["spooled_after"] == 0,
+    )
     warm_up_s = result["warm_up_minutes"] * 60
     samples = [sample for sample in result["samples"] if sample["at_s"] >= warm_up_s]
     minutes = result["minutes"] - result["warm_up_minutes"]
@@ -146,7 +143,11 @@ def judged(result: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
 def measure(*, minutes: float, seed: str, clients: int, rest_s: float, with_camera: bool) -> dict[str, Any]:
     photos = [path for path in photographs("small") if path.suffix == ".jpg"] * 4
     if with_camera:
-        subprocess.run([sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, str(HERE.parent / "tests" / "photographs.py"), "fetch", "camera"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         photos += photographs("camera")[:2]
     gallery = free_port()
     environment = {"SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32", "SAFELIGHT_OUTBOUND__PORTS": str(gallery)}
@@ -162,11 +163,13 @@ def measure(*, minutes: float, seed: str, clients: int, rest_s: float, with_came
             told([sys.executable, str(HERE / "residents.py")], stdin=json.dumps(order), within_s=minutes * 60 + 600)
         server.settle()
         book = Book.read(folder / "ledger.jsonl")
-        after = watch.sample()
+        watch.sample()
         with server.client() as client:
             dead = client.get("/admin/failures").raise_for_status().json()["failures"]
         broken = [f"{one.kind}: {one.what}: {one.about[:300]}" for one in audit.answers(book)]
-        broken += [str(note)[:300] for note in book.notes if note["is"] == "wrong"] + [f"a dead letter: {str(one)[:300]}" for one in dead]
+        broken += [str(note)[:300] for note in book.notes if note["is"] == "wrong"] + [
+            f"a dead letter: {str(one)[:300]}" for one in dead
+        ]
     return {
         "minutes": minutes,
         "warm_up_minutes": min(6.0, minutes / 4),
@@ -174,7 +177,7 @@ def measure(*, minutes: float, seed: str, clients: int, rest_s: float, with_came
         "requests": len(book.ops),
         "statuses": dict(sorted(Counter(str(op.status) for op in book.ops).items())),
         "broken": broken,
-        "spooled_after": after["spooled"],
+        "spooled_after": watch.samples[-1]["spooled"],
         "samples": watch.samples,
         "latencies": latencies(book, minutes),
         "busy": {"before": busy, "after": load()},
@@ -197,11 +200,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--clients", type=int, default=2, help="of each of three tenants")
-    parser.add_argument("--rest", type=float, default=0.6, help="longest rest of a client between two things that it does, in seconds")
+    parser.add_argument(
+        "--rest", type=float, default=0.6, help="longest rest of a client between two things that it does, in seconds"
+    )
     parser.add_argument("--small", action="store_true", help="no photographs that would have to be fetched")
     parser.add_argument("--out", type=Path, help="folder of soak.json; default: bench/results, with the plot in docs/images")
     chosen = parser.parse_args()
-    result = measure(minutes=chosen.minutes, seed=chosen.seed, clients=chosen.clients, rest_s=chosen.rest, with_camera=not chosen.small)
+    result = measure(
+        minutes=chosen.minutes, seed=chosen.seed, clients=chosen.clients, rest_s=chosen.rest, with_camera=not chosen.small
+    )
     told_ = list(judged(result))
     result |= {"verdicts": told_}
     folder = chosen.out or HERE / "results"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-from processes import HERE, Server, cpu, load, scratch, spread
+from processes import Server, cpu, load, scratch, spread
 
 TARGET_S = 2.0
 LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \|(\s+)(\S+)")

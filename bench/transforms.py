@@ -10,13 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from tests.photographs import photographs
+
 from safelight.imaging import Format
 from safelight.imaging.pipeline import develop
-from safelight.imaging.transform import parse
 from safelight.imaging.spec import File, lesser_sides
+from safelight.imaging.transform import parse
 from safelight.imaging.transform.apply import lesser_side, transform
 from safelight.imaging.transform.spec import Spec
-from tests.photographs import photographs
 
 TEXTS = (
     "w=300,h=300.webp",

@@ -29,7 +29,9 @@ FORM = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 def form(name: str, data: bytes, fields: Mapping[str, str] = MappingProxyType({})) -> list[bytes]:
     """The body's pieces, the file's last; its bytes are shared by every upload of it."""
-    head = "".join(f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items())
+    head = "".join(
+        f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()
+    )
     head += f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="file"; filename="{name}"\r\ncontent-type: image/jpeg\r\n\r\n'
     return [head.encode(), data, f"\r\n--{BOUNDARY}--\r\n".encode()]
 

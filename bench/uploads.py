@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from pictures import jpeg
 from processes import CLIENTS, Server, cpu, load, scratch, spread, upload
-from servers import backends
 from upload import WAYS
+
+from pictures import jpeg
+from servers import backends
 
 MEGABYTES = 5
 
@@ -26,7 +27,10 @@ def measure(*, quick: bool) -> dict[str, Any]:
         pictures = [folder / f"{number}.jpg" for number in range(4)]
         for number, path in enumerate(pictures):
             path.write_bytes(jpeg(64, 48, seed=number) + random.Random(number).randbytes(MEGABYTES * 1_000_000))
-        with Server(folder / "embedded", environment=at_once) as embedded, Server(folder / "servers", environment=environment | at_once) as networked:
+        with (
+            Server(folder / "embedded", environment=at_once) as embedded,
+            Server(folder / "servers", environment=environment | at_once) as networked,
+        ):
             for name, server in {"embedded": embedded, "servers": networked}.items():
                 found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
                 for way in WAYS:
@@ -38,12 +42,16 @@ def measure(*, quick: bool) -> dict[str, Any]:
                         told = upload(server, pictures, images, may_lag=True, way=way)
                         server.settle()
                         spent = cpu(server.pid) - before
-                        found[way].append({"per_s": told["images_per_s"], "cpu_ms": (spent.parent + spent.server) / images * 1000, "load": busy})
+                        found[way].append(
+                            {"per_s": told["images_per_s"], "cpu_ms": (spent.parent + spent.server) / images * 1000, "load": busy}
+                        )
                 cells[name] = {
                     way: {
                         "per_s": spread([each["per_s"] for each in rows]),
                         "cpu_ms": spread([each["cpu_ms"] for each in rows]),
-                        "cpu_ratio": spread([each["cpu_ms"] / beside["cpu_ms"] for each, beside in zip(rows, found["multipart"], strict=True)]),
+                        "cpu_ratio": spread(
+                            [each["cpu_ms"] / beside["cpu_ms"] for each, beside in zip(rows, found["multipart"], strict=True)]
+                        ),
                         "load": [each["load"] for each in rows],
                     }
                     for way, rows in found.items()

@@ -48,7 +48,9 @@ def main() -> None:
     (HERE / "results" / "workflows.json").write_text(json.dumps(result, indent=1) + "\n")
     (HERE.parent / "docs/explanation/workflows-in-figures.md").write_text(page(result))
     for name, figures in result["engines"].items():
-        print(f"{NAMES[name]}: p50 {figures['p50_ms']:.1f} ms, p99 {figures['p99_ms']:.1f} ms, {figures['own_cpu_ms'] + figures['server_cpu_ms']:.1f} ms of CPU")
+        print(
+            f"{NAMES[name]}: p50 {figures['p50_ms']:.1f} ms, p99 {figures['p99_ms']:.1f} ms, {figures['own_cpu_ms'] + figures['server_cpu_ms']:.1f} ms of CPU"
+        )
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
@@ -181,8 +183,7 @@ async def work(url: str) -> None:
 def page(result: dict[str, Any]) -> str:
     seen = result["machine"]
     rows = "\n".join(
-        f"| {NAMES[name]} | {it['p50_ms']:.1f} | {it['p99_ms']:.1f} | {it['own_cpu_ms']:.1f} |"
-        f" {it['server_cpu_ms']:.1f} |"
+        f"| {NAMES[name]} | {it['p50_ms']:.1f} | {it['p99_ms']:.1f} | {it['own_cpu_ms']:.1f} | {it['server_cpu_ms']:.1f} |"
         for name, it in result["engines"].items()
     )
     sqlite, temporal = result["engines"]["sqlite"], result["engines"]["temporal"]

@@ -6,7 +6,10 @@ from safelight.services.backups import objects_of
 
 
 async def rows_of(place):
-    return {table: [dict(row) for row in await place.holdings.tables.read(table, limit=10_000)] for table in place.holdings.tables.names}
+    return {
+        table: [dict(row) for row in await place.holdings.tables.read(table, limit=10_000)]
+        for table in place.holdings.tables.names
+    }
 
 
 async def state(place):

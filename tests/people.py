@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
+from tests.pictures import jpeg
 
 from safelight.api.app import Front
 from safelight.domain.accounts import Role, Scope
@@ -27,7 +28,6 @@ from safelight.testing.factories import (
     make_user,
 )
 from safelight.wiring import Safelight
-from tests.pictures import jpeg
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ class Person:
         return (self.name, self.user, *self.things.values())
 
 
-async def moved_in(front: Front, safelight: Safelight, name: str, *, role: Role, tenant: TenantId | None = None, seed: int) -> Person:
+async def moved_in(
+    front: Front, safelight: Safelight, name: str, *, role: Role, tenant: TenantId | None = None, seed: int
+) -> Person:
     """A new user with one of everything: of the tenant, or of a new one that is theirs."""
     now = datetime.now(UTC)
     catalog = safelight.catalog
@@ -67,11 +69,15 @@ async def moved_in(front: Front, safelight: Safelight, name: str, *, role: Role,
     key = make_key(user, name=f"key {name}", scopes=frozenset({Scope.READ}))
     signing = make_signing_key(tenant)
     issuer = replace(make_issuer(tenant), issuer=f"https://{name}.example.org")
-    endpoint = make_endpoint(tenant, description=f"hook {name}", events=("image.restored",), url=f"https://{name}.example.org/hook")
+    endpoint = make_endpoint(
+        tenant, description=f"hook {name}", events=("image.restored",), url=f"https://{name}.example.org/hook"
+    )
     delivery = make_delivery(endpoint, created_at=now, forget_at=now.replace(year=now.year + 1), due_at=None)
     upload = make_upload(tenant, user.id, file_name=f"{name}.jpg", created_at=now)
     # It is not asked for by anybody, so that it stays as it is.
-    asked = make_upload(tenant, user.id, file_name=f"{name}.jpg", created_at=now, method=Method.URL, source=f"https://{name}.example.org/a.jpg")
+    asked = make_upload(
+        tenant, user.id, file_name=f"{name}.jpg", created_at=now, method=Method.URL, source=f"https://{name}.example.org/a.jpg"
+    )
     passkey = make_passkey(user, name=f"passkey {name}")
     album = make_album(tenant, user.id, title=f"album {name}", description=name)
     purge = make_purge(tenant, due_at=datetime.max.replace(tzinfo=UTC, year=9000), cause=name)
@@ -91,14 +97,18 @@ async def moved_in(front: Front, safelight: Safelight, name: str, *, role: Role,
         await directory.outbox.purges.add(purge)
     token = (await safelight.tokens.issue(user, session)).text
     transport = httpx.ASGITransport(front, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers={"authorization": f"Bearer {token}"}, timeout=60) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", headers={"authorization": f"Bearer {token}"}, timeout=60
+    ) as client:
         sent = await client.post(
             "/images",
             files={"file": (f"{name}.jpg", jpeg(64, 48, seed=seed))},
             data={"title": f"image {name}", "description": name, "tags": normal_tag(name), "album_id": album.id},
         )
         assert sent.status_code == 201, sent.text
-        link = await client.post(f"/albums/{album.id}/links", json={"expires_at": (now + timedelta(days=30)).isoformat(), "note": name})
+        link = await client.post(
+            f"/albums/{album.id}/links", json={"expires_at": (now + timedelta(days=30)).isoformat(), "note": name}
+        )
         assert link.status_code == 201, link.text
         warmed = await client.post(f"/images/{sent.json()['id']}/warm", json={"transforms": ["w=20.webp"]})
         assert warmed.status_code == 202, warmed.text

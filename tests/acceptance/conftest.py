@@ -19,7 +19,6 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-
 from tests.servers.postgres import PostgresServer, postgres_cluster
 from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
@@ -66,9 +65,19 @@ class Server:
     def log(self) -> str:
         return (self.data_dir.parent / "server.log").read_text()
 
-    def start(self, *, within_s: float = 60.0) -> "Server":
+    def start(self, *, within_s: float = 60.0) -> Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")} | self.environment
-        command = [sys.executable, "-m", "safelight", "serve", "--json", "--port", str(self.port), "--data-dir", str(self.data_dir)]
+        command = [
+            sys.executable,
+            "-m",
+            "safelight",
+            "serve",
+            "--json",
+            "--port",
+            str(self.port),
+            "--data-dir",
+            str(self.data_dir),
+        ]
         with (self.data_dir.parent / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
         assert self.process.stdout is not None
@@ -122,9 +131,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def servers_profile(
-    tmp_path_factory: pytest.TempPathFactory, postgres_cluster: Path
-) -> Iterator[dict[str, str]]:
+def servers_profile(tmp_path_factory: pytest.TempPathFactory, postgres_cluster: Path) -> Iterator[dict[str, str]]:
     """Settings of the same product on real servers: originals under SSE-KMS on S3, everything else in PostgreSQL."""
     postgres = PostgresServer(postgres_cluster).start()
     with SeaweedFS(tmp_path_factory.mktemp("seaweedfs")) as s3:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from PIL import Image as Pillow
-
 from tests.acceptance.conftest import Server
 from tests.pictures import encoded, jpeg, noise, png
 
@@ -84,7 +83,9 @@ def everything(server: Server) -> tuple[set[str], int, int]:
     catalog = sqlite3.connect(f"file:{server.data_dir / 'catalog.db'}?mode=ro", uri=True)
     rows = {row[0] for row in catalog.execute("SELECT id FROM images")}
     catalog.close()
-    blobs = sum(1 for path in (server.data_dir / "objects").rglob("*") if path.is_file() and not path.name.startswith("objects.db"))
+    blobs = sum(
+        1 for path in (server.data_dir / "objects").rglob("*") if path.is_file() and not path.name.startswith("objects.db")
+    )
     spooled = sum(1 for path in (server.data_dir / "spool").rglob("*"))
     return rows, blobs, spooled
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-
 from tests.acceptance.conftest import free_port
 
 UNKNOWN_KEY = "arn:aws:kms:us-east-1:123456789012:key/no-such-key"

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Server, of_its_own
 from tests.pictures import jpeg
 from tests.servers.valkey import Valkey

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.acceptance.conftest import Server
+from tests.pictures import jpeg
 
 from safelight.ports.archive import Archive
 from safelight.services.moving import Holdings
 from safelight.settings import Settings
 from safelight.wiring import Place
-from tests.acceptance.conftest import Server
-from tests.pictures import jpeg
 
 
 def safelight(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -134,7 +134,9 @@ def test_a_backup_by_the_commands_survives_a_kill_and_is_given_back(server: Serv
         client = ending.enter_context(again.client())
         assert client.get(f"/images/{record['id']}").json()["title"] == "Harbour"
         assert client.get(f"/images/{record['id']}/original").content == original
-        assert [one["image"]["id"] for one in client.get("/images/search", params={"q": "harbour"}).json()["results"]] == [record["id"]]
+        assert [one["image"]["id"] for one in client.get("/images/search", params={"q": "harbour"}).json()["results"]] == [
+            record["id"]
+        ]
     refused = apart("backup", "restore", *where, "--to", str(back))
     assert (refused.returncode, "not empty" in refused.stderr) == (1, True), refused.stderr
 
@@ -142,7 +144,9 @@ def test_a_backup_by_the_commands_survives_a_kill_and_is_given_back(server: Serv
 def apart(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command that knows nothing of the installation."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")}
-    ran = subprocess.run([sys.executable, "-m", "safelight", *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(
+        [sys.executable, "-m", "safelight", *arguments], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert "Traceback" not in ran.stderr, ran.stderr[-4000:]
     return ran
 

@@ -422,7 +422,6 @@ def test_doctor_says_that_a_server_holds_the_data_directory(server: Any, operato
 # all of them
 
 
-
 def leaves(group, path):
     """Every command under this one that does something itself."""
     if group.default_command:
@@ -557,7 +556,14 @@ def test_with_json_standard_output_is_json_and_nothing_else(
     assert done.err.startswith("safelight: ") == (code != 0)
 
 
-@pytest.mark.parametrize("command", [name for name in CALLS if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile", "scrub", "backup")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        name
+        for name in CALLS
+        if name.split()[0] not in ("migrate", "doctor", "bucket", "mail", "move", "reconcile", "scrub", "backup")
+    ],
+)
 def test_without_a_server_there_is_a_line_that_helps_and_exit_code_3(
     command: str, here: Callable[..., Run], tmp_path: Path, folder: Path
 ) -> None:

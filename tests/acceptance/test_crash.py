@@ -9,7 +9,6 @@ import time
 
 import httpx
 import pytest
-
 from tests.pictures import jpeg
 
 UPLOADS = 200

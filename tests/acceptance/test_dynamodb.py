@@ -13,7 +13,6 @@ import httpx
 import psycopg
 import pytest
 from PIL import Image as Pillow
-
 from tests.acceptance.conftest import Server, until
 from tests.photographs import photographs
 from tests.pictures import jpeg
@@ -33,12 +32,16 @@ def server(tmp_path_factory, servers_profile, dynamodb):
     with psycopg.connect(servers_profile["SAFELIGHT_CATALOG__URL"], autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {beside}")
     postgres = f"{servers_profile['SAFELIGHT_CATALOG__URL'].rpartition('/')[0]}/{beside}"
-    profile = servers_profile | CREDENTIALS | {
-        "SAFELIGHT_CATALOG__URL": dynamodb.catalog_url("ImageMetadata"),
-        "SAFELIGHT_STORAGE__URL": servers_profile["SAFELIGHT_STORAGE__URL"] + "/on-dynamodb",
-        "SAFELIGHT_SEARCH__URL": postgres,
-        "SAFELIGHT_WORKFLOWS__URL": postgres,
-    }
+    profile = (
+        servers_profile
+        | CREDENTIALS
+        | {
+            "SAFELIGHT_CATALOG__URL": dynamodb.catalog_url("ImageMetadata"),
+            "SAFELIGHT_STORAGE__URL": servers_profile["SAFELIGHT_STORAGE__URL"] + "/on-dynamodb",
+            "SAFELIGHT_SEARCH__URL": postgres,
+            "SAFELIGHT_WORKFLOWS__URL": postgres,
+        }
+    )
     running = Server(tmp_path_factory.mktemp("dynamodb") / "data", profile).start()
     yield running
     running.stop()

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-
-from tests.acceptance.conftest import Server
-from tests.pictures import jpeg
 from tests.photographs import photographs
+from tests.pictures import jpeg
 
 ROOT = Path(__file__).parents[2]
 

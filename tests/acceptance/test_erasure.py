@@ -7,7 +7,6 @@ import time
 from contextlib import closing
 
 import httpx
-
 from tests.pictures import jpeg
 
 IMAGES = 8

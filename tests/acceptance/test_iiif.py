@@ -13,7 +13,6 @@ from functools import partial
 import httpx
 import pytest
 from PIL import Image as Pillow
-
 from tests.acceptance.conftest import Server
 from tests.pictures import encoded
 
@@ -25,9 +24,15 @@ INFO = validator.ValidationInfo()
 BEYOND = ("linkheader_canonical", "linkheader_profile", "rot_mirror", "rot_mirror_180", "size_up")
 """Of level 3, what we have too."""
 KNOWN = {
-    ("3.0", "size_noup"): "It wants 400 for `!2000,3000` of 1000 x 1000. 3.0, 4.2 has `!w,h` be as large as possible but not larger than"
+    (
+        "3.0",
+        "size_noup",
+    ): "It wants 400 for `!2000,3000` of 1000 x 1000. 3.0, 4.2 has `!w,h` be as large as possible but not larger than"
     " the region, so 1000 x 1000 is the answer; its complaint is raised without arguments, as a TypeError.",
-    ("3.0", "size_up"): "It wants `^max` to be the region's size, and says itself that this needs more thought. 3.0, 4.2 has it scaled to"
+    (
+        "3.0",
+        "size_up",
+    ): "It wants `^max` to be the region's size, and says itself that this needs more thought. 3.0, 4.2 has it scaled to"
     " the largest that maxWidth, maxHeight and maxArea permit.",
 }
 """Where the validator and the specification disagree; what is right about them is asked below."""
@@ -58,7 +63,9 @@ def test_the_validator_agrees(embedded: Server, image: dict, version: str, name:
     # It gives a server five seconds, which a busy machine may not have.
     monkeypatch.setattr(validator, "urlopen", lambda request, timeout: urllib.request.urlopen(request, timeout=60))
     random.seed(zlib.crc32(f"{version} {name}".encode()))
-    api = validator.ImageAPI(image["id"], embedded.url.removeprefix("http://"), f"iiif/{version[0]}", version=version, debug=False)
+    api = validator.ImageAPI(
+        image["id"], embedded.url.removeprefix("http://"), f"iiif/{version[0]}", version=version, debug=False
+    )
     ask = partial(validator.TestSuite(INFO).run_test, name, api)
 
     if (version, name) in KNOWN:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.acceptance.conftest import until
+from tests.acceptance.test_cli import Shell
+from tests.pictures import jpeg
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
 from safelight.adapters.storage.s3.source import S3Source
 from safelight.cli.connection import Server
 from safelight.cli.import_bucket import Thing
 from safelight.cli.journal import Journal, Known
 from safelight.client import Client
-from tests.acceptance.conftest import until
-from tests.acceptance.test_cli import Shell
-from tests.pictures import jpeg
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 
 PICTURES = {f"shoes/{number}.jpg": jpeg(120, 80, seed=9300 + number) for number in range(6)}
 
@@ -143,7 +143,7 @@ def test_an_account_at_cloudinary_is_moved_once_though_the_command_is_killed(nea
 def test_a_table_of_imgix_finds_what_is_there_already_though_nothing_is_remembered(near, cloud, tmp_path):
     base = f"http://127.0.0.1:{cloud.server_address[1]}"
     listing = tmp_path / "assets.csv"
-    rows = [f"/{name},Shoe,\"sale, {number}\"" for number, name in enumerate(PICTURES)]
+    rows = [f'/{name},Shoe,"sale, {number}"' for number, name in enumerate(PICTURES)]
     listing.write_text("\n".join(["Origin path,Name,Tags", *rows, "/169.jpg,Secret,x"]))
     arguments = ("import", "--from", "imgix", listing, "--base-url", base, "--album", "Shop", "--json")
     first = shell_of(near, tmp_path / "home")(*arguments)
@@ -171,7 +171,11 @@ def bucket(servers_profile):
     client = store.client()
     for key, body in PICTURES.items():
         client.put_object(
-            Bucket=name, Key=f"old/{key}", Body=body, ContentType="image/jpeg", Metadata={"title": f"Shoe {key[6]}", "tags": "sale, old"}
+            Bucket=name,
+            Key=f"old/{key}",
+            Body=body,
+            ContentType="image/jpeg",
+            Metadata={"title": f"Shoe {key[6]}", "tags": "sale, old"},
         )
     client.put_object(Bucket=name, Key="old/copy of 0.jpg", Body=PICTURES["shoes/0.jpg"])
     client.put_object(Bucket=name, Key="old/notes.jpg", Body=b"not a picture")
@@ -236,7 +240,9 @@ def test_a_double_that_a_killed_run_was_taking_back_is_taken_back_by_the_next_on
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     (found,) = S3Source(name, "old/shoes/1").list()
-    Journal.of(Server(networked.url, token), "s3", environment["AWS_ENDPOINT_URL_S3"], name).keep(Thing(found), Known(upload=offer["id"]))
+    Journal.of(Server(networked.url, token), "s3", environment["AWS_ENDPOINT_URL_S3"], name).keep(
+        Thing(found), Known(upload=offer["id"])
+    )
     done = Shell(networked.url, token, home, environment)("import", f"s3://{name}/old/shoes/1", "--json")
 
     assert counts(done, "already_there", "refused") == (1, 0), done.out

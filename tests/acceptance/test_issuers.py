@@ -11,7 +11,6 @@ import botocore.session
 import httpx
 import pytest
 from botocore.config import Config
-
 from tests.acceptance.conftest import Server
 from tests.servers.moto import CREDENTIALS, REGION, MotoServer
 

@@ -9,9 +9,8 @@ import time
 import httpx
 import pytest
 from PIL import Image as Pillow
-
 from tests.photographs import photographs
-from tests.pictures import animation, jpeg, noise, encoded
+from tests.pictures import animation, encoded, jpeg, noise
 
 PHOTOGRAPHS = photographs("small")
 PRESETS = {"thumb_150": 150, "thumb_300": 300, "thumb_400": 400, "thumb_600": 600, "medium": 1200, "large": 2048}
@@ -28,7 +27,9 @@ def uploaded(server) -> dict:
     """One real photograph, taken in once."""
     path = PHOTOGRAPHS[0]
     with server.client() as client:
-        return upload(client, path.read_bytes(), path.name, title="A real photograph", tags="Real, photograph") | {"path": str(path)}
+        return upload(client, path.read_bytes(), path.name, title="A real photograph", tags="Real, photograph") | {
+            "path": str(path)
+        }
 
 
 @pytest.mark.parametrize("path", PHOTOGRAPHS, ids=lambda path: path.name)
@@ -176,7 +177,12 @@ def test_words_change_by_merge_patch_under_if_match(client):
     path = f"/images/{record['id']}"
     patched = client.patch(
         path,
-        json={"title": "After", "description": None, "tags": ["New", "new", " two  words "], "custom": {"a": {"b": None}, "d": 3}},
+        json={
+            "title": "After",
+            "description": None,
+            "tags": ["New", "new", " two  words "],
+            "custom": {"a": {"b": None}, "d": 3},
+        },
         headers={"if-match": record["etag"]},
     )
 

@@ -17,13 +17,12 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-
-from safelight.cli.moving import settings_at
-from safelight.wiring import Place
 from tests.acceptance.conftest import Server, until
 from tests.pictures import jpeg, png
 from tests.servers.moto import CREDENTIALS, moto  # noqa: F401
 
+from safelight.cli.moving import settings_at
+from safelight.wiring import Place
 
 ADA = {"email": "ada@example.org", "password": "umbrella-seventeen-kites"}
 SIGNING_UP = {
@@ -133,7 +132,10 @@ def environment(file: Path) -> dict[str, str]:
 def test_a_move_there_killed_on_the_way_and_back_again_gives_what_was(filled, networked_place, tmp_path):
     before = asyncio.run(held(filled.data_dir))
     killed = subprocess.Popen(
-        command(filled.data_dir, networked_place, "--concurrency", "1"), env=clean(), stderr=subprocess.DEVNULL, start_new_session=True
+        command(filled.data_dir, networked_place, "--concurrency", "1"),
+        env=clean(),
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         asyncio.run(first_objects_at(networked_place))

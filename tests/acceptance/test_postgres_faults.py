@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.servers.postgres import PostgresServer, new_postgres, postgres_cluster  # noqa: F401
 
 from safelight.adapters.catalog.sql import SqlCatalog
 from safelight.adapters.search.postgres import PostgresSearch
@@ -23,7 +24,6 @@ from safelight.ports.workflows import RunState
 from safelight.testing.contracts.catalog import images_in, tenant_in
 from safelight.testing.contracts.workflows import Stage, ended
 from safelight.testing.factories import make_document, make_image
-from tests.servers.postgres import PostgresServer, new_postgres, postgres_cluster  # noqa: F401
 
 DEADLINE_S = 15.0
 """A statement has 10 s, its answer 2 s more, a new connection 3."""

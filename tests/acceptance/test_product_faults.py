@@ -13,7 +13,6 @@ import time
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Server
 from tests.pictures import jpeg
 from tests.servers.faulty import Answer, CutAnswer, CutRequest, Faulty
@@ -140,7 +139,11 @@ class Load:
         """Until every kind of call has been answered anew."""
         since = time.monotonic()
         while len(self.last_answer) < 4 or min(self.last_answer.values()) < since:
-            assert time.monotonic() - since < 90, ({n: at - since for n, at in self.last_answer.items()}, self.wrong, self._server.log[-3000:])
+            assert time.monotonic() - since < 90, (
+                {n: at - since for n, at in self.last_answer.items()},
+                self.wrong,
+                self._server.log[-3000:],
+            )
             time.sleep(0.05)
 
     def _repeat(self, name: str) -> None:
@@ -166,7 +169,9 @@ class Load:
             return
         told = answer.headers.get("content-type"), "retry-after" in answer.headers
         if answer.status_code != 503 or told != ("application/problem+json", True):
-            self.wrong.append(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.headers} {answer.text[:500]}")
+            self.wrong.append(
+                f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.headers} {answer.text[:500]}"
+            )
 
     def _upload(self, client: httpx.Client):
         data = jpeg(64, 48, seed=next(SEEDS))

@@ -12,7 +12,6 @@ from queue import Empty, Queue
 
 import httpx
 import pytest
-
 from tests.photographs import photographs
 
 PATIENCE_S = 60.0
@@ -49,7 +48,7 @@ class EventSource:
     _opened: threading.Event = field(default_factory=threading.Event)
     _ended: threading.Event = field(default_factory=threading.Event)
 
-    def open(self) -> "EventSource":
+    def open(self) -> EventSource:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         assert self._opened.wait(PATIENCE_S)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-
 from tests.acceptance.conftest import Server
 from tests.pictures import jpeg
 from tests.servers.cloudfront import CloudFront
@@ -81,14 +80,17 @@ def by_hand(cloudfront: CloudFront, distribution: str, new_server: Server) -> No
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")}
         environment |= {"SAFELIGHT_URL": new_server.url, "SAFELIGHT_API_KEY": new_server.api_key}
         done = subprocess.run(
-            [sys.executable, "-m", "safelight", *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-m", "safelight", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         return done.returncode, done.stdout
 
     with new_server.client() as client:
-        tagged = [
-            client.post("/images", files={"file": jpeg(seed=7 + n)}, data={"tags": "sea"}).json()["id"] for n in range(2)
-        ]
+        tagged = [client.post("/images", files={"file": jpeg(seed=7 + n)}, data={"tags": "sea"}).json()["id"] for n in range(2)]
         code, out = safelight("purge", "tag", "sea", "--wait", "--json")
         assert code == 0
         purge = json.loads(out)

@@ -8,7 +8,6 @@ import boto3
 import httpx
 import pytest
 from botocore.config import Config
-
 from tests.acceptance.conftest import Server, until
 from tests.pictures import jpeg
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from libthumbor import CryptoURL
-
 from tests.acceptance.conftest import Server
 from tests.api.test_foreign import KEY, SALT, THUMBOR, signed
 from tests.pictures import jpeg

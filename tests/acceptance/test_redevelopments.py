@@ -10,7 +10,6 @@ import sys
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import until
 from tests.pictures import jpeg
 
@@ -21,7 +20,10 @@ PICTURES = 30
 def test_every_picture_is_developed_again_once_although_the_server_is_killed(new_server):
     new_server.start()
     with new_server.client() as client:
-        ids = [client.post("/images", files={"file": jpeg(160, 120, seed=n)}, data={"visibility": "public"}).json()["id"] for n in range(PICTURES)]
+        ids = [
+            client.post("/images", files={"file": jpeg(160, 120, seed=n)}, data={"visibility": "public"}).json()["id"]
+            for n in range(PICTURES)
+        ]
         recipe = {"renditions": ["thumb_150"], "formats": ["webp"], "watermark": "wmt=Sold,wmp=center,wms=80"}
         assert client.put("/admin/recipes/sold", json=recipe).status_code == 200
         one = client.post("/redevelopments", json={"recipe": "sold", "rate": 20}).json()
@@ -59,7 +61,10 @@ def test_every_picture_is_developed_again_once_although_the_server_is_killed(new
         return ran.stdout
 
     assert json.loads(told("redevelop", one["id"], "--json"))["done"] == PICTURES
-    assert told("redevelop", "--filter", "status=ready", "--filter", "before=2100-01-01", "--dry-run").strip() == f"{PICTURES} pictures would be developed again."
+    assert (
+        told("redevelop", "--filter", "status=ready", "--filter", "before=2100-01-01", "--dry-run").strip()
+        == f"{PICTURES} pictures would be developed again."
+    )
     described = 'renditions = ["thumb_300"]\nformats = ["jpeg"]\n\n[quality]\njpeg = 60\n'
     assert told("recipe", "set", "plain", "-", said=described).startswith("plain@1 is in force")
     assert "all others" in told("recipe", "apply", "plain", "--default")

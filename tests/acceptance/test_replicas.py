@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import httpx
-
 from tests.acceptance.conftest import Server
 from tests.pictures import jpeg
 

@@ -16,12 +16,12 @@ from uuid import uuid4
 import botocore.session
 import psycopg
 from botocore.config import Config
-
-from safelight.settings import only
-from safelight.wiring import Place
 from tests.acceptance.conftest import Server
 from tests.holdings import rows_of, state
 from tests.pictures import jpeg, png
+
+from safelight.settings import only
+from safelight.wiring import Place
 
 SECRET = "5a" * 32
 

@@ -14,11 +14,11 @@ import time
 from dataclasses import replace
 
 import pytest
+from tests.servers.faulty import Answer, CutAnswer, CutRequest, Faulty, Hang, Late
+from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY, SeaweedFS
 
 from safelight.adapters.storage.s3 import S3Options, S3Store
 from safelight.errors import AlreadyExists, BackendUnavailable, Missing, WrongState
-from tests.servers.faulty import Answer, CutAnswer, CutRequest, Faulty, Hang, Late
-from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY, SeaweedFS
 
 NUMBERS = itertools.count()
 ATTEMPT_S, DEADLINE_S = 1.0, 4.0

@@ -12,15 +12,20 @@ import httpx
 import jwt
 import pyotp
 import pytest
-
-from safelight.cli import main
 from tests.acceptance.conftest import Server
 from tests.pictures import jpeg
 from tests.servers.postgres import PostgresServer
 from tests.servers.smtp import Sink
 
+from safelight.cli import main
+
 ADA, GOOD, BETTER = "ada@example.org", "umbrella-seventeen-kites", "quiet harbour / 41 lanterns"
-OPEN = {"SAFELIGHT_AUTH__SIGNUP_TENANTS": "default", "SAFELIGHT_AUTH__HASH_MEMORY_KIB": "8192", "SAFELIGHT_AUTH__HASH_PASSES": "1", "SAFELIGHT_RATE__AUTH_PER_MINUTE": "1000"}
+OPEN = {
+    "SAFELIGHT_AUTH__SIGNUP_TENANTS": "default",
+    "SAFELIGHT_AUTH__HASH_MEMORY_KIB": "8192",
+    "SAFELIGHT_AUTH__HASH_PASSES": "1",
+    "SAFELIGHT_RATE__AUTH_PER_MINUTE": "1000",
+}
 
 
 def mailing(port):

@@ -57,10 +57,9 @@ async def write_for_ever(root: Path, key_file: Path, acknowledged: Path, seed: i
                 tell("purging", bucket, key)
                 await storage.purge(key)
 
-    async with LocalStore(root, key_file=key_file) as store:
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(WRITERS):
-                tasks.create_task(writer(number, store))
+    async with LocalStore(root, key_file=key_file) as store, asyncio.TaskGroup() as tasks:
+        for number in range(WRITERS):
+            tasks.create_task(writer(number, store))
 
 
 async def test_nothing_acknowledged_is_lost_to_kill_9_and_the_sweep_finds_the_rest(tmp_path):

@@ -19,7 +19,6 @@ from urllib.parse import quote_plus
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Server, until
 from tests.chaos.installation import Part, Worker
 from tests.pictures import jpeg
@@ -46,7 +45,10 @@ def told(tmp_path_factory, postgres_cluster):
     """A server on PostgreSQL, and a store that tells it of what it takes."""
     server = Server(tmp_path_factory.mktemp("told") / "data")
     postgres = PostgresServer(postgres_cluster).start()
-    with Moto(tmp_path_factory.mktemp("moto")) as moto, SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), webhook=(f"{server.url}/events/s3", SECRET)) as s3:
+    with (
+        Moto(tmp_path_factory.mktemp("moto")) as moto,
+        SeaweedFS(tmp_path_factory.mktemp("seaweedfs"), webhook=(f"{server.url}/events/s3", SECRET)) as s3,
+    ):
         sqs = s3.client("sqs", url=moto.url)
         dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -110,11 +112,16 @@ def test_what_the_queue_brings_is_taken_in_and_what_it_cannot_mean_is_put_aside(
         for body in ("not JSON", '{"Event": "s3:TestEvent"}', '{"Records": [1]}'):
             sqs.send_message(QueueUrl=queue, MessageBody=body)
 
-        wait(lambda: all(client.get(f"/uploads/{offer['id']}").json()["state"] == "accepted" for offer in offers), server.log[-3000:])
+        wait(
+            lambda: all(client.get(f"/uploads/{offer['id']}").json()["state"] == "accepted" for offer in offers),
+            server.log[-3000:],
+        )
     found: list[str] = []
 
     def put_aside() -> bool:
-        found.extend(message["Body"] for message in sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get("Messages", []))
+        found.extend(
+            message["Body"] for message in sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get("Messages", [])
+        )
         return len(set(found)) == 2
 
     wait(put_aside, "the dead letters never came")
@@ -153,7 +160,14 @@ def test_what_is_dropped_into_a_folder_belongs_to_whom_its_key_names_and_each_ve
         assert [(image["file_name"], image["owner"]) for image in newest] == [("Grüße + 1.jpg", me["id"])] * 2
         assert left(key) == 0
 
-        for foreign in (f"drop/nobody/{me['name']}/a.jpg", "drop/default/nobody/a.jpg", f"{here}/", f"{here}", "elsewhere/a.jpg", f"{here}/gone.jpg"):
+        for foreign in (
+            f"drop/nobody/{me['name']}/a.jpg",
+            "drop/default/nobody/a.jpg",
+            f"{here}/",
+            f"{here}",
+            "elsewhere/a.jpg",
+            f"{here}/gone.jpg",
+        ):
             if not foreign.endswith(("/", "gone.jpg")):
                 store.put_object(Bucket="originals", Key=foreign, Body=jpeg(seed=30_003))
             assert tell(foreign)["ignored"] == 1
@@ -242,7 +256,9 @@ def test_a_storm_of_events_and_kills_makes_exactly_one_image_of_each_object(wher
     with server.client() as client:
         before = len(listed(client))
         offers = [announce(client, None, filename=str(number)) for number in range(objects)]
-    storm = [(rng.choice(place.tellers), offer, random.Random(rng.random())) for offer in offers for _ in range(EVENTS // objects)]
+    storm = [
+        (rng.choice(place.tellers), offer, random.Random(rng.random())) for offer in offers for _ in range(EVENTS // objects)
+    ]
     rng.shuffle(storm)
     kills: Counter[str] = Counter()
     with ThreadPoolExecutor(1) as sender, ThreadPoolExecutor(4) as tellers:
@@ -271,7 +287,9 @@ def test_a_storm_of_events_and_kills_makes_exactly_one_image_of_each_object(wher
         dead: dict[str, str] = {}
 
         def all_settled():
-            dead.update({letter["payload"]["image"]: letter["error"] for letter in client.get("/admin/failures").json()["failures"]})
+            dead.update(
+                {letter["payload"]["image"]: letter["error"] for letter in client.get("/admin/failures").json()["failures"]}
+            )
             return images <= {*listed(client, status="ready"), *dead}
 
         until(all_settled, within_s=PATIENCE_S)
@@ -290,10 +308,26 @@ def test_a_storm_of_events_and_kills_makes_exactly_one_image_of_each_object(wher
 def notification(s3, offer, rng):
     """What one of the stores would say of it."""
     key = offer["fields"]["key"]
-    aws = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Post", "s3": {"bucket": {"name": "originals"}, "object": {"key": key.replace("/", "%2F")}}}
-    bridge = {"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {"name": "originals"}, "object": {"key": key}}}
+    aws = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Post",
+        "s3": {"bucket": {"name": "originals"}, "object": {"key": key.replace("/", "%2F")}},
+    }
+    bridge = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "originals"}, "object": {"key": key}},
+    }
     filer = {"event_type": "create", "key": f"/buckets/originals/{key}", "message": {"new_entry": {"name": offer["id"]}}}
-    return rng.choice([{"Records": [aws]}, {"Records": [aws, aws]}, bridge, filer, {"Type": "Notification", "Message": json.dumps({"Records": [aws]})}])
+    return rng.choice(
+        [
+            {"Records": [aws]},
+            {"Records": [aws, aws]},
+            bridge,
+            filer,
+            {"Type": "Notification", "Message": json.dumps({"Records": [aws]})},
+        ]
+    )
 
 
 def listed(client, **query):

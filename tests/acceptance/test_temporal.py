@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from temporalio.client import Client
-
 from tests.acceptance.conftest import Server, until
 from tests.pictures import jpeg
 from tests.servers.temporal import Temporal, new_temporal  # noqa: F401

@@ -7,7 +7,6 @@ import time
 from contextlib import closing
 
 import httpx
-
 from tests.acceptance.conftest import until
 from tests.pictures import jpeg
 

@@ -9,7 +9,6 @@ import sys
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Server, free_port
 from tests.pictures import jpeg
 from tests.servers.certificate import certificate
@@ -23,7 +22,9 @@ class TlsServer(Server):
 
 def refused(folder, **settings: object) -> str:
     """The last line of a server that does not start; it has made nothing."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")} | {k: str(v) for k, v in settings.items()}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SAFELIGHT_")} | {
+        k: str(v) for k, v in settings.items()
+    }
     command = [sys.executable, "-m", "safelight", "serve", "--data-dir", str(folder / "data"), "--port", str(free_port())]
     ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert ran.returncode != 0
@@ -66,7 +67,7 @@ def test_a_certificate_without_its_key_stops_the_start(tmp_path):
 def test_a_certificate_that_cannot_be_used_stops_the_start_and_is_named(tmp_path, wrong):
     (tmp_path / "other").mkdir()
     cert, key = certificate(tmp_path)
-    other, its_key = certificate(tmp_path / "other")
+    _other, its_key = certificate(tmp_path / "other")
     match wrong:
         case "another key":
             key = its_key

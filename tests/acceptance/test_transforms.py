@@ -11,7 +11,6 @@ import httpx
 import pytest
 from libthumbor import CryptoURL
 from PIL import Image as Pillow
-
 from tests.photographs import photographs
 
 
@@ -86,7 +85,8 @@ def test_a_download_is_offered_under_its_name(client, image):
 
 
 @pytest.mark.parametrize(
-    "transform", ["w=0.webp", "w=99999.webp", "colour=red.webp", "w=1,w=2.webp", "w=.webp", "w=10.exe", "blur=nan.webp", "fit=wild,w=9.webp"]
+    "transform",
+    ["w=0.webp", "w=99999.webp", "colour=red.webp", "w=1,w=2.webp", "w=.webp", "w=10.exe", "blur=nan.webp", "fit=wild,w=9.webp"],
 )
 def test_an_option_that_means_nothing_is_refused_by_name(client, image, transform):
     answer = client.post(f"/images/{image['id']}/urls", json={"transforms": [transform]})

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from PIL import ImageSequence
-
 from tests.golden.samples import encoded, scene, translucent
 
 
@@ -39,7 +38,9 @@ def large(server) -> dict:
     exif = Pillow.Exif()
     exif[0x0112] = 6
     with server.client() as client:
-        return uploaded(client, encoded(scene(3000, 2000).transpose(Pillow.Transpose.ROTATE_90), "JPEG", quality=92, exif=exif), "large.jpg")
+        return uploaded(
+            client, encoded(scene(3000, 2000).transpose(Pillow.Transpose.ROTATE_90), "JPEG", quality=92, exif=exif), "large.jpg"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,9 @@ def test_the_focal_point_moves_the_cut_and_the_address(client, large):
 
 
 def test_work_ends_when_the_client_hangs_up(client, large):
-    url = urlsplit(client.post(f"/images/{large['id']}/urls", json={"transforms": ["fit=contain,q=90,w=5700.avif"]}).json()["urls"][0])
+    url = urlsplit(
+        client.post(f"/images/{large['id']}/urls", json={"transforms": ["fit=contain,q=90,w=5700.avif"]}).json()["urls"][0]
+    )
 
     def abandoned() -> float:
         lines = httpx.get(f"{client.base_url}/metrics", timeout=60).text.splitlines()

@@ -9,11 +9,9 @@ import time
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
-from tusclient.client import TusClient
-
 from tests.acceptance.conftest import Server
 from tests.pictures import jpeg
+from tusclient.client import TusClient
 
 TUS = {"tus-resumable": "1.0.0"}
 BYTES = TUS | {"content-type": "application/offset+octet-stream"}

@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-
 from tests.acceptance import tus_sender
 from tests.acceptance.conftest import Server, of_its_own, until
 from tests.photographs import photographs
@@ -95,7 +94,9 @@ def replicas(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Replica
     if request.param == "embedded":
         servers = [Server(tmp_path / "one" / "data")]
     else:
-        environment = of_its_own(request.getfixturevalue("servers_profile")) | {"SAFELIGHT_CACHE__URL": request.getfixturevalue("valkey").url}
+        environment = of_its_own(request.getfixturevalue("servers_profile")) | {
+            "SAFELIGHT_CACHE__URL": request.getfixturevalue("valkey").url
+        }
         servers = [Server(tmp_path / name / "data", environment) for name in ("one", "two")]
     replicas = Replicas(servers).start()
     with replicas.client:
@@ -151,7 +152,9 @@ class File:
     def _sent(self, server: Server, kept: int, victim: str, share: float) -> tuple[int, bool]:
         """What one client came to: the bytes that were acknowledged, and whether that is all of them."""
         command = [sys.executable, tus_sender.__file__, f"{server.url}/tus/{self.upload}", str(self.path), str(self.chunk)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as client:
             assert client.stdin is not None and client.stdout is not None and client.stderr is not None
             client.stdin.write(self.replicas.key + "\n")
             client.stdin.close()
@@ -212,4 +215,8 @@ def test_files_arrive_whole_however_often_clients_and_servers_are_killed(replica
     tally = replicas.tally
     assert tally["clients killed"] and tally["servers killed"] and tally["resumed"]
     figures = {"files": FILES, "identical": FILES, "megabytes": round(sum(size for size, _ in arrived) / 1e6)}
-    print(json.dumps(figures | tally | {"replicas": len(replicas.servers), "seconds": round(time.monotonic() - began), "seed": SEED}))
+    print(
+        json.dumps(
+            figures | tally | {"replicas": len(replicas.servers), "seconds": round(time.monotonic() - began), "seed": SEED}
+        )
+    )

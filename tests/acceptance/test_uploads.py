@@ -13,7 +13,6 @@ import httpx
 import pytest
 import requests
 from botocore.config import Config
-
 from tests.pictures import jpeg
 
 
@@ -76,7 +75,10 @@ def test_a_form_is_sent_as_the_manual_of_boto3_shows(client):
     data = jpeg(seed=957)
     offer = announce(client, data)
 
-    assert requests.post(offer["url"], data=offer["fields"], files={"file": ("sea.jpg", io.BytesIO(data))}, timeout=60).status_code == 204
+    assert (
+        requests.post(offer["url"], data=offer["fields"], files={"file": ("sea.jpg", io.BytesIO(data))}, timeout=60).status_code
+        == 204
+    )
     assert client.post(f"/uploads/{offer['id']}/complete").status_code == 201
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import httpx
-
 from tests.pictures import jpeg, png
 
 FIRST, SECOND = jpeg(640, 480, seed=31), png(300, 500, seed=32)
@@ -25,7 +24,10 @@ def test_replacing_the_bytes_makes_a_version_and_every_earlier_one_can_come_back
     assert (replaced.json()["version"], replaced.json()["title"], replaced.json()["status"]) == (2, "Kept words", "ready")
     assert (replaced.json()["width"], replaced.json()["height"], replaced.json()["type"]) == (300, 500, "image/png")
     versions = client.get(f"{path}/versions").json()
-    assert [(v["version"], v["is_current"], v["file_name"]) for v in versions] == [(2, True, "second.png"), (1, False, "first.jpg")]
+    assert [(v["version"], v["is_current"], v["file_name"]) for v in versions] == [
+        (2, True, "second.png"),
+        (1, False, "first.jpg"),
+    ]
     assert client.get(f"{path}/original").content == SECOND
     assert client.get(f"{path}/original", params={"version": 1}).content == FIRST
 

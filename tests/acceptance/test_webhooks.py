@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks import Webhook
-
 from tests.acceptance.conftest import until
 from tests.pictures import jpeg
 
@@ -68,12 +67,14 @@ def test_what_was_accepted_is_told_though_the_server_dies_before_and_while_it_is
     new_server.start()
     with new_server.client() as client:
         made = client.post(
-            "/admin/webhooks", json={"url": f"http://127.0.0.1:{port}/hook?token=hidden", "events": ["image.accepted", "image.ready"]}
+            "/admin/webhooks",
+            json={"url": f"http://127.0.0.1:{port}/hook?token=hidden", "events": ["image.accepted", "image.ready"]},
         )
         assert made.status_code == 201, made.text
         endpoint = made.json()
         images = [
-            client.post("/images", files={"file": jpeg(seed=n)}, headers={"prefer": "respond-async"}).json()["id"] for n in range(6)
+            client.post("/images", files={"file": jpeg(seed=n)}, headers={"prefer": "respond-async"}).json()["id"]
+            for n in range(6)
         ]
         until(lambda: receiver.heard)  # an attempt is under way; others have not begun
     new_server.kill()

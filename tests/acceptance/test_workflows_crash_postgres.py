@@ -9,10 +9,10 @@ from collections import Counter
 
 import psycopg
 import pytest
-
-from safelight.adapters.workflows.dbos import DbosWorkflows
 from tests.acceptance.test_workflows_crash import Stand, freeze, kill
 from tests.servers.postgres import name_of, new_postgres, postgres_cluster  # noqa: F401
+
+from safelight.adapters.workflows.dbos import DbosWorkflows
 
 LIST = "SELECT status, count(*) FROM safelight_dbos.workflow_status GROUP BY status"
 STEPS = ("one", "two", "three")

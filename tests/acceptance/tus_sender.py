@@ -36,7 +36,11 @@ def send(url: str, path: str, chunk_bytes: int, key: str) -> None:
             while offset < size:
                 end = min(size, offset + chunk_bytes)
                 connection.putrequest("PATCH", address.path)
-                told = {"content-type": "application/offset+octet-stream", "upload-offset": offset, "content-length": end - offset}
+                told = {
+                    "content-type": "application/offset+octet-stream",
+                    "upload-offset": offset,
+                    "content-length": end - offset,
+                }
                 for name, value in (headers | told).items():
                     connection.putheader(name, str(value))
                 connection.endheaders()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.promises import Promises
 
 from safelight.api.app import Front
 from safelight.settings import Settings
 from safelight.wiring import Safelight, build
-from tests.promises import Promises
 
 
 @dataclass

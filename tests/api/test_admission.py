@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
+from tests.pictures import jpeg
+
 from safelight.api.admission import Admission
 from safelight.api.app import Front
-from tests.pictures import jpeg
 
 MOST = 8
 
@@ -62,7 +63,7 @@ async def test_more_requests_than_places_are_refused_before_anything_is_done(run
 
 async def test_who_waits_for_its_client_takes_no_place(run):
     async with run({"server": {"max_requests": MOST}}) as running:
-        front: Front = running.client._transport.app  # noqa: SLF001
+        front: Front = running.client._transport.app
         headers = [(b"authorization", f"Bearer {running.token}".encode()), (b"content-type", b"multipart/form-data; boundary=x")]
         started = asyncio.Semaphore(0)
 
@@ -83,7 +84,7 @@ async def test_who_waits_for_its_client_takes_no_place(run):
 
 async def test_who_reads_its_answer_slowly_takes_no_place(run):
     async with run({"server": {"max_requests": MOST}}) as running:
-        front: Front = running.client._transport.app  # noqa: SLF001
+        front: Front = running.client._transport.app
         image = (await running.client.post("/images", files={"file": jpeg()})).json()["id"]
         headers = [(b"authorization", f"Bearer {running.token}".encode())]
         started = asyncio.Semaphore(0)
@@ -107,7 +108,7 @@ async def test_who_reads_its_answer_slowly_takes_no_place(run):
 
 async def test_places_are_free_again_after_refusals_and_hangups(run, monkeypatch):
     async with run({"server": {"max_requests": MOST}}) as running:
-        front: Front = running.client._transport.app  # noqa: SLF001
+        front: Front = running.client._transport.app
         headers = [(b"authorization", f"Bearer {running.token}".encode())]
         refused = {(await running.client.get("/images/none")).status_code for _ in range(2 * MOST)}
         entered, page = asyncio.Semaphore(0), type(running.safelight.library).page

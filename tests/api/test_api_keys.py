@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from tests.api.test_auth import bearer, open_house, post, refusal, signed_in, signed_up, start
 
 from safelight.domain.accounts import allow_list
 from safelight.domain.ids import new_id
 from safelight.errors import BackendUnavailable, BadField
 from safelight.testing.factories import make_key, make_user
-from tests.api.test_auth import bearer, open_house, post, refusal, signed_in, signed_up, start
 
 __all__ = ["start"]
 
@@ -175,7 +175,10 @@ class TestNetworks:
         assert await asked(house, key["token"]) == 200
 
     def test_an_allow_list_holds_each_network_once(self):
-        assert [str(one) for one in allow_list([" 192.0.2.1 ", "192.0.2.1/32", "::ffff:10.0.0.0/104"])] == ["192.0.2.1/32", "10.0.0.0/8"]
+        assert [str(one) for one in allow_list([" 192.0.2.1 ", "192.0.2.1/32", "::ffff:10.0.0.0/104"])] == [
+            "192.0.2.1/32",
+            "10.0.0.0/8",
+        ]
         with pytest.raises(BadField):
             allow_list(["192.0.2.1-9"])
 

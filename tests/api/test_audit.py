@@ -15,6 +15,11 @@ import orjson
 import pytest
 from fastapi.routing import APIRoute
 from structlog.testing import capture_logs
+from tests.api.test_auth import ADA, BETTER, CHEAP, GOOD, bearer, letter, letters, signed_in, signed_up, text_of, token_of
+from tests.api.test_cloudfront import CLOUDFRONT
+from tests.api.test_failures import MoodyStorage, dead_letters, eventually
+from tests.api.test_uploads import announce, send
+from tests.pictures import jpeg
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.search.memory import MemorySearch
@@ -26,11 +31,6 @@ from safelight.cli.audit import verified
 from safelight.domain.audit import INSTALLATION, Broken, TrailQuery
 from safelight.flows import Retry
 from safelight.services.witness import Witness
-from tests.api.test_auth import ADA, BETTER, CHEAP, GOOD, bearer, letter, letters, signed_in, signed_up, text_of, token_of
-from tests.api.test_cloudfront import CLOUDFRONT
-from tests.api.test_failures import MoodyStorage, dead_letters, eventually
-from tests.api.test_uploads import announce, send
-from tests.pictures import jpeg
 
 
 def open_house(**more) -> dict:
@@ -117,7 +117,11 @@ async def test_entries_are_found_by_actor_action_result_and_time_and_paged(house
         assert await entries(app, result="forbidden", action="album.*") == []
         numbers, cursor = [], None
         while True:
-            page = (await app.client.get("/admin/audit", params={"limit": 2, "action": "album.added"} | ({"cursor": cursor} if cursor else {}))).json()
+            page = (
+                await app.client.get(
+                    "/admin/audit", params={"limit": 2, "action": "album.added"} | ({"cursor": cursor} if cursor else {})
+                )
+            ).json()
             numbers += [entry["number"] for entry in page["entries"]]
             cursor = page["cursor"]
             if cursor is None:
@@ -141,7 +145,10 @@ async def test_a_question_that_makes_no_sense_is_refused(house, query, code):
         assert (answer.status_code, answer.json()["code"]) == (400, code)
 
 
-@pytest.mark.parametrize("query", [{"actor": "\x00"}, {"object": "user/\ud800".encode("utf-8", "surrogatepass")}, {"action": ".*"}, {"actor": "' OR 1=1 --"}])
+@pytest.mark.parametrize(
+    "query",
+    [{"actor": "\x00"}, {"object": "user/\ud800".encode("utf-8", "surrogatepass")}, {"action": ".*"}, {"actor": "' OR 1=1 --"}],
+)
 async def test_odd_filters_find_nothing_or_are_refused(house, query):
     async with house() as app:
         answer = await app.client.get("/admin/audit", params=query)
@@ -162,11 +169,11 @@ async def test_users_read_no_trail_admins_their_tenants_and_operators_the_instal
 
 
 async def test_another_tenant_sees_nothing_of_it(house):
+    from safelight.domain.accounts import Role
     from safelight.domain.ids import TenantId, new_id
     from safelight.services.accounts import EVERY_SCOPE
     from safelight.services.api_keys import new_key
     from safelight.testing.factories import make_tenant, make_user
-    from safelight.domain.accounts import Role
 
     async with house() as app:
         id = await image(app)
@@ -243,7 +250,7 @@ async def test_sign_in_and_its_failure_are_told_and_no_secret_is_in_any_entry(ho
         await app.safelight.relay.relay()
         wrong = await app.client.post("/auth/signin", json={**account, "password": "another secret word"})
         assert wrong.status_code == 401
-        id, reader = await user(app)
+        _id, reader = await user(app)
         path = (await app.client.post(f"/images/{await image(app)}/urls", json={"transforms": ["w=100.webp"]})).json()
         exported = b"\n".join([*await export(app), *await export(app, chain="installation")])
 
@@ -339,7 +346,9 @@ async def every_change(app, storage) -> dict[str, object]:
         "uploads_create": plain("post", "/uploads", json={"content_type": "image/jpeg", "size": 100}),
         "uploads_abandon": plain("delete", f"/uploads/{offer['id']}"),
         "uploads_complete": plain("post", f"/uploads/{taken['id']}/complete"),
-        "imports_create": plain("post", "/imports", json={"url": "http://127.0.0.1:80/y.jpg"}, headers={"prefer": "respond-async"}),
+        "imports_create": plain(
+            "post", "/imports", json={"url": "http://127.0.0.1:80/y.jpg"}, headers={"prefer": "respond-async"}
+        ),
         "imports_abandon": plain("delete", f"/imports/{waiting['id']}"),
         "albums_create": plain("post", "/albums", json={"title": "B"}),
         "albums_patch": plain("patch", f"/albums/{album}", json={"title": "C"}),
@@ -397,7 +406,9 @@ def at_once(bound):
 async def test_every_route_that_changes_something_leaves_an_entry(house):
     """A route that is new fails here until it is called, and then if it leaves nothing."""
     storage = MoodyStorage()
-    settings = open_house(cloudfront=CLOUDFRONT, storage={"url": "s3://bucket/team"}, outbound={"networks": "127.0.0.1", "ports": "80"})
+    settings = open_house(
+        cloudfront=CLOUDFRONT, storage={"url": "s3://bucket/team"}, outbound={"networks": "127.0.0.1", "ports": "80"}
+    )
     # Captured, since the default renders every local variable of what was given up.
     with capture_logs():
         await every_route(house, settings, storage)
@@ -506,7 +517,9 @@ async def test_whoever_tampers_with_the_database_is_found(house, how):
         tenant = (await app.safelight.trail._tenants())[0]
         with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db")) as database:
             mine = statements.replace("WHERE ", f"WHERE chain = '{tenant}' AND ") if "INSERT" not in how else statements
-            database.executescript(mine if "SELECT" not in statements else f"DELETE FROM trail WHERE chain = 'installation'; {statements}")
+            database.executescript(
+                mine if "SELECT" not in statements else f"DELETE FROM trail WHERE chain = 'installation'; {statements}"
+            )
 
         with pytest.raises(Broken) as found:
             verified(await whole(app), noted)
@@ -575,7 +588,12 @@ async def test_a_route_that_does_something_without_a_record_leaves_an_entry_all_
         assert len(quiet) > 20
         for route in quiet:
             witness = Witness(address="192.0.2.1", actor=(await app.safelight.accounts.authenticate(app.token)))
-            scope = {"route": route, "method": min(route.methods - {"GET", "HEAD"}), "path": route.path, "path_params": {"id": "x"}}
+            scope = {
+                "route": route,
+                "method": min(route.methods - {"GET", "HEAD"}),
+                "path": route.path,
+                "path_params": {"id": "x"},
+            }
             assert _result(scope, {}, 204, witness) == "done", route.path
             assert action_of(scope), route.path
             assert _result(scope, {}, 403, witness) == "refused"

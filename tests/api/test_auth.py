@@ -11,6 +11,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
+from tests.servers.smtp import Sink
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.search.memory import MemorySearch
@@ -19,7 +20,6 @@ from safelight.adapters.workflows.memory import MemoryWorkflows
 from safelight.errors import WrongState
 from safelight.flows import Retry
 from safelight.services.signin import Grant
-from tests.servers.smtp import Sink
 
 GOOD, BETTER = "umbrella-seventeen-kites", "quiet harbour / 41 lanterns"
 ADA = "ada@example.org"
@@ -191,7 +191,17 @@ class TestSigningUp:
 
     async def test_what_is_no_address_is_a_bad_field(self, start):
         async with start() as app:
-            for email in ["", "ada", "a@b@c", "ada@example.org\r\nBcc: eve@example.org", "ädä@example.org", "ada@exämple.org", " ", "a@-b", "x" * 300]:
+            for email in [
+                "",
+                "ada",
+                "a@b@c",
+                "ada@example.org\r\nBcc: eve@example.org",
+                "ädä@example.org",
+                "ada@exämple.org",
+                " ",
+                "a@-b",
+                "x" * 300,
+            ]:
                 for path, body in (("/signup", {"password": GOOD}), ("/signin", {"password": GOOD}), ("/password/forgot", {})):
                     assert refusal(await post(app, path, email=email, **body)) == (400, "bad_field"), email
 
@@ -514,7 +524,9 @@ class TestPasswords:
         async with start() as app:
             await signed_up(app)
             here, there = await signed_in(app), await signed_in(app)
-            wrong = await app.client.post("/auth/password/change", json={"current": "x", "password": BETTER}, headers=bearer(here))
+            wrong = await app.client.post(
+                "/auth/password/change", json={"current": "x", "password": BETTER}, headers=bearer(here)
+            )
             assert refusal(wrong) == (401, "unauthenticated")
             body = {"current": GOOD, "password": BETTER}
             assert (await app.client.post("/auth/password/change", json=body, headers=bearer(here))).status_code == 204

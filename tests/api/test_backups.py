@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.holdings import rows_of, state
+from tests.pictures import jpeg, png
 
 from safelight.adapters.storage.vault import DirectoryVault
 from safelight.domain.backups import Retention
@@ -17,8 +19,6 @@ from safelight.services.backups import Backups, objects_of
 from safelight.services.moving import settle
 from safelight.settings import Settings
 from safelight.wiring import Place, build, utc_now
-from tests.holdings import rows_of, state
-from tests.pictures import jpeg, png
 
 
 class Busy(DirectoryVault):
@@ -170,7 +170,9 @@ async def test_an_original_that_was_lost_before_is_named_and_the_backup_is_made(
         await upload(app, 1)
         await quiet(app)
         async with place_at(tmp_path / "data", is_source=True) as place:
-            key = next(pile.key for pile in await place.holdings.buckets.originals.piles() if lost in pile.key and "original" in pile.key)
+            key = next(
+                pile.key for pile in await place.holdings.buckets.originals.piles() if lost in pile.key and "original" in pile.key
+            )
             await app.safelight.development.buckets.originals.purge(key)
             snapshot, _ = await backups.create(place.moments, place.holdings.buckets, {})
 

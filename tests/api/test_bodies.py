@@ -17,7 +17,7 @@ def reads_json(operation):
 
 async def test_no_route_takes_a_large_json_body_whether_its_size_is_told_or_not(run):
     async with run() as app:
-        document = app.client._transport.app.api.openapi()  # noqa: SLF001
+        document = app.client._transport.app.api.openapi()
         tried = [
             (method, re.sub(r"\{\w+\}", "01JZZZZZZZZZZZZZZZZZZZZZZZ", path))
             for path, operations in document["paths"].items()
@@ -43,7 +43,7 @@ async def test_no_route_takes_a_large_json_body_whether_its_size_is_told_or_not(
 
 async def test_a_client_that_stops_in_the_middle_of_a_body_is_not_waited_for(run):
     async with run({"server": Server(body_idle_s=0.05)}) as app:
-        front: Front = app.client._transport.app  # noqa: SLF001
+        front: Front = app.client._transport.app
         headers = [(b"authorization", f"Bearer {app.token}".encode()), (b"content-type", b"application/json")]
         scope = {"type": "http", "method": "POST", "path": "/albums", "raw_path": b"/albums", "query_string": b"", "root_path": "",
                  "scheme": "http", "server": ("test", 80), "client": ("10.0.0.1", 1), "headers": headers, "http_version": "1.1"}  # fmt: skip

@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.errors import BadField
 from safelight.settings import Settings
 from safelight.wiring import build
-from tests.pictures import jpeg
 
 PEM = Path(__file__).parents[1] / "unit" / "signing" / "throwaway-rsa.pem"
 CLOUDFRONT = {
@@ -75,7 +75,9 @@ async def test_cookies_open_the_tenant_s_renditions(run):
     async with run(SETTINGS, originals=MemoryStorage(), renditions=MemoryStorage()) as app:
         record = (await app.client.post("/images", files={"file": jpeg()})).json()
         made = (await app.client.post("/admin/cloudfront-cookies")).json()
-        policy = base64.b64decode(made["cookies"]["CloudFront-Policy"].replace("-", "+").replace("_", "=").replace("~", "/")).decode()
+        policy = base64.b64decode(
+            made["cookies"]["CloudFront-Policy"].replace("-", "+").replace("_", "=").replace("~", "/")
+        ).decode()
 
         opened(made["cookies"]["CloudFront-Signature"], policy)
         assert json.loads(policy)["Statement"][0]["Resource"] == made["resource"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import httpx
 import pytest
+from tests.pictures import jpeg
 
 from safelight.api.app import Front
 from safelight.domain.ids import new_id
 from safelight.settings import Settings
-from tests.pictures import jpeg
 
 SHOP = "https://shop.example"
 ALLOWED = {"server": {"cors_origins": f"{SHOP}, http://localhost:5173"}}
@@ -113,7 +113,9 @@ def test_origins_are_kept_as_browsers_write_them():
     )
 
 
-@pytest.mark.parametrize("path", ["/images", "/nowhere", "/health/live", "/openapi.json", "/i/nothing/medium.webp", "/imgproxy/x", "/auth/signin"])
+@pytest.mark.parametrize(
+    "path", ["/images", "/nowhere", "/health/live", "/openapi.json", "/i/nothing/medium.webp", "/imgproxy/x", "/auth/signin"]
+)
 async def test_every_answer_has_the_headers_that_keep_browsers_from_harm(run, path):
     async with run({"server": {"public_url": "https://photos.example"}}) as app:
         answer = await app.client.get(path)
@@ -147,5 +149,7 @@ async def test_no_route_of_the_api_sets_a_cookie(run):
     async with run() as app:
         await app.client.post("/auth/signup", json={"email": "a@b.example", "password": "x", "tenant": "default"})
         for path in ("/auth/signin", "/auth/refresh", "/auth/signout"):
-            answer = await app.client.post(path, json={"tenant": "default", "email": "a@b.example", "password": "x", "refresh_token": "x"})
+            answer = await app.client.post(
+                path, json={"tenant": "default", "email": "a@b.example", "password": "x", "refresh_token": "x"}
+            )
             assert "set-cookie" not in answer.headers

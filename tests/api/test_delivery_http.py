@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.golden.samples import decoded, encoded, scene
 
 from safelight.imaging.transform.hints import RATIOS, WITHOUT, Hints
-from tests.golden.samples import decoded, encoded, scene
 
 
 async def signed(app, transform: str, data: bytes | None = None) -> str:
@@ -26,7 +26,9 @@ async def test_ranges_of_every_kind(run):
         body, etag = whole.content, whole.headers["etag"]
 
         async def get(method: str = "GET", **headers: str):
-            return await app.client.request(method, url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            return await app.client.request(
+                method, url, headers={name.replace("_", "-"): value for name, value in headers.items()}
+            )
 
         one = await get(range="bytes=10-19")
         assert (one.status_code, one.content, one.headers["content-range"]) == (206, body[10:20], f"bytes 10-19/{len(body)}")
@@ -34,7 +36,11 @@ async def test_ranges_of_every_kind(run):
         kind, _, boundary = several.headers["content-type"].partition("; boundary=")
         parts = several.content.split(b"--" + boundary.encode())
         assert kind == "multipart/byteranges"
-        assert [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in parts[1:-1]] == [body[:10], body[20:30], body[-5:]]
+        assert [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in parts[1:-1]] == [
+            body[:10],
+            body[20:30],
+            body[-5:],
+        ]
         assert boundary != (await get(range="bytes=0-9,20-29")).headers["content-type"].partition("; boundary=")[2]
         assert (await get(range=f"bytes={','.join(['0-'] * 5)}")).status_code == 200, "overlapping: the whole is less"
         assert (await get(range=f"bytes={','.join(f'{n}-{n}' for n in range(40))}")).status_code == 200, "too many"
@@ -73,7 +79,9 @@ async def test_the_browser_decides_what_the_url_leaves_to_it_and_nothing_else_va
             answer = await app.client.get(ratio, headers={"sec-ch-dpr": dpr, "save-data": save})
             assert decoded(answer.content).width == wide
             assert answer.headers["vary"] == "Sec-CH-DPR, Save-Data, Accept"
-        plain = await app.client.get(await signed(app, "w=100.webp", encoded(scene(500, 400), "JPEG")), headers={"sec-ch-dpr": "3"})
+        plain = await app.client.get(
+            await signed(app, "w=100.webp", encoded(scene(500, 400), "JPEG")), headers={"sec-ch-dpr": "3"}
+        )
         assert "vary" not in plain.headers
 
 
@@ -111,7 +119,14 @@ async def test_a_client_who_goes_away_ends_the_work(run, monkeypatch):
         async def send(message: object) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "GET", "path": url.path, "query_string": url.query.encode(), "headers": [], "client": None}
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": url.path,
+            "query_string": url.query.encode(),
+            "headers": [],
+            "client": None,
+        }
         door = asyncio.create_task(app.client._transport.app(scope, receive, send))
         async with asyncio.timeout(60):
             await started.wait()

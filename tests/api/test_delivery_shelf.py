@@ -19,7 +19,11 @@ async def test_a_restarted_server_finds_its_renditions_on_the_disk(run, tmp_path
 
         async def sources() -> set[str]:
             lines = (await app.client.get("/metrics")).text.splitlines()
-            return {line.split('"')[1] for line in lines if line.startswith("safelight_deliveries_total") and not line.endswith(" 0.0")}
+            return {
+                line.split('"')[1]
+                for line in lines
+                if line.startswith("safelight_deliveries_total") and not line.endswith(" 0.0")
+            }
 
         assert await sources() == {"rendered", "store"}
         again = [(await app.client.get(url)).content for url in (*urls, preset)]
@@ -37,7 +41,12 @@ async def test_a_purged_image_leaves_nothing_on_the_disk(run, tmp_path):
     async with run({"delivery": {"disk_path": tmp_path / "shelf"}}) as app:
         made = (await app.client.post("/images", files={"file": ("a.jpg", encoded(scene(), "JPEG"))})).json()
         await app.client.get(made["renditions"][0]["url"])
-        folder = tmp_path / "shelf" / next(path.name for path in (tmp_path / "shelf").iterdir() if path.name != ".writing") / made["id"]
+        folder = (
+            tmp_path
+            / "shelf"
+            / next(path.name for path in (tmp_path / "shelf").iterdir() if path.name != ".writing")
+            / made["id"]
+        )
         assert list(folder.iterdir())
         payload = {"tenant": folder.parent.name, "image": made["id"]}
         await app.safelight.workflows.start("purge", "purge-test", payload)

@@ -6,13 +6,13 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.workflows.dbos import DbosWorkflows
 from safelight.domain.queries import ImageQuery
 from safelight.errors import BackendUnavailable
 from safelight.flows import Retry
-from tests.pictures import jpeg
 
 
 class MoodyStorage(MemoryStorage):

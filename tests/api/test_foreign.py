@@ -12,9 +12,9 @@ from urllib.parse import quote
 import pytest
 from libthumbor import CryptoURL
 from PIL import Image
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
-from tests.pictures import jpeg
 
 KEY = "943b421c9eb07c830af81030552c86009268de4e532ba2ee2eab8247c6da0881"
 SALT = "520f986b998545b4785e0defbc4f3c1203f22de2374a3d53cb7a7fe9fea309c5"
@@ -175,7 +175,7 @@ async def test_the_last_native_key_stays_however_many_others_there_are(run):
 
 
 async def test_what_lies_elsewhere_is_refused_by_its_own_code(run):
-    async with gallery(run) as (app, id):
+    async with gallery(run) as (app, _id):
         urls = (
             signed("/w:50/plain/https://example.com/cat.jpg@webp"),
             signed("/w:50/" + base64url("s3://bucket/cat.jpg")),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import httpx
+from tests.pictures import jpeg
 
 from safelight.api.app import Front
 from safelight.console.routes import router
-from tests.pictures import jpeg
 
-SETTINGS = {"server": {"public_url": "https://photos.example", "cors_origins": "https://shop.example"}, "rate": {"auth_per_minute": 6}}
+SETTINGS = {
+    "server": {"public_url": "https://photos.example", "cors_origins": "https://shop.example"},
+    "rate": {"auth_per_minute": 6},
+}
 PREFLIGHT = {"access-control-request-method": "GET"}
 
 
@@ -77,13 +80,16 @@ async def test_no_kind_of_answer_goes_out_without_them(run):
                 f"{answer.status_code} for {status}": status in (None, answer.status_code),
                 "type": headers.get_list("x-content-type-options") == ["nosniff"],
                 "referrer": headers.get_list("referrer-policy") == ["no-referrer"],
-                "policy": len(headers.get_list("content-security-policy")) == 1 and "'none'" in headers["content-security-policy"],
+                "policy": len(headers.get_list("content-security-policy")) == 1
+                and "'none'" in headers["content-security-policy"],
                 "transport": headers.get_list("strict-transport-security") == ["max-age=31536000"],
                 "tells of us": not {"set-cookie", "server", "x-powered-by"} & headers.keys(),
                 "problem": not is_problem or headers["content-type"] == "application/problem+json",
             }
             if not all(holds.values()):
-                wrong[f"{index}: {answer.request.method} {answer.request.url}"] = [what for what, does in holds.items() if not does]
+                wrong[f"{index}: {answer.request.method} {answer.request.url}"] = [
+                    what for what, does in holds.items() if not does
+                ]
         assert wrong == {}
 
         await app.safelight.catalog.close()

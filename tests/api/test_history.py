@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from safelight.adapters.storage.memory import MemoryStorage
 from tests.api.test_failures import MoodyStorage, dead_letters, eventually, impatient
 from tests.pictures import jpeg
+
+from safelight.adapters.storage.memory import MemoryStorage
 
 
 def ended(app, image, count):
@@ -46,9 +47,7 @@ async def test_a_run_that_was_given_up_tells_its_cause_by_code_and_goes_on_when_
         (dead,) = await ended(app, image, 1)
         storage.failures = 0
         await app.client.post(f"/admin/failures/{letter['id']}/retry")
-        runs = await eventually(
-            lambda: _runs(app, image), lambda runs: runs[0]["state"] == "done" and len(runs[0]["steps"]) == 2
-        )
+        runs = await eventually(lambda: _runs(app, image), lambda runs: runs[0]["state"] == "done" and len(runs[0]["steps"]) == 2)
 
         assert (dead["state"], dead["attempts"], dead["cause"]) == ("dead", 2, "backend_unavailable")
         assert [(s["name"], s["state"], s["code"]) for s in dead["steps"]] == [("develop", "dead", "backend_unavailable")]

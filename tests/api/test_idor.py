@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.people import Person, moved_in
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.api.app import Front, create_api
@@ -23,8 +25,6 @@ from safelight.domain.accounts import Role
 from safelight.domain.ids import new_id
 from safelight.settings import Settings
 from safelight.wiring import build
-from tests.people import Person, moved_in
-from tests.pictures import jpeg
 
 NAMED: dict[tuple[str, str], str] = {
     ("images_list", "album"): "albums",
@@ -89,7 +89,9 @@ WITHIN_THE_TENANT: dict[tuple[str, str], str] = {("albums_share", "user"): "an a
 """What users of a tenant may name to each other, and why; whoever is of another may not."""
 OPERATORS = ("/admin/failures", "/admin/token-keys")
 """What belongs to the installation: neither of the two may ask for any of it."""
-SOMEBODYS = re.compile("(?:tenants|users|api_keys|signing_keys|sessions|passkeys|trusted_issuers|images|image_tags|albums|album_images|album_grants|album_links|uploads|webhooks|webhook_deliveries|purges)")
+SOMEBODYS = re.compile(
+    "(?:tenants|users|api_keys|signing_keys|sessions|passkeys|trusted_issuers|images|image_tags|albums|album_images|album_grants|album_links|uploads|webhooks|webhook_deliveries|purges)"
+)
 UNWATCHED = {"last_used_at", "used_at"}
 
 
@@ -111,8 +113,7 @@ class Place:
         """What it is the id of."""
         if (kind := NAMED.get((self.operation, self.name))) is not None:
             return kind
-        before = self.path.split("{" + self.name + "}")[0].rstrip("/").rsplit("/", 1)[-1] if self.where == "path" else ""
-        return before
+        return self.path.split("{" + self.name + "}")[0].rstrip("/").rsplit("/", 1)[-1] if self.where == "path" else ""
 
 
 def document() -> dict:
@@ -184,12 +185,16 @@ def rows(path) -> set[str]:
     """Every row that belongs to somebody, but for when something was used last."""
     with sqlite3.connect(path) as database:
         database.row_factory = sqlite3.Row
-        tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'") if SOMEBODYS.fullmatch(name)]
+        tables = [
+            name
+            for (name,) in database.execute("select name from sqlite_master where type = 'table'")
+            if SOMEBODYS.fullmatch(name)
+        ]
         assert len(tables) > 10, tables
         return {
             repr((table, {name: row[name] for name in row.keys() if name not in UNWATCHED}))  # noqa: SIM118 (a Row is no dict)
             for table in tables
-            for row in database.execute(f"select * from {table}")  # noqa: S608 (its own names)
+            for row in database.execute(f"select * from {table}")
         }
 
 
@@ -211,7 +216,11 @@ def test_every_id_of_the_document_can_be_tried():
 def told(answer, id: str) -> tuple:
     """What of an answer tells one id from another."""
     text = answer.text.replace(id, "ID")
-    headers = {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "ratelimit", "retry-after", "location", "etag", "content-length")}
+    headers = {
+        name: value
+        for name, value in answer.headers.items()
+        if name not in ("x-request-id", "ratelimit", "retry-after", "location", "etag", "content-length")
+    }
     try:
         value = json.loads(text)
     except ValueError:
@@ -251,7 +260,10 @@ async def test_naming_a_stranger_s_thing_is_naming_nothing(run, tmp_path, who):
                 assert is_refused, (str(place), answers[-1].text)
             assert told(answers[0], real) == told(answers[1], fake), f"{place}: a {place.kind} of somebody else is told from none"
             text = answers[0].text.replace(real, "")
-            assert not [mark for mark in victim.marks if mark in text and mark not in attacker.marks], (str(place), answers[0].text)
+            assert not [mark for mark in victim.marks if mark in text and mark not in attacker.marks], (
+                str(place),
+                answers[0].text,
+            )
             now = rows(app.safelight.settings.data_dir / "catalog.db")
             changed = before - now
             assert not [row for row in changed if not is_mine(row, attacker)], (str(place), answers[0].text, changed)
@@ -270,5 +282,13 @@ async def is_real(app, victim: Person) -> None:
     ):  # fmt: skip
         answer = await app.client.get(path.format_map(victim.things), headers=victim.headers)
         assert answer.status_code == 200, (path, answer.text)
-    for path, kind in (("/admin/api-keys", "api-keys"), ("/admin/users", "users"), ("/admin/issuers", "issuers"), ("/auth/sessions", "sessions"), ("/auth/passkeys", "passkeys"), ("/admin/signing-keys", "signing-keys"), ("/admin/presets", "presets")):
+    for path, kind in (
+        ("/admin/api-keys", "api-keys"),
+        ("/admin/users", "users"),
+        ("/admin/issuers", "issuers"),
+        ("/auth/sessions", "sessions"),
+        ("/auth/passkeys", "passkeys"),
+        ("/admin/signing-keys", "signing-keys"),
+        ("/admin/presets", "presets"),
+    ):
         assert victim.things[kind] in (await app.client.get(path, headers=victim.headers)).text, path

@@ -6,9 +6,9 @@ import io
 
 import pytest
 from PIL import Image
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
-from tests.pictures import jpeg
 
 
 async def uploaded(app, *, visibility="public", size=(900, 600), **fields) -> str:
@@ -63,7 +63,9 @@ async def test_a_wrong_key_is_refused_and_another_users_is_a_strangers(run):
         assert basic.status_code == 401
         made = await app.client.post("/admin/users", json={"name": "other", "role": "user"})
         assert made.status_code == 201, made.text
-        other = (await app.client.post("/admin/api-keys", json={"user": made.json()["id"], "name": "k", "scopes": ["read"]})).json()["token"]
+        other = (
+            await app.client.post("/admin/api-keys", json={"user": made.json()["id"], "name": "k", "scopes": ["read"]})
+        ).json()["token"]
         theirs = await stranger.get(f"/iiif/3/{id}/info.json", authorization=f"Bearer {other}")
         assert theirs.status_code == 404
 
@@ -125,7 +127,10 @@ async def test_json_ld_is_for_who_asks_for_it(run):
         id = await uploaded(app)
         for accept, expected in (
             ("application/ld+json", 'application/ld+json;profile="http://iiif.io/api/image/3/context.json"'),
-            ('application/ld+json;profile="http://iiif.io/api/image/3/context.json"', 'application/ld+json;profile="http://iiif.io/api/image/3/context.json"'),
+            (
+                'application/ld+json;profile="http://iiif.io/api/image/3/context.json"',
+                'application/ld+json;profile="http://iiif.io/api/image/3/context.json"',
+            ),
             ("text/html, application/ld+json;q=0.5", 'application/ld+json;profile="http://iiif.io/api/image/3/context.json"'),
             ("application/json", "application/json"),
             ("*/*", "application/json"),
@@ -145,7 +150,17 @@ async def test_the_base_address_leads_to_info_json_and_escapes_are_read(run):
         picture = await app.client.get(f"/iiif/3/{escaped}/pct:0,0,100,100/450,/0/d%65fault.jpg")
         canonical = f"https://images.example/iiif/3/{id}/full/450,300/0/default.jpg"
         assert picture.headers["link"] == f'<{canonical}>;rel="canonical", <http://iiif.io/api/image/3/level2.json>;rel="profile"'
-        for path in ("/iiif/", "/iiif/3", "/iiif/3/", "/iiif/4/x/info.json", f"/iiif/3/{id}/info.xml", f"/iiif/3/a%2Fb/{id}/full/max/0/default.jpg", "/iiif/3/a%2Fb/full/max/0/default.jpg", "/iiif/albums", "/iiif/3/é/info.json"):
+        for path in (
+            "/iiif/",
+            "/iiif/3",
+            "/iiif/3/",
+            "/iiif/4/x/info.json",
+            f"/iiif/3/{id}/info.xml",
+            f"/iiif/3/a%2Fb/{id}/full/max/0/default.jpg",
+            "/iiif/3/a%2Fb/full/max/0/default.jpg",
+            "/iiif/albums",
+            "/iiif/3/é/info.json",
+        ):
             assert (await app.client.get(path)).status_code == 404, path
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.api.test_iiif import Stranger, kinds, uploaded
+
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId, new_id
-from tests.api.test_iiif import Stranger, kinds, uploaded
 
 
 async def album_of(app, *images: str, title: str = "Journey") -> str:
@@ -60,7 +61,9 @@ async def test_a_private_images_manifest_is_its_readers(run):
 
 async def test_an_album_shows_strangers_its_public_images_and_nothing_of_itself(run):
     async with run(**kinds()) as app:
-        public, unlisted, private = [await uploaded(app, visibility=each, size=(60, 40)) for each in ("public", "unlisted", "private")]
+        public, unlisted, private = [
+            await uploaded(app, visibility=each, size=(60, 40)) for each in ("public", "unlisted", "private")
+        ]
         id = await album_of(app, private, public, unlisted)
         path = f"/iiif/albums/{id}/manifest.json"
         mine, theirs = await app.client.get(path), await Stranger(app).get(path)
@@ -107,7 +110,6 @@ async def test_an_album_of_many_pages_is_shown_whole(run):
         service = app.safelight.albums
         actor = await app.safelight.accounts.authenticate(app.token)
 
-
         from safelight.domain.ids import ImageId, new_id
 
         async with app.safelight.catalog.tenant(actor.tenant, writes=True) as records:
@@ -139,7 +141,9 @@ async def test_at_another_tenants_host_name_an_album_is_not_there(run):
         async with app.safelight.catalog.directory(writes=True) as directory:
             (tenant,) = await directory.tenants()
             await directory.save_tenant(replace(tenant, domains=("own.example",), revision=tenant.revision + 1))
-            await directory.add_tenant(replace(tenant, id=TenantId(new_id()), name="other", domains=("other.example",), revision=1))
+            await directory.add_tenant(
+                replace(tenant, id=TenantId(new_id()), name="other", domains=("other.example",), revision=1)
+            )
         app.safelight.standing.hosts.clear()
         for host, status in (("images.example", 200), ("own.example", 200), ("other.example", 404)):
             answer = await Stranger(app).get(f"/iiif/albums/{id}/manifest.json", host=host)

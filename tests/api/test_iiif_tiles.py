@@ -7,9 +7,9 @@ import io
 
 import pytest
 from PIL import Image
+from tests.golden.samples import encoded, scene
 
 from safelight.adapters.storage.memory import MemoryStorage
-from tests.golden.samples import encoded, scene
 
 WIDTH, HEIGHT = 2600, 1500
 
@@ -61,7 +61,10 @@ async def test_many_tiles_at_once_are_one_pyramid_and_every_one_is_its_part(run,
             tile = Image.open(io.BytesIO(answer.content)).convert("RGB")
             expected = whole.crop((x, y, x + w, y + h))
             assert tile.size == expected.size
-            near = [abs(a - b) for a, b in zip(tile.resize((1, 1)).getpixel((0, 0)), expected.resize((1, 1)).getpixel((0, 0)), strict=True)]
+            near = [
+                abs(a - b)
+                for a, b in zip(tile.resize((1, 1)).getpixel((0, 0)), expected.resize((1, 1)).getpixel((0, 0)), strict=True)
+            ]
             assert max(near) <= 3, path
         assert len(await pyramids(renditions)) == 1
         assert (made_of(app).get("pyramid"), made_of(app).get("tiles"), made_of(app).get("original", 0)) == (1, len(tiles), 0)

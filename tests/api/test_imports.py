@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from tests.pictures import jpeg
 
 from safelight.domain.ids import UploadId, new_id
 from safelight.domain.uploads import LATE
@@ -14,7 +15,6 @@ from safelight.ports.workflows import RunState
 from safelight.services.imports import LASTS, PATIENCE
 from safelight.testing.contracts.outbound import leading, serving, whole
 from safelight.wiring import utc_now
-from tests.pictures import jpeg
 
 PICTURE = jpeg(seed=8800)
 WORDS = {"title": "Sea", "tags": ["Blue", "blue"], "custom": {"n": 1}, "visibility": "public"}
@@ -52,7 +52,12 @@ async def test_a_url_becomes_an_image_with_what_was_said_of_it(run, source):
         record = answer.json()
         assert answer.headers["location"] == f"/images/{record['id']}"
         assert (record["title"], record["tags"], record["custom"], record["visibility"]) == ("Sea", ["blue"], {"n": 1}, "public")
-        assert (record["file_name"], record["type"], record["status"], len(record["renditions"])) == ("Küste.jpg", "image/jpeg", "ready", 12)
+        assert (record["file_name"], record["type"], record["status"], len(record["renditions"])) == (
+            "Küste.jpg",
+            "image/jpeg",
+            "ready",
+            12,
+        )
         assert (await app.client.get(record["original_url"])).content == PICTURE
         listed = (await app.client.get("/images", params={"album": album})).json()["images"]
         assert [image["id"] for image in listed] == [record["id"]]
@@ -79,7 +84,9 @@ async def test_the_same_url_under_the_same_key_is_one_import_however_often_it_is
         url = f"http://127.0.0.1:{source.port}/sea.jpg"
 
         async def under(key, **headers):
-            return await app.client.post("/imports", json={"url": url, "title": "Sea"}, headers={"idempotency-key": key, **headers})
+            return await app.client.post(
+                "/imports", json={"url": url, "title": "Sea"}, headers={"idempotency-key": key, **headers}
+            )
 
         first = await under("a", prefer="respond-async")
         again = await asyncio.gather(*(under("a") for _ in range(4)))
@@ -266,5 +273,3 @@ async def test_an_import_is_no_upload_that_can_be_completed_and_an_upload_is_no_
 async def tenant_of(app):
     async with app.safelight.catalog.directory() as directory:
         return (await directory.tenants())[0].id
-
-

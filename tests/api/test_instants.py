@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.api.test_idor import BODIES
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.api.app import create_api
 from safelight.settings import Settings
 from safelight.wiring import build
-from tests.api.test_idor import BODIES
 
 REFUSED = (
     "0.5", "0", "1700000000", "1e9", "-1", "NaN", "inf", "2026-06-01", "2026-06-01T12:00", "2026-06-01T12:00:00", "12:00:00Z",
@@ -58,7 +58,9 @@ def bodies(document):
 async def test_a_number_is_no_point_in_time_nor_is_a_date_alone_nor_a_time_without_its_offset(run):
     document = whole()
     asked, sent = list(queries(document)), list(bodies(document))
-    assert {("get", "/admin/audit", "to"), ("get", "/images", "created_after"), ("delete", "/admin/failures", "before")} <= set(asked)
+    assert {("get", "/admin/audit", "to"), ("get", "/images", "created_after"), ("delete", "/admin/failures", "before")} <= set(
+        asked
+    )
     assert {at for _, _, _, at in sent} >= {("expires_at",), ("since",), ("filter", "after")}
     async with run({"rate": {"user_per_s": 0, "address_per_s": 0}}, catalog=MemoryCatalog()) as app:
         for method, path, name in asked:
@@ -76,7 +78,16 @@ async def test_a_number_is_no_point_in_time_nor_is_a_date_alone_nor_a_time_witho
                 assert (answer.status_code, answer.json()["code"]) == (400, "bad_field"), (operation, at, value, answer.text)
 
 
-@pytest.mark.parametrize("text", ["2026-06-01T12:00:00Z", "2026-06-01t12:00:00.123456z", "2026-06-01T12:00:00+05:30", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-06-01T12:00:00Z",
+        "2026-06-01t12:00:00.123456z",
+        "2026-06-01T12:00:00+05:30",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+    ],
+)
 async def test_an_instant_is_taken_with_any_offset(run, text):
     async with run(catalog=MemoryCatalog()) as app:
         for path, name in (("/images", "created_after"), ("/admin/audit", "to"), ("/admin/failures", "before")):

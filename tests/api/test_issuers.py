@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import jwt
 import pytest
+from tests.api.test_auth import open_house, refusal, start
+from tests.servers.provider import CONFIGURATION, JWKS, Provider, b64
 
 from safelight.domain.accounts import Role, Scope
 from safelight.domain.ids import new_id
 from safelight.services.api_keys import new_key
 from safelight.testing.factories import make_user
-from tests.api.test_auth import open_house, refusal, start
-from tests.servers.provider import CONFIGURATION, JWKS, Provider, b64
 
 __all__ = ["start"]
 
@@ -360,7 +360,11 @@ class TestNaming:
             ("DELETE", f"/admin/issuers/{made['id']}"),
             ("POST", f"/admin/issuers/{made['id']}/check"),
         ):
-            body = {"json": {"issuer": "https://x.example", "audiences": ["a"]}} if path.endswith("issuers") and method == "POST" else {}
+            body = (
+                {"json": {"issuer": "https://x.example", "audiences": ["a"]}}
+                if path.endswith("issuers") and method == "POST"
+                else {}
+            )
             assert refusal(await ask(house, token, path, method, **body)) == (403, "forbidden")
         assert refusal(await house.client.delete(f"/admin/issuers/{new_id()}")) == (404, "not_found")
         assert refusal(await house.client.post("/admin/issuers/..%2f..%2fx/check")) == (404, "not_found")

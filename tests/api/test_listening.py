@@ -6,10 +6,11 @@ import asyncio
 import json
 import time
 
+from tests.api.test_uploads import PICTURE, announce, keep
+
 from safelight.adapters.inbox.memory import MemoryInbox
 from safelight.adapters.storage.incoming import EmbeddedIncoming
 from safelight.errors import BackendUnavailable
-from tests.api.test_uploads import PICTURE, announce, keep
 
 FOREIGN = json.dumps({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "x"}}}]})
 
@@ -56,7 +57,11 @@ async def test_what_fails_for_our_reasons_is_tried_again(run, monkeypatch):
         offer = await announce(app)
         await keep(app.safelight.reception, offer)
         key = offer["fields"]["key"]
-        await inbox.send(json.dumps({"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {"name": "b"}, "object": {"key": key}}}))
+        await inbox.send(
+            json.dumps(
+                {"source": "aws.s3", "detail-type": "Object Created", "detail": {"bucket": {"name": "b"}, "object": {"key": key}}}
+            )
+        )
         await until(lambda: not inbox._letters)
 
         assert len(tried) == 3

@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.api.test_idor import BODIES, Place
+from tests.people import moved_in
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.api.app import Front
 from safelight.domain.accounts import Role
-from tests.api.test_idor import BODIES, Place
-from tests.people import moved_in
 
 NOTHING = "0" * 26
 MARK = "01j0smuggled00000000000000"
@@ -121,15 +121,28 @@ def operations(document: dict) -> list[tuple[str, str, str, dict]]:
 def traces(app) -> set[str]:
     """Rows with a smuggled value in them; the audit trail may say what was refused."""
     with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db")) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'") if not name.startswith("trail")]
-        return {f"{table}: {row!r}" for table in tables for row in database.execute(f'SELECT * FROM "{table}"') if TRACES.search(repr(row))}
+        tables = [
+            name
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if not name.startswith("trail")
+        ]
+        return {
+            f"{table}: {row!r}"
+            for table in tables
+            for row in database.execute(f'SELECT * FROM "{table}"')
+            if TRACES.search(repr(row))
+        }
 
 
 def named(schema: dict, document: dict, at: tuple[str | int, ...]) -> set[str]:
     """The fields that the document lets somebody set in that object; all of them where names are free."""
     schema = resolved(schema, document)
     for step in at:
-        inner = schema.get("items") if isinstance(step, int) else schema.get("properties", {}).get(step, schema.get("additionalProperties"))
+        inner = (
+            schema.get("items")
+            if isinstance(step, int)
+            else schema.get("properties", {}).get(step, schema.get("additionalProperties"))
+        )
         if not isinstance(inner, dict):
             return set(SMUGGLED)
         schema = resolved(inner, document)
@@ -138,7 +151,10 @@ def named(schema: dict, document: dict, at: tuple[str | int, ...]) -> set[str]:
 
 @pytest.mark.parametrize("role", [Role.USER, Role.ADMIN], ids=str)
 async def test_no_field_that_is_not_the_clients_is_taken_from_a_body(run, role):
-    settings = {"rate": {"user_per_s": 0, "address_per_s": 0, "auth_per_minute": 0}, "auth": {"signup_tenants": "default", "hash_memory_kib": 8192, "hash_passes": 1}}
+    settings = {
+        "rate": {"user_per_s": 0, "address_per_s": 0, "auth_per_minute": 0},
+        "auth": {"signup_tenants": "default", "hash_memory_kib": 8192, "hash_passes": 1},
+    }
     async with run(settings, originals=MemoryStorage(), renditions=MemoryStorage()) as app:
         front = Front(app.safelight)
         document = front.api.openapi()
@@ -156,7 +172,9 @@ async def test_no_field_that_is_not_the_clients_is_taken_from_a_body(run, role):
             for at in objects(body):
                 taken = named(schema, document, at)
                 for name in SMUGGLED.keys() - taken:
-                    answer = await app.client.request(method, address, json=with_field(body, at, name, SMUGGLED[name]), headers=me.headers)
+                    answer = await app.client.request(
+                        method, address, json=with_field(body, at, name, SMUGGLED[name]), headers=me.headers
+                    )
                     assert 400 <= answer.status_code < 500, (operation, at, name, answer.status_code, answer.text)
                     tried += 1
             # That it was refused for that field, and not for the rest of the body.

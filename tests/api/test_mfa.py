@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pyotp
 import pytest
-
 from tests.api.test_auth import (
     ADA,
     BETTER,

@@ -39,7 +39,7 @@ class Side:
         self.originals, self.renditions = MemoryStorage(), MemoryStorage()
         self.holdings = Holdings(SqlTables(url, secrets=SecretBox(key)), Buckets(self.originals, self.renditions))
 
-    async def open(self) -> "Side":
+    async def open(self) -> Side:
         await self.catalog.migrate()
         await self.holdings.tables.open()
         return self
@@ -93,7 +93,10 @@ async def assert_moved(source, target):
         assert await records.images.get_many([image.id for image in IMAGES]) == IMAGES
     await target.catalog.close()
     wanted = await shapes(source.originals)
-    wanted[IMAGES[1].original_key] = [*wanted[IMAGES[1].original_key], None]  # in the trash, whose marker its flow had not set yet
+    wanted[IMAGES[1].original_key] = [
+        *wanted[IMAGES[1].original_key],
+        None,
+    ]  # in the trash, whose marker its flow had not set yet
     assert await shapes(target.originals) == wanted
     assert await shapes(target.renditions) == await shapes(source.renditions)
 

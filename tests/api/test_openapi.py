@@ -112,7 +112,8 @@ async def test_no_route_answers_without_a_key_or_beyond_its_scope(run, document)
 
 
 @pytest.mark.parametrize(
-    "token", ["", "x", "sl_", "sl__", "sl_" + "0" * 26 + "_", "sl_" + "0" * 26 + "_" + "x" * 43, "x" * 100_000, "sl_\x00", "ß" * 100]
+    "token",
+    ["", "x", "sl_", "sl__", "sl_" + "0" * 26 + "_", "sl_" + "0" * 26 + "_" + "x" * 43, "x" * 100_000, "sl_\x00", "ß" * 100],
 )
 async def test_a_wrong_key_is_refused_whatever_it_looks_like(run, token):
     async with run(originals=MemoryStorage(), renditions=MemoryStorage()) as app:

@@ -6,7 +6,6 @@ import io
 
 import pytest
 from PIL import Image as Pillow
-
 from tests.api.test_tenants import house
 from tests.pictures import jpeg
 
@@ -46,10 +45,19 @@ async def test_a_preset_is_delivered_by_its_name_plain_where_the_image_is_public
 
         # Private pictures by signed URL only, and nobody else has the name.
         assert (await app.client.get(f"/i/{private['id']}/card.webp")).status_code == 404
-        urls = (await shop.client.post(f"/images/{private['id']}/urls", json={"transforms": ["card.webp", "card@1.webp"]})).json()["urls"]
+        urls = (
+            await shop.client.post(f"/images/{private['id']}/urls", json={"transforms": ["card.webp", "card@1.webp"]})
+        ).json()["urls"]
         assert [size(await app.client.get(url))[0] for url in urls] == [30, 60]
         assert (await app.client.get(urls[0].replace("card", "other"))).status_code == 403
-        for path in (f"/i/{theirs['id']}/card.webp", f"{plain}@3.webp", f"{plain}@0.webp", f"{plain}@x.webp", f"{plain}.exe", f"/i/{public['id']}/Card.webp"):
+        for path in (
+            f"/i/{theirs['id']}/card.webp",
+            f"{plain}@3.webp",
+            f"{plain}@0.webp",
+            f"{plain}@x.webp",
+            f"{plain}.exe",
+            f"/i/{public['id']}/Card.webp",
+        ):
             answer = await app.client.get(path)
             assert (answer.status_code, answer.json()["code"]) == (400, "bad_option"), path
 
@@ -111,8 +119,18 @@ async def test_a_tenants_pages_read_answers_to_its_own_users_and_no_others(run):
 
         await shop.client.patch(f"/admin/tenants/{shop.id}", json={"origins": []})
         assert "access-control-allow-origin" not in (await shop.client.get("/images", headers={"origin": SHOP})).headers
-        for bad in ("*", "null", "https://*.shop.example", "https://shop.example/", "HTTPS://SHOP.EXAMPLE", "https://a b", "javascript:1"):
-            assert (await shop.client.patch(f"/admin/tenants/{shop.id}", json={"origins": [bad]})).json()["code"] == "bad_field", bad
+        for bad in (
+            "*",
+            "null",
+            "https://*.shop.example",
+            "https://shop.example/",
+            "HTTPS://SHOP.EXAMPLE",
+            "https://a b",
+            "javascript:1",
+        ):
+            assert (await shop.client.patch(f"/admin/tenants/{shop.id}", json={"origins": [bad]})).json()[
+                "code"
+            ] == "bad_field", bad
 
 
 async def test_a_tenants_host_name_is_in_its_urls_and_opens_nothing_of_another(run):

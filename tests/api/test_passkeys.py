@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import cbor2
 import pytest
-
 from tests.api.test_auth import ADA, letter, letters, open_house, post, refusal, signed_in, signed_up, start
 from tests.api.test_mfa import BOB, ask, clock, enrolled, pyjwt_claims
 from tests.authenticator import BS, UP, UV, Authenticator, b64, raw
@@ -278,7 +277,10 @@ class TestSigningIn:
             await signed_up(app)
             grant = await signed_in(app)
             authenticator, _ = await added(app, grant)
-            for challenge in ((await options_of(app, grant))["challenge"], (await ask(app, grant, "POST", "/step-up/options")).json()["challenge"]):
+            for challenge in (
+                (await options_of(app, grant))["challenge"],
+                (await ask(app, grant, "POST", "/step-up/options")).json()["challenge"],
+            ):
                 answer = authenticator.get({**await sign_in_options(app), "challenge": challenge})
                 assert refusal(await enter(app, answer)) == (401, "unauthenticated")
             proof = authenticator.get(await sign_in_options(app))
@@ -335,7 +337,18 @@ class TestHostileAnswers:
             await signed_up(app)
             grant = await signed_in(app)
             authenticator, _ = await added(app, grant)
-            junk = [b"", b"\x00", b"{", b"[" * 6000, b"\x81" * 6000, b"\xbf" * 6000, b"\x9f" * 5000, b"\xff" * 37, bytes(6000), b"\xdb" + b"\xff" * 8]
+            junk = [
+                b"",
+                b"\x00",
+                b"{",
+                b"[" * 6000,
+                b"\x81" * 6000,
+                b"\xbf" * 6000,
+                b"\x9f" * 5000,
+                b"\xff" * 37,
+                bytes(6000),
+                b"\xdb" + b"\xff" * 8,
+            ]
             assertions, creations = [], []
             for each in junk:
                 answer = authenticator.get(await sign_in_options(app))
@@ -343,7 +356,12 @@ class TestHostileAnswers:
                 assertions.append(mangled(answer, signature=b64(each[:3000])))
                 fresh = Authenticator().create(await options_of(app, grant))
                 creations += [mangled(fresh, **{part: b64(each)}) for part in ("clientDataJSON", "attestationObject")]
-            for statement in ({"fmt": "tpm", "attStmt": {"ver": "2.0", "x5c": [b"\x30\x80"]}}, {"fmt": "packed", "attStmt": {"x5c": [], "sig": b"", "alg": -7}}, {"fmt": "android-safetynet", "attStmt": {"response": b"a.b.c", "ver": "1"}}, {"fmt": 7, "attStmt": []}):
+            for statement in (
+                {"fmt": "tpm", "attStmt": {"ver": "2.0", "x5c": [b"\x30\x80"]}},
+                {"fmt": "packed", "attStmt": {"x5c": [], "sig": b"", "alg": -7}},
+                {"fmt": "android-safetynet", "attStmt": {"response": b"a.b.c", "ver": "1"}},
+                {"fmt": 7, "attStmt": []},
+            ):
                 fresh = Authenticator().create(await options_of(app, grant))
                 data = cbor2.loads(raw(fresh["response"]["attestationObject"]))["authData"]
                 creations.append(mangled(fresh, attestationObject=b64(cbor2.dumps({**statement, "authData": data}))))
@@ -359,7 +377,14 @@ class TestHostileAnswers:
         async with house() as app:
             await signed_up(app)
             grant = await signed_in(app)
-            for cose in ({1: 2, 3: -7, -1: 1, -2: bytes(32), -3: bytes(32)}, {1: 3, 3: -257, -1: b"\xff" * 4096, -2: b"\x01\x00\x01"}, {1: 2, 3: -7}, {1: 4, 3: -7, -1: b"k"}, [], {}):
+            for cose in (
+                {1: 2, 3: -7, -1: 1, -2: bytes(32), -3: bytes(32)},
+                {1: 3, 3: -257, -1: b"\xff" * 4096, -2: b"\x01\x00\x01"},
+                {1: 2, 3: -7},
+                {1: 4, 3: -7, -1: b"k"},
+                [],
+                {},
+            ):
                 authenticator = Authenticator()
                 options = await options_of(app, grant)
                 answer = authenticator.create(options)
@@ -376,8 +401,18 @@ class TestHostileAnswers:
     async def test_shapes_that_are_none_are_bad_fields(self, house):
         async with house() as app:
             answer = Authenticator(handle=b"x").get(await sign_in_options(app))
-            shapes = [None, 7, [], {}, {**answer, "type": "password"}, {**answer, "rawId": "x" * 1401}, {**answer, "response": []},
-                      mangled(answer, clientDataJSON="x" * 8193), mangled(answer, userHandle={"a": 1}), mangled(answer, transports=["x"] * 17)]
+            shapes = [
+                None,
+                7,
+                [],
+                {},
+                {**answer, "type": "password"},
+                {**answer, "rawId": "x" * 1401},
+                {**answer, "response": []},
+                mangled(answer, clientDataJSON="x" * 8193),
+                mangled(answer, userHandle={"a": 1}),
+                mangled(answer, transports=["x"] * 17),
+            ]
             for shape in shapes:
                 assert refusal(await post(app, "/passkeys/signin", credential=shape)) == (400, "bad_field"), shape
             for text in ("=", "a", "ß", "\x00", "a b", "!!!!"):
@@ -397,10 +432,24 @@ class TestSettings:
         assert told("http://127.0.0.1:9000") == ("localhost", ("http://localhost:9000",))
         assert told("https://images.example.org") == ("images.example.org", ("https://images.example.org",))
         assert told("https://images.example.org/photos") == ("images.example.org", ("https://images.example.org",))
-        own = {"passkey_domain": "example.org", "passkey_origins": "https://app.example.org https://example.org:8443 android:apk-key-hash:x"}
+        own = {
+            "passkey_domain": "example.org",
+            "passkey_origins": "https://app.example.org https://example.org:8443 android:apk-key-hash:x",
+        }
         assert told("https://images.example.org", **own)[1] == tuple(own["passkey_origins"].split())
 
-    @pytest.mark.parametrize("origins", ["https://evil.example", "http://example.org", "https://notexample.org", "https://example.org/", "*", "example.org", "null"])
+    @pytest.mark.parametrize(
+        "origins",
+        [
+            "https://evil.example",
+            "http://example.org",
+            "https://notexample.org",
+            "https://example.org/",
+            "*",
+            "example.org",
+            "null",
+        ],
+    )
     def test_an_origin_that_is_not_the_domains_stops_the_start_and_is_named(self, origins):
         from safelight.settings import Settings
 

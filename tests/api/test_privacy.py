@@ -12,6 +12,11 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import orjson
 import pytest
+from tests.api.test_audit import call, export, told, user
+from tests.api.test_auth import CHEAP, GOOD, bearer, signed_in, signed_up
+from tests.api.test_failures import eventually
+from tests.photographs import photographs
+from tests.pictures import jpeg
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.search.memory import MemorySearch
@@ -20,17 +25,17 @@ from safelight.adapters.workflows.memory import MemoryWorkflows
 from safelight.cli.audit import verified
 from safelight.domain.audit import INSTALLATION
 from safelight.domain.queries import SearchQuery
-from tests.api.test_audit import call, export, told, user
-from tests.api.test_auth import CHEAP, GOOD, bearer, signed_in, signed_up
-from tests.api.test_failures import eventually
-from tests.photographs import photographs
-from tests.pictures import jpeg
 
 
 @pytest.fixture
 def house(run):
     def running(settings=None, **parts):
-        in_memory = {"originals": MemoryStorage(), "renditions": MemoryStorage(), "search": MemorySearch(), "workflows": MemoryWorkflows}
+        in_memory = {
+            "originals": MemoryStorage(),
+            "renditions": MemoryStorage(),
+            "search": MemorySearch(),
+            "workflows": MemoryWorkflows,
+        }
         chosen = {"auth": {"signup_tenants": "*", **CHEAP}, "rate": {"auth_per_minute": 0}} | (settings or {})
         return run(chosen, **({**in_memory, "catalog": MemoryCatalog()} | parts))
 
@@ -59,7 +64,11 @@ async def ended(app, url) -> dict:
 async def furnished(app, reader) -> dict[str, str]:
     """Images in every state, albums, an upload that was never sent."""
     pictures = [path.read_bytes() for path in photographs("small")[:2]]
-    kept = (await call(app, "post", "/images", headers=reader, data={"title": "Zebrafish"}, files={"file": ("secret-name.jpg", pictures[0])}))["id"]
+    kept = (
+        await call(
+            app, "post", "/images", headers=reader, data={"title": "Zebrafish"}, files={"file": ("secret-name.jpg", pictures[0])}
+        )
+    )["id"]
     replaced = (await call(app, "post", "/images", headers=reader, files={"file": jpeg(64, 48, seed=3)}))["id"]
     await call(app, "put", f"/images/{replaced}/original", headers=reader, files={"file": pictures[1]})
     trashed = (await call(app, "post", "/images", headers=reader, files={"file": jpeg(64, 48, seed=4)}))["id"]
@@ -80,7 +89,11 @@ async def test_an_export_holds_the_originals_byte_for_byte_and_all_that_is_known
     manifest = orjson.loads(files.pop("manifest.json"))
     assert manifest["absent"] == []
     assert {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} == manifest["sha256"]
-    originals = {hashlib.sha256(data).hexdigest() for name, data in files.items() if name.startswith("images/") and not name.endswith(".json")}
+    originals = {
+        hashlib.sha256(data).hexdigest()
+        for name, data in files.items()
+        if name.startswith("images/") and not name.endswith(".json")
+    }
     pictures = [path.read_bytes() for path in photographs("small")[:2]]
     sent = {hashlib.sha256(data).hexdigest() for data in (*pictures, jpeg(64, 48, seed=3), jpeg(64, 48, seed=4))}
     assert originals == sent
@@ -123,7 +136,9 @@ async def test_an_export_tells_of_grants_and_links_and_the_erasure_ends_them(hou
         borrowed = (await call(app, "post", "/albums", headers=bobs, json={"title": "Borrowed"}))["id"]
         await call(app, "put", f"/albums/{lent}/grants/{bob}", headers=adas, json={"level": "contribute"})
         await call(app, "put", f"/albums/{borrowed}/grants/{ada}", headers=bobs, json={})
-        link = await call(app, "post", f"/albums/{lent}/links", headers=adas, json={"expires_at": until, "password": "tangerine dream"})
+        link = await call(
+            app, "post", f"/albums/{lent}/links", headers=adas, json={"expires_at": until, "password": "tangerine dream"}
+        )
         files = await unzipped(app, f"/admin/users/{ada}/export")
 
         (album,) = orjson.loads(files["albums.json"])
@@ -152,7 +167,12 @@ async def test_keys_users_and_other_tenants_neither_export_nor_erase(house):
         _, admin = await user(app, "admin", ("read", "write", "admin"), "admin")
         operator = (await call(app, "get", "/admin/users"))[-1]
         operator = next(one for one in await call(app, "get", "/admin/users") if one["role"] == "operator")["id"]
-        for method, path in (("POST", "/me/export"), ("DELETE", "/me"), ("POST", f"/admin/users/{id}/export"), ("DELETE", f"/admin/users/{id}")):
+        for method, path in (
+            ("POST", "/me/export"),
+            ("DELETE", "/me"),
+            ("POST", f"/admin/users/{id}/export"),
+            ("DELETE", f"/admin/users/{id}"),
+        ):
             assert (await app.client.request(method, path, headers=reader)).status_code == 403, path
         assert (await app.client.delete(f"/admin/users/{operator}", headers=admin)).status_code == 403
         assert (await app.client.delete(f"/admin/users/{operator}")).json()["code"] == "wrong_state"
@@ -181,7 +201,9 @@ async def test_erasing_leaves_nothing_anywhere_and_a_certificate_that_is_signed(
         ring = (await app.client.get("/.well-known/jwks.json")).json()["keys"]
         key = jwt.PyJWK(next(one for one in ring if one["kid"] == jwt.get_unverified_header(certificate["signature"])["kid"]))
         claims = jwt.decode(certificate["signature"], key.key, algorithms=[key.algorithm_name])
-        assert {name: claims[name] for name in ("erasure", "removed", "list_sha256")} == {name: certificate[name] for name in ("erasure", "removed", "list_sha256")}
+        assert {name: claims[name] for name in ("erasure", "removed", "list_sha256")} == {
+            name: certificate[name] for name in ("erasure", "removed", "list_sha256")
+        }
         assert jwt.get_unverified_header(certificate["signature"])["typ"] == "erasure+jwt"
         token = {"authorization": f"Bearer {certificate['signature']}"}
         assert (await app.client.get("/images", headers=token)).status_code == 401
@@ -191,7 +213,9 @@ async def test_erasing_leaves_nothing_anywhere_and_a_certificate_that_is_signed(
         for bucket in (originals, renditions):
             keys = [pile.key for pile in await bucket.piles("", limit=10_000)]
             assert not [key for key in keys if any(image in key for image in gone.values())]
-        assert [pile.key for pile in await originals.piles("erasures/")] == [f"erasures/{tenant}/{certificate['erasure']}/{what}" for what in ("certificate", "requested")]
+        assert [pile.key for pile in await originals.piles("erasures/")] == [
+            f"erasures/{tenant}/{certificate['erasure']}/{what}" for what in ("certificate", "requested")
+        ]
         found = await search.search(tenant, SearchQuery(text="zebrafish"))
         assert [hit.image for hit in found.hits] == [others]
         await eventually(lambda: untold(app), lambda left: not left)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from safelight.domain.purges import SETTLE
 from tests.golden.samples import encoded, scene
+
+from safelight.domain.purges import SETTLE
 
 OLD = b"made before the purge"
 

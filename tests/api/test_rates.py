@@ -6,12 +6,12 @@ import asyncio
 
 import httpx
 import pytest
+from tests.pictures import jpeg
 
 from safelight.adapters.cache.memory import MemoryCache
 from safelight.api.app import Front
 from safelight.domain.rates import Rate
 from safelight.services.limiter import Limiter, Policy, per_minute, per_second
-from tests.pictures import jpeg
 
 SLOW = 0.01
 """A request in a hundred seconds, so that no test sees a bucket fill; the bucket holds one."""
@@ -67,14 +67,13 @@ async def test_addresses_are_counted_apart_and_before_anybody_is_known(run):
 
 
 async def test_what_lies_below_auth_has_a_stricter_bucket_of_its_own(run):
-    async with run({"rate": {"auth_per_minute": 2}}) as running:
-        async with client_at(running, "198.51.100.1") as client:
-            answers = [await client.post("/auth/anything") for _ in range(3)]
+    async with run({"rate": {"auth_per_minute": 2}}) as running, client_at(running, "198.51.100.1") as client:
+        answers = [await client.post("/auth/anything") for _ in range(3)]
 
-            assert [answer.status_code for answer in answers][-1] == 429
-            assert 429 not in [answer.status_code for answer in answers[:2]]
-            assert answers[0].headers["ratelimit-policy"] == '"auth";q=2;w=60'
-            assert (await client.get("/images")).status_code == 401
+        assert [answer.status_code for answer in answers][-1] == 429
+        assert 429 not in [answer.status_code for answer in answers[:2]]
+        assert answers[0].headers["ratelimit-policy"] == '"auth";q=2;w=60'
+        assert (await client.get("/images")).status_code == 401
 
 
 async def test_a_client_cannot_choose_its_address_but_a_known_proxy_can_tell_it(run):

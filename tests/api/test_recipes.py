@@ -9,12 +9,12 @@ from dataclasses import replace
 import httpx
 import pytest
 from PIL import Image
+from tests.api.test_tenants import house
+from tests.golden.samples import encoded
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId
 from safelight.imaging import Format
-from tests.api.test_tenants import house
-from tests.golden.samples import encoded
 
 GREEN, RED = (20, 160, 60), (220, 20, 30)
 EVERYWHERE = "wmo=100,wmm=0,wms=100"
@@ -116,7 +116,10 @@ async def test_a_new_version_is_for_what_comes_in_from_then_on_and_the_same_agai
 
 
 async def test_sizes_of_its_own_are_made_listed_delivered_and_made_again_when_they_are_lost(app):
-    sizes = {"card": {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"]}, "wide-1": {"width": 300, "quality": {"jpeg": 40}}}
+    sizes = {
+        "card": {"width": 200, "height": 200, "fit": "cover", "formats": ["webp"]},
+        "wide-1": {"width": 300, "quality": {"jpeg": 40}},
+    }
     told = await put(app, "shop", renditions=["thumb_150"], formats=["webp", "jpeg"], sizes=sizes)
     await place(app, "shop", default=True)
     record = await upload(app, ground(1), visibility="public")
@@ -238,7 +241,9 @@ async def test_parts_of_a_marked_picture_are_for_those_who_may_have_the_original
     info = (await app.client.get(f"{plain}/info.json")).json()
     second = (await app.client.get(f"/iiif/2/{record['id']}/info.json")).json()
     assert info["profile"] == "level0" and "tiles" not in info and info["sizes"]
-    assert second["profile"][0].endswith("level0.json") and not any(name.startswith("region") for name in second["profile"][1]["supports"])
+    assert second["profile"][0].endswith("level0.json") and not any(
+        name.startswith("region") for name in second["profile"][1]["supports"]
+    )
     for text in ("c=0:0:200:200.webp", "w=99,h=900,fit=cover.webp", "w=300,trim=5.webp", "w=300,radius=max.png"):
         answer = await app.client.post(f"/images/{record['id']}/urls", json={"transforms": [text]}, headers=stranger)
         assert (answer.status_code, answer.json()["code"]) == (400, "bad_option"), text
@@ -267,7 +272,12 @@ async def test_what_a_recipe_cannot_say_is_refused_by_its_field_and_leaves_nothi
     for path, body in (("nothing/places", {"default": True}),):
         assert (await app.client.put(f"/admin/recipes/{path}", json=body)).status_code == 404
     await put(app, "shop")
-    for body, status in (({"albums": ["01j0000000000000000000000a"]}, 404), ({"albums": ["x"]}, 404), ({"tags": [" "]}, 400), ({"all": True}, 400)):
+    for body, status in (
+        ({"albums": ["01j0000000000000000000000a"]}, 404),
+        ({"albums": ["x"]}, 404),
+        ({"tags": [" "]}, 400),
+        ({"all": True}, 400),
+    ):
         assert (await app.client.put("/admin/recipes/shop/places", json=body)).status_code == status, body
     assert (await app.client.get("/admin/recipes/shop@2")).status_code == 404
 
@@ -310,7 +320,9 @@ async def test_what_cannot_be_marked_is_not_published_and_goes_on_when_it_can(ap
     await place(app, "shop", default=True)
     assert (await app.client.delete(f"/images/{mark}")).status_code == 204
 
-    answer = await app.client.post("/images", files={"file": ("a.png", ground(1))}, data={"visibility": "public"}, headers={"prefer": "wait=0"})
+    answer = await app.client.post(
+        "/images", files={"file": ("a.png", ground(1))}, data={"visibility": "public"}, headers={"prefer": "wait=0"}
+    )
 
     id = answer.json()["id"]
     record = await until(app, id, "failed")
@@ -377,7 +389,9 @@ async def test_developing_again_keeps_what_is_delivered_until_it_is_done_and_swe
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=60")  # an address of before
     folders = {pile.key.split("/")[2] for pile in await app.safelight.development.buckets.renditions.piles(image.prefix)}
     assert folders == {"1p1"}
-    await app.safelight.development.buckets.renditions.put(f"{image.prefix}1/thumb_150.webp", b"left by a crash", media_type="image/webp")
+    await app.safelight.development.buckets.renditions.put(
+        f"{image.prefix}1/thumb_150.webp", b"left by a crash", media_type="image/webp"
+    )
     await app.safelight.development.develop({"tenant": tenant, "image": image.id, "version": 1})
     assert {pile.key.split("/")[2] for pile in await app.safelight.development.buckets.renditions.piles(image.prefix)} == {"1p1"}
 

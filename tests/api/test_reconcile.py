@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.events import ImageAccepted
@@ -14,7 +15,6 @@ from safelight.domain.images import Status
 from safelight.domain.queries import ImageQuery
 from safelight.services.development import document
 from safelight.services.reconciler import ALL, GRACE, SAFE, Drift
-from tests.pictures import jpeg
 
 NONE: frozenset[Drift] = frozenset()
 WAIT_S = 60.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.api.test_recipes import ground, made, place, put, shown, upload
+from tests.api.test_tenants import house
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId
 from safelight.domain.redevelopments import RedevelopmentState
 from safelight.testing.factories import make_redevelopment
-from tests.api.test_recipes import ground, made, place, put, shown, upload
-from tests.api.test_tenants import house
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.pictures import jpeg
 
 from safelight.adapters.cache.memory import MemoryCache
 from safelight.errors import Missing
 from safelight.services.remembered import Remembered
-from tests.pictures import jpeg
 
 
 async def uploaded(running, seed=1, **fields):
@@ -72,7 +72,9 @@ async def test_what_one_user_had_read_another_still_may_not(run):
         for _ in range(2):
             assert (await running.client.get(f"/images/{image['id']}")).status_code == 200
         user = (await running.client.post("/admin/users", json={"name": "ann", "role": "user"})).json()
-        key = (await running.client.post("/admin/api-keys", json={"user": user["id"], "name": "k", "scopes": ["read", "write"]})).json()
+        key = (
+            await running.client.post("/admin/api-keys", json={"user": user["id"], "name": "k", "scopes": ["read", "write"]})
+        ).json()
         as_ann = {"authorization": f"Bearer {key['token']}"}
         hits = await reads(running, "record", "hit")
 

@@ -12,13 +12,13 @@ from urllib.parse import quote
 import pytest
 from libthumbor import CryptoURL
 from PIL import Image
+from tests.api.test_foreign import KEY, SALT, THUMBOR, signed
+from tests.pictures import jpeg
 
 from safelight.adapters.outbound.httpx import HttpxOutbound
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.testing.contracts.outbound import Names, leading, serving, whole
 from safelight.wiring import utc_now
-from tests.api.test_foreign import KEY, SALT, THUMBOR, signed
-from tests.pictures import jpeg
 
 PICTURE = jpeg(600, 400)
 OTHER = jpeg(600, 400, seed=2)
@@ -47,7 +47,12 @@ async def gallery(run, source, *, places=("/photos",), names=None, **settings):
     clock = Clock()
     outside = {"networks": "127.0.0.1", "connect_s": 30, "idle_s": 30}
     names = names or Names({"pictures.example": [["127.0.0.1"]]})
-    parts = {"originals": MemoryStorage(clock=clock), "renditions": MemoryStorage(clock=clock), "clock": clock, "outbound": HttpxOutbound(resolve=names)}
+    parts = {
+        "originals": MemoryStorage(clock=clock),
+        "renditions": MemoryStorage(clock=clock),
+        "clock": clock,
+        "outbound": HttpxOutbound(resolve=names),
+    }
     async with run({"outbound": outside | settings.pop("outbound", {}), **settings}, **parts) as app:
         for body in ({"grammar": "imgproxy", "secret": KEY, "salt": SALT}, {"grammar": "thumbor", "secret": THUMBOR}):
             assert (await app.client.post("/admin/signing-keys", json=body)).status_code == 201
@@ -116,7 +121,8 @@ async def test_every_grammar_gives_one_rendition_of_one_copy(run, source):
             by_imgproxy(at(source)),
             signed(f"/rs:fit:300:300/{encoded}.webp"),
             by_imgproxy(at(source)).replace("http://", "http:/"),
-            "/thumbor" + CryptoURL(key=THUMBOR).generate(width=300, height=300, fit_in=True, filters=["format(webp)"], image_url=at(source)),
+            "/thumbor"
+            + CryptoURL(key=THUMBOR).generate(width=300, height=300, fit_in=True, filters=["format(webp)"], image_url=at(source)),
         ]
         answers = [await app.client.get(url) for url in urls]
 
@@ -155,7 +161,10 @@ async def test_presets_formats_and_conditions_work_as_with_our_own(run, source):
 async def test_only_what_is_signed_and_listed_is_asked_for_and_one_answer_hides_which_it_was(run, source):
     async with gallery(run, source) as (app, _):
         good, beside = await native(app, at(source)), at(source, "/private/sea.jpg")
-        forged = good.replace(base64.urlsafe_b64encode(at(source).encode()).decode().rstrip("="), base64.urlsafe_b64encode(beside.encode()).decode().rstrip("="))
+        forged = good.replace(
+            base64.urlsafe_b64encode(at(source).encode()).decode().rstrip("="),
+            base64.urlsafe_b64encode(beside.encode()).decode().rstrip("="),
+        )
         wrong = [
             forged,
             good.replace("w=300", "w=301"),
@@ -205,7 +214,9 @@ async def test_a_redirect_leads_to_what_is_listed_or_nowhere(run, source, locati
         assert (await app.client.get(by_imgproxy(at(source, "/photos/around")))).status_code == 200
 
 
-@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::ffff:169.254.169.254"], ["64:ff9b::a00:1"], []])
+@pytest.mark.parametrize(
+    "addresses", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::ffff:169.254.169.254"], ["64:ff9b::a00:1"], []]
+)
 async def test_a_listed_name_that_leads_inside_is_like_one_that_fails(run, source, addresses):
     async with gallery(run, source, names=Names({"pictures.example": [addresses]})) as (app, _):
         answer = await app.client.get(by_imgproxy(at(source)))
@@ -278,7 +289,10 @@ async def test_a_copy_that_has_aged_is_asked_about_and_stays_when_nothing_has_ch
         source.says["/photos/sea.jpg"] = b'HTTP/1.1 304 Not Modified\r\nETag: "one"\r\nCache-Control: max-age=900\r\n\r\n'
         after = await app.client.get(by_imgproxy(at(source)))
 
-        assert (after.headers["etag"], after.headers["last-modified"]) == (before.headers["etag"], before.headers["last-modified"])
+        assert (after.headers["etag"], after.headers["last-modified"]) == (
+            before.headers["etag"],
+            before.headers["last-modified"],
+        )
         assert 800 < int(after.headers["cache-control"].rpartition("=")[2]) <= 900
         assert 'if-none-match: "one"' in source.heads[1].lower()
         assert made(app) == 1
@@ -326,7 +340,9 @@ async def test_a_copy_goes_on_while_its_source_fails_but_not_for_ever_and_not_wh
 
 async def test_what_a_source_keeps_from_shared_caches_stays_private(run, source):
     async with gallery(run, source) as (app, clock):
-        source.says["/photos/own"] = whole(PICTURE, "Cache-Control: private, max-age=100", "Last-Modified: Mon, 01 Jun 2026 00:00:00 GMT")
+        source.says["/photos/own"] = whole(
+            PICTURE, "Cache-Control: private, max-age=100", "Last-Modified: Mon, 01 Jun 2026 00:00:00 GMT"
+        )
         answer = await app.client.get(by_imgproxy(at(source, "/photos/own")))
         assert answer.headers["cache-control"].startswith("private, max-age=")
 

@@ -7,13 +7,13 @@ import sqlite3
 from datetime import timedelta
 
 import pytest
+from tests.pictures import jpeg, png
 
 from safelight.concurrency import Pace
 from safelight.domain.images import Status
 from safelight.errors import BackendUnavailable, DamagedObject
 from safelight.services.rounds import SETTLED
 from safelight.services.scrub import Flaw, Scrub
-from tests.pictures import jpeg, png
 
 WAIT_S = 60.0
 FAST = Pace(None)
@@ -49,7 +49,9 @@ def flip(app, key, *, at=-1):
     """One bit of a blob, as a disk would; of the newest version of the key unless another is named."""
     objects = app.safelight.settings.objects_path
     with sqlite3.connect(objects / "objects.db") as rows:
-        blobs = [blob for (blob,) in rows.execute("select blob from versions where key = ? and blob is not null order by seq", [key])]
+        blobs = [
+            blob for (blob,) in rows.execute("select blob from versions where key = ? and blob is not null order by seq", [key])
+        ]
     path = objects / "blobs" / blobs[at][:2] / blobs[at]
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -131,7 +133,6 @@ async def test_a_damaged_original_is_told_marked_and_not_given_out_and_its_rendi
     async def audited():  # sealed a moment later
         entries = (await app.client.get("/admin/audit")).json()["entries"]
         return [one for one in entries if (one["action"], one["object"]) == ("image.damaged", f"image/{image.id}")]
-
 
     assert record["problem"]["code"] == "original_damaged"
     assert "version 1" in record["problem"]["detail"]
@@ -250,7 +251,11 @@ async def test_the_clock_reads_everything_once_in_so_many_days_a_share_an_hour(r
         development = app.safelight.development
         clock = Clock(development.clock())
         rounds = type(app.safelight.scrub.rounds)(development.buckets.renditions, clock, clock())
-        scrub = Scrub(type(development)(**{f: getattr(development, f) for f in development.__slots__} | {"clock": clock}), rounds, app.safelight.instruments)
+        scrub = Scrub(
+            type(development)(**{f: getattr(development, f) for f in development.__slots__} | {"clock": clock}),
+            rounds,
+            app.safelight.instruments,
+        )
         looked_at = []
 
         async def tick(hours):
@@ -275,7 +280,9 @@ async def test_the_clock_reads_everything_once_in_so_many_days_a_share_an_hour(r
         assert looked_at[-1] == 1
 
 
-async def test_an_object_that_the_store_does_not_give_out_is_told_and_a_store_that_does_not_answer_ends_the_call(app, monkeypatch):
+async def test_an_object_that_the_store_does_not_give_out_is_told_and_a_store_that_does_not_answer_ends_the_call(
+    app, monkeypatch
+):
     images = [await upload(app, seed=seed) for seed in range(2)]
     originals = app.safelight.development.buckets.originals
     is_down = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.pictures import jpeg
+
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.api.schemas.images import FoundImage, ImageOut, ImagePage, RenditionOut, SearchPage
-from tests.pictures import jpeg
 
 
 def exactly(model, value):

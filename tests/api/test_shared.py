@@ -11,6 +11,9 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 from structlog.testing import capture_logs
+from tests.api.test_audit import entries, told
+from tests.api.test_auth import CHEAP, refusal
+from tests.api.test_sharing import HOUR, Clock, person
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.search.memory import MemorySearch
@@ -19,9 +22,6 @@ from safelight.adapters.workflows.memory import MemoryWorkflows
 from safelight.api.app import Front
 from safelight.console.routes import router as console
 from safelight.domain.ids import new_id
-from tests.api.test_audit import entries, told
-from tests.api.test_auth import CHEAP, refusal
-from tests.api.test_sharing import HOUR, Clock, person
 
 HTML = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 SAME = {"sec-fetch-site": "same-origin"}
@@ -95,7 +95,17 @@ async def test_whoever_has_a_link_sees_the_albums_images_and_nothing_else(start,
         assert (shown["title"], shown["next"], [image["id"] for image in shown["images"]]) == ("Journey", None, [inside])
         (image,) = shown["images"]
         assert image["original_url"] is None
-        assert set(image) == {"id", "title", "description", "width", "height", "thumbhash", "dominant_color", "renditions", "original_url"}
+        assert set(image) == {
+            "id",
+            "title",
+            "description",
+            "width",
+            "height",
+            "thumbhash",
+            "dominant_color",
+            "renditions",
+            "original_url",
+        }
         assert (await guest.get(image["renditions"][0]["url"])).status_code == 200
         assert "Oma" not in answer.text
         assert ada.id not in answer.text
@@ -116,7 +126,7 @@ async def test_nobody_keeps_what_a_link_shows_and_no_search_engine_finds_it(star
                 assert answer.headers["cache-control"] == "private, no-store"
                 assert answer.headers["x-robots-tag"] == "noindex, nofollow"
                 assert answer.headers["referrer-policy"] == "no-referrer"
-        (grown,) = [link for link in (await ada.get(f"/albums/{album}/links")).json()]
+        (grown,) = list((await ada.get(f"/albums/{album}/links")).json())
         assert (grown["token"], grown["url"]) == (None, None)
 
 
@@ -142,11 +152,19 @@ async def test_a_link_that_has_ended_or_was_taken_back_is_as_one_that_never_was(
         links = {name: await linked(ada, album, clock) for name in ("removed", "ended", "wrong", "disabled")}
         links["deleted album"] = await linked(ada, other, clock)
         links["ended"] = await linked(ada, album, clock, expires_at=(clock.now + HOUR).isoformat())
-        never = [f"/shared/{new_id()}-{'x' * 43}", "/shared/x", f"/shared/{'x' * 5000}", "/shared/%00", f"/shared/{links['wrong']['path'][8:34]}"]
+        never = [
+            f"/shared/{new_id()}-{'x' * 43}",
+            "/shared/x",
+            f"/shared/{'x' * 5000}",
+            "/shared/%00",
+            f"/shared/{links['wrong']['path'][8:34]}",
+        ]
         assert (await ada.delete(f"/albums/{album}/links/{links['removed']['id']}")).status_code == 204
         await ada.delete(f"/albums/{other}")
         clock.now += HOUR
-        paths = [link["path"] for name, link in links.items() if name not in ("wrong", "disabled")] + [links["wrong"]["path"][:-1] + "_"]
+        paths = [link["path"] for name, link in links.items() if name not in ("wrong", "disabled")] + [
+            links["wrong"]["path"][:-1] + "_"
+        ]
         assert (await guest.get(links["disabled"]["path"])).status_code == 200
         await app.client.post(f"/admin/users/{ada.id}/disable")
         paths += [links["disabled"]["path"]]
@@ -202,7 +220,12 @@ async def test_a_password_opens_for_an_hour_by_bearer_or_cookie_and_nothing_else
         guest, original = visitor(app), f"{link['path']}/originals/{image}"
         assert (link["has_password"], PASSWORD in str(link)) == (True, False)
         for path in (link["path"], original):
-            for headers in ({}, {"authorization": f"Bearer {app.token}"}, {"cookie": "safelight_pass=x"}, {"authorization": "Bearer link.x.9.y"}):
+            for headers in (
+                {},
+                {"authorization": f"Bearer {app.token}"},
+                {"cookie": "safelight_pass=x"},
+                {"authorization": "Bearer link.x.9.y"},
+            ):
                 assert refusal(await guest.get(path, headers=headers)) == (401, "password_required")
         assert refusal(await guest.post(f"{link['path']}/open", json={"password": "open sesam"})) == (401, "unauthenticated")
 
@@ -301,11 +324,16 @@ async def test_no_other_site_posts_the_form(start, clock):
             assert "set-cookie" not in posted.headers
         # What a form of another site can send without being asked first, but for the form itself.
         for kind in ("text/plain", "multipart/form-data; boundary=x", ""):
-            plain = await guest.post(f"{link['path']}/open", content=b'{"password": "open sesame"}', headers={"content-type": kind})
+            plain = await guest.post(
+                f"{link['path']}/open", content=b'{"password": "open sesame"}', headers={"content-type": kind}
+            )
             assert refusal(plain) == (415, "unsupported_media_type"), kind
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"password": 1}', b'{"password": "x", "more": 1}', b'{"password": "' + b"x" * 300 + b'"}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[]", b"\xff", b'{"password": 1}', b'{"password": "x", "more": 1}', b'{"password": "' + b"x" * 300 + b'"}'],
+)
 async def test_what_is_no_password_is_refused(start, clock, body):
     async with start() as app:
         ada = await person(app, "Ada")
@@ -386,7 +414,13 @@ async def test_no_log_metric_or_audit_entry_holds_a_token_or_a_password(start, c
         await told(app)
         trail = (await app.client.get("/admin/audit", params={"limit": 1000})).text
         trail += (await app.client.get("/admin/audit", params={"limit": 1000, "chain": "installation"})).text
-        noted = " ".join([repr([{name: value for name, value in each.items() if name != "exc_info"} for each in logs]), trail, (await app.client.get("/metrics")).text])
+        noted = " ".join(
+            [
+                repr([{name: value for name, value in each.items() if name != "exc_info"} for each in logs]),
+                trail,
+                (await app.client.get("/metrics")).text,
+            ]
+        )
         secret = link["token"].partition("-")[2]
         for hidden in (secret, PASSWORD, given):
             assert hidden not in noted

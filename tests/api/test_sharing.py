@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from tests.api.test_auth import refusal
+from tests.api.test_uploads import PICTURE, announce, send
+from tests.pictures import jpeg
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.search.memory import MemorySearch
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.workflows.memory import MemoryWorkflows
 from safelight.api.app import Front
-from tests.api.test_auth import refusal
-from tests.api.test_uploads import PICTURE, announce, send
-from tests.pictures import jpeg
 
 HOUR = timedelta(hours=1)
 
@@ -74,7 +74,7 @@ def clock():
 def start(run, clock):
     def start(settings=None, **overrides):
         """With everything in memory, for the sake of a quick start."""
-        parts = {"catalog": MemoryCatalog(), "search": MemorySearch(), "workflows": MemoryWorkflows} if not overrides else overrides
+        parts = overrides if overrides else {"catalog": MemoryCatalog(), "search": MemorySearch(), "workflows": MemoryWorkflows}
         return run(settings, originals=MemoryStorage(), renditions=MemoryStorage(), **{"clock": clock} | parts)
 
     return start
@@ -299,7 +299,13 @@ async def test_what_makes_no_grant_is_refused(start, clock):
     async with start() as app:
         ada, bert = await person(app, "Ada"), await person(app, "Bert")
         album = await ada.album()
-        for terms in ({"level": "own"}, {"expires_at": "tomorrow"}, {"expires_at": "2030-01-01T00:00:00"}, {"more": 1}, {"expires_at": clock.now.isoformat()}):
+        for terms in (
+            {"level": "own"},
+            {"expires_at": "tomorrow"},
+            {"expires_at": "2030-01-01T00:00:00"},
+            {"more": 1},
+            {"expires_at": clock.now.isoformat()},
+        ):
             assert (await ada.share(album, bert, **terms)).status_code == 400, terms
         assert refusal(await ada.share(album, ada)) == (400, "bad_field")
         for user in ("x", "0" * 26, f"{bert.id}%00"):
@@ -311,7 +317,9 @@ async def test_a_key_that_only_reads_shares_nothing(start):
     async with start() as app:
         bert, reader = await person(app, "Bert"), await person(app, "Ada", scopes=("read",))
         writer = (await app.client.post("/admin/api-keys", json={"user": reader.id, "scopes": ["write"]})).json()["token"]
-        album = (await app.client.post("/albums", json={"title": "x"}, headers={"authorization": f"Bearer {writer}"})).json()["id"]
+        album = (await app.client.post("/albums", json={"title": "x"}, headers={"authorization": f"Bearer {writer}"})).json()[
+            "id"
+        ]
 
         assert refusal(await reader.share(album, bert)) == (403, "forbidden")
 
@@ -323,7 +331,9 @@ async def test_users_and_admins_of_another_tenant_reach_no_grant(start):
         await ada.share(album, bert)
         made = (await app.client.post("/admin/tenants", json={"name": "other"})).json()
         transport = httpx.ASGITransport(Front(app.safelight), raise_app_exceptions=False)
-        admin = httpx.AsyncClient(transport=transport, base_url="http://test", headers={"authorization": f"Bearer {made['token']}"})
+        admin = httpx.AsyncClient(
+            transport=transport, base_url="http://test", headers={"authorization": f"Bearer {made['token']}"}
+        )
         eve = await person(app, "Eve", client=admin)
         theirs = await eve.album()
         for stranger in (admin, eve.client):

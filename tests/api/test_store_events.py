@@ -48,7 +48,9 @@ async def test_nobody_else_may_tell(run):
             {"authorization": "", "x-safelight-signature": "sha256="},
             {"authorization": "", "x-safelight-signature": "é".encode("latin-1").decode("latin-1")},
         ):
-            answer = await app.client.post("/events/s3", content=body, headers={k: v.encode("latin-1") for k, v in headers.items()})
+            answer = await app.client.post(
+                "/events/s3", content=body, headers={k: v.encode("latin-1") for k, v in headers.items()}
+            )
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 

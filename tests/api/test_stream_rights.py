@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.people import moved_in
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.storage.memory import MemoryStorage
@@ -13,7 +14,6 @@ from safelight.api.app import Front
 from safelight.domain.accounts import Role
 from safelight.errors import BackendUnavailable
 from safelight.services.accounts import Accounts
-from tests.people import moved_in
 
 
 async def listening(app, count):
@@ -63,11 +63,16 @@ async def moved(app):
 @pytest.mark.parametrize("how", [disabled, signed_out, suspended, revoked, erased], ids=lambda how: how.__name__)
 async def test_a_stream_ends_when_its_listener_may_listen_no_more(run, monkeypatch, how):
     monkeypatch.setattr(streams, "ASKED_EVERY_S", 0.2)
-    async with run({"rate": {"user_per_s": 0}}, catalog=MemoryCatalog(), originals=MemoryStorage(), renditions=MemoryStorage()) as app:
+    async with run(
+        {"rate": {"user_per_s": 0}}, catalog=MemoryCatalog(), originals=MemoryStorage(), renditions=MemoryStorage()
+    ) as app:
         one = await moved(app)
         headers = one.by_key if how is revoked else one.person.headers
         other = asyncio.create_task(app.client.get("/events"))  # the operator's goes on
-        theirs = [asyncio.create_task(app.client.get(path, headers=headers)) for path in ("/events", f"/images/{one.person.things['images']}/events")]
+        theirs = [
+            asyncio.create_task(app.client.get(path, headers=headers))
+            for path in ("/events", f"/images/{one.person.things['images']}/events")
+        ]
         await listening(app, 3)
 
         await how(app, one)

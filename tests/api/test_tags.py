@@ -8,7 +8,9 @@ from tests.pictures import jpeg
 async def test_a_user_is_told_of_their_own_tags_and_an_admin_of_all(run):
     async with run() as app:
         user = (await app.client.post("/admin/users", json={"name": "ann", "role": "user"})).json()
-        key = (await app.client.post("/admin/api-keys", json={"user": user["id"], "name": "k", "scopes": ["read", "write"]})).json()
+        key = (
+            await app.client.post("/admin/api-keys", json={"user": user["id"], "name": "k", "scopes": ["read", "write"]})
+        ).json()
         as_ann = {"authorization": f"Bearer {key['token']}"}
         for seed, tags, headers in ((1, "sea,divorce", {}), (2, "sea,summer", as_ann)):
             made = await app.client.post("/images", files={"file": jpeg(seed=seed)}, data={"tags": tags}, headers=headers)

@@ -15,6 +15,12 @@ import httpx
 import jwt
 import orjson
 import pytest
+from tests.api.test_audit import told
+from tests.api.test_failures import eventually
+from tests.api.test_privacy import ended
+from tests.api.test_tenants import house
+from tests.people import moved_in
+from tests.pictures import jpeg
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.cdn.memory import MemoryCdn
@@ -27,12 +33,6 @@ from safelight.domain.usage import Counts, month_of
 from safelight.errors import Missing
 from safelight.services.erasure import NotGone
 from safelight.testing.factories import NOON
-from tests.api.test_audit import told
-from tests.api.test_failures import eventually
-from tests.api.test_privacy import ended
-from tests.api.test_tenants import house
-from tests.people import moved_in
-from tests.pictures import jpeg
 
 NAMES = ("mallards-nest-ada", "crows-nest-bob")
 
@@ -93,7 +93,11 @@ async def test_erasing_a_tenant_leaves_its_trail_and_nothing_else_and_the_other_
         certificate = await ended(app, asked.headers["location"])
 
         assert certificate["removed"]["images"] == certificate["removed"]["versions"] == 2
-        assert (certificate["removed"]["accounts"], certificate["removed"]["albums"], certificate["removed"]["uploads"]) == (2, 2, 4)
+        assert (certificate["removed"]["accounts"], certificate["removed"]["albums"], certificate["removed"]["uploads"]) == (
+            2,
+            2,
+            4,
+        )
         ring = (await app.client.get("/.well-known/jwks.json")).json()["keys"]
         kid = jwt.get_unverified_header(certificate["signature"])["kid"]
         key = jwt.PyJWK(next(one for one in ring if one["kid"] == kid))
@@ -115,9 +119,15 @@ async def test_erasing_a_tenant_leaves_its_trail_and_nothing_else_and_the_other_
             assert person == ada.tenant or not [row for table, row in after if table != "trail" and person in row], person
         # What is told of things may grow; what they are stays as it was.
         growing = {"journal", "trail", "events"}
-        assert {name: n for name, n in of(after, bob).items() if name not in growing} == {name: n for name, n in of(before, bob).items() if name not in growing}
+        assert {name: n for name, n in of(after, bob).items() if name not in growing} == {
+            name: n for name, n in of(before, bob).items() if name not in growing
+        }
         assert of(after, bob) >= Counter({name: n for name, n in of(before, bob).items() if name != "events"})
-        assert {row for row in after if bob.tenant in row[1]} >= {row for row in before if bob.tenant in row[1] and row[0] in ("images", "users", "api_keys", "albums", "webhooks", "signing_keys")}
+        assert {row for row in after if bob.tenant in row[1]} >= {
+            row
+            for row in before
+            if bob.tenant in row[1] and row[0] in ("images", "users", "api_keys", "albums", "webhooks", "signing_keys")
+        }
         for name in ("originals", "renditions"):
             assert await objects(parts[name], bob.tenant) == kept[name]
             assert not await objects(parts[name], ada.tenant)
@@ -195,7 +205,9 @@ async def test_every_step_may_run_twice_and_what_comes_late_goes_too(run, parts)
 
         assert await parts["originals"].get(f"erasures/{ada.tenant}/{id}/certificate") == first
         assert orjson.loads(first)["removed"]["images"] == 2
-        assert await objects(parts["originals"], f"erasures/{ada.tenant}/{id}/") == [f"erasures/{ada.tenant}/{id}/{what}" for what in ("certificate", "requested")]
+        assert await objects(parts["originals"], f"erasures/{ada.tenant}/{id}/") == [
+            f"erasures/{ada.tenant}/{id}/{what}" for what in ("certificate", "requested")
+        ]
         assert not await objects(parts["originals"], f"{ada.tenant}/")
         assert set(of(rows(app), ada)) == {"tenants", "trail", "trail_heads"}
         with pytest.raises(Missing):
@@ -254,7 +266,9 @@ async def test_an_export_holds_all_of_a_tenant_nothing_of_another_and_no_secret(
         friend = (await shop.client.post("/admin/users", json={"name": "friend"})).json()["id"]
         assert (await shop.client.put(f"/albums/{album}/grants/{friend}", json={})).status_code == 200
         until = (datetime.now(UTC) + timedelta(days=7)).isoformat()
-        link = (await shop.client.post(f"/albums/{album}/links", json={"expires_at": until, "password": "tangerine dream"})).json()
+        link = (
+            await shop.client.post(f"/albums/{album}/links", json={"expires_at": until, "password": "tangerine dream"})
+        ).json()
         hook = (await shop.client.post("/admin/webhooks", json={"url": "https://hooks.example.org/x"})).json()
         signing = (await shop.client.post("/admin/signing-keys", json={})).json()
         await shop.client.put("/admin/presets/card", json={"options": "w=300"})
@@ -262,7 +276,10 @@ async def test_an_export_holds_all_of_a_tenant_nothing_of_another_and_no_secret(
         others = (await rival.client.post("/images", files={"file": jpeg(99, 99)}, data={"title": "Not yours"})).json()["id"]
         await told(app)
         await app.safelight.meter.flush()
-        for who, status in ((rival.client, 404), (httpx.AsyncClient(transport=shop.client._transport, base_url="http://test"), 401)):
+        for who, status in (
+            (rival.client, 404),
+            (httpx.AsyncClient(transport=shop.client._transport, base_url="http://test"), 401),
+        ):
             assert (await who.post(f"/admin/tenants/{shop.id}/export")).status_code == status
         await app.client.post(f"/admin/tenants/{shop.id}/suspend")  # whoever is to be erased can be exported before
         answer = await app.client.post(f"/admin/tenants/{shop.id}/export")
@@ -275,7 +292,11 @@ async def test_an_export_holds_all_of_a_tenant_nothing_of_another_and_no_secret(
     assert manifest["absent"] == []
     assert {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} == manifest["sha256"]
     sent = {hashlib.sha256(data).hexdigest() for data in (*pictures, jpeg(70, 48, seed=7))}
-    assert {hashlib.sha256(data).hexdigest() for name, data in files.items() if name.startswith("images/") and not name.endswith(".json")} == sent
+    assert {
+        hashlib.sha256(data).hexdigest()
+        for name, data in files.items()
+        if name.startswith("images/") and not name.endswith(".json")
+    } == sent
     record = orjson.loads(files["tenant.json"])
     assert (record["name"], record["presets"]["card"]) == ("shop", ["w=300"])
     assert "plain" in orjson.dumps(record["recipes"]).decode()
@@ -289,5 +310,14 @@ async def test_an_export_holds_all_of_a_tenant_nothing_of_another_and_no_secret(
     actions = {orjson.loads(line)["action"] for line in files["audit.ndjson"].splitlines()}
     assert {"image.accepted", "image.trashed", "album.shared", "webhook.added"} <= actions
     everything = b"".join(files.values())
-    for secret in (shop.record["token"], hook["secret"], signing["secret"], link["url"].rpartition("/")[2], "argon2", "_hash", "Not yours", others):
+    for secret in (
+        shop.record["token"],
+        hook["secret"],
+        signing["secret"],
+        link["url"].rpartition("/")[2],
+        "argon2",
+        "_hash",
+        "Not yours",
+        others,
+    ):
         assert secret.encode() not in everything, secret

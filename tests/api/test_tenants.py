@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from tests.pictures import jpeg
 
 from safelight.api.app import Front, create_api
 from safelight.domain.ids import UploadId, new_id
 from safelight.settings import Settings
 from safelight.testing.contracts.outbound import serving, whole
 from safelight.wiring import build
-from tests.pictures import jpeg
 
 PICTURE = jpeg(seed=9100)
 OTHER = jpeg(seed=9101)
@@ -52,7 +52,11 @@ async def limit(app, one, **quotas):
 
 async def objects(app):
     uploads = app.safelight.uploads
-    return [each.key for store in (uploads.incoming, uploads.ingest.originals) for each in await (store.scan() if store is uploads.incoming else store.scan(""))]
+    return [
+        each.key
+        for store in (uploads.incoming, uploads.ingest.originals)
+        for each in await (store.scan() if store is uploads.incoming else store.scan(""))
+    ]
 
 
 def refused(answer, which):
@@ -83,6 +87,7 @@ async def test_an_operator_makes_a_tenant_whose_admin_is_at_home_there_and_nowhe
 
 async def test_a_tenant_that_a_crash_left_empty_is_finished_when_it_is_asked_for_again(run, monkeypatch):
     async with run() as app:
+
         def crash(*_, **__):
             raise OSError
 
@@ -104,7 +109,7 @@ async def test_no_id_of_somebody_opens_anything_to(run, tmp_path, who):
             neighbour = (await ours.post("/admin/users", json={"name": "neighbour"})).json()["id"]
             key = (await ours.post("/admin/api-keys", json={"user": neighbour})).json()["token"]
             theirs = httpx.AsyncClient(
-                transport=rival.client._transport,  # noqa: SLF001
+                transport=rival.client._transport,
                 base_url="http://test",
                 headers={"authorization": f"Bearer {key}"},
                 timeout=60,
@@ -116,21 +121,44 @@ async def test_no_id_of_somebody_opens_anything_to(run, tmp_path, who):
         user = (await ours.get("/admin/users")).json()[0]["id"]
         key = (await ours.get("/admin/api-keys")).json()[0]["id"]
         kid = (await ours.get("/admin/signing-keys")).json()[0]["kid"]
-        things = {"images": image, "albums": album, "uploads": upload, "imports": upload, "users": user, "api-keys": key, "tenants": shop.id}
+        things = {
+            "images": image,
+            "albums": album,
+            "uploads": upload,
+            "imports": upload,
+            "users": user,
+            "api-keys": key,
+            "tenants": shop.id,
+        }
         friend = (await ours.post("/admin/users", json={"name": "friend"})).json()["id"]
         assert (await ours.put(f"/albums/{album}/grants/{friend}", json={})).status_code == 200
         until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         link = (await ours.post(f"/albums/{album}/links", json={"expires_at": until})).json()["id"]
-        bodies = {"/albums/{id}/images": {"images": [image]}, "/albums/{id}/links": {"expires_at": until}, "/admin/users/{id}/invite": {"email": "a@b.example"}}
+        bodies = {
+            "/albums/{id}/images": {"images": [image]},
+            "/albums/{id}/links": {"expires_at": until},
+            "/admin/users/{id}/invite": {"email": "a@b.example"},
+        }
         tried = 0
         for path, operations in document["paths"].items():
             place = next((name for name in things if re.search(rf"/{name}/\{{id\}}", path)), None)
             if place is None and "/signing-keys/{kid}" not in path:
                 continue
-            address = path.replace("{id}", things.get(place, "")).replace("{kid}", kid).replace("{n}", "1").replace("{image}", image).replace("{user}", friend).replace("{link}", link)
+            address = (
+                path.replace("{id}", things.get(place, ""))
+                .replace("{kid}", kid)
+                .replace("{n}", "1")
+                .replace("{image}", image)
+                .replace("{user}", friend)
+                .replace("{link}", link)
+            )
             address = re.sub(r"\{\w+\}", "0" * 26, address)
             for method in operations:
-                sent = {"files": {"file": OTHER}} if path == "/images/{id}/original" and method == "put" else {"json": bodies.get(path, {})}
+                sent = (
+                    {"files": {"file": OTHER}}
+                    if path == "/images/{id}/original" and method == "put"
+                    else {"json": bodies.get(path, {})}
+                )
                 answer = await theirs.request(method, address, **({} if method in ("get", "delete") else sent))
                 assert answer.status_code in (400, 403, 404), (method, path, answer.text)
                 if answer.status_code == 400:  # of the body, before anything is looked for
@@ -163,12 +191,24 @@ async def test_an_admin_sets_what_is_theirs_and_nothing_that_is_the_operators(ru
         ):  # fmt: skip
             for client in (shop.client, app.client):
                 assert (await client.patch(own, json=body)).json()["code"] == "bad_field", body
-        for method, path in (("GET", ""), ("POST", ""), ("POST", f"/{shop.id}/suspend"), ("POST", f"/{rival.id}/suspend"), ("POST", f"/{shop.id}/resume")):
-            answer = await shop.client.request(method, f"/admin/tenants{path}", **({"json": {"name": "mine"}} if method == "POST" else {}))
+        for method, path in (
+            ("GET", ""),
+            ("POST", ""),
+            ("POST", f"/{shop.id}/suspend"),
+            ("POST", f"/{rival.id}/suspend"),
+            ("POST", f"/{shop.id}/resume"),
+        ):
+            answer = await shop.client.request(
+                method, f"/admin/tenants{path}", **({"json": {"name": "mine"}} if method == "POST" else {})
+            )
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
         for method in ("GET", "PATCH"):
-            answer = await shop.client.request(method, f"/admin/tenants/{rival.id}", **({"json": {"trash_days": 1}} if method == "PATCH" else {}))
-            unknown = await shop.client.request(method, f"/admin/tenants/{new_id()}", **({"json": {"trash_days": 1}} if method == "PATCH" else {}))
+            answer = await shop.client.request(
+                method, f"/admin/tenants/{rival.id}", **({"json": {"trash_days": 1}} if method == "PATCH" else {})
+            )
+            unknown = await shop.client.request(
+                method, f"/admin/tenants/{new_id()}", **({"json": {"trash_days": 1}} if method == "PATCH" else {})
+            )
             assert (answer.status_code, answer.json()) == (404, unknown.json())
         assert (await shop.client.post("/admin/users", json={"name": "x", "role": "operator"})).status_code == 403
 
@@ -215,7 +255,11 @@ async def test_no_way_in_leads_past_the_quota(run):
 
             # Announced while there was room, sent when there is none.
             await limit(app, shop, images=0)
-            direct = (await client.post("/uploads", json={"filename": "a.jpg", "method": "put", "size": len(OTHER), "content_type": "image/jpeg"})).json()
+            direct = (
+                await client.post(
+                    "/uploads", json={"filename": "a.jpg", "method": "put", "size": len(OTHER), "content_type": "image/jpeg"}
+                )
+            ).json()
             resumable = (await client.post("/tus/", headers=TUS | {"upload-length": str(len(OTHER))})).headers["location"]
             await limit(app, shop, images=1)
             sent = await client.put(direct["url"], content=OTHER, headers=direct["headers"] | {"authorization": ""})
@@ -279,10 +323,16 @@ async def test_a_suspended_tenant_stands_still_and_loses_nothing(run):
         record = (await shop.client.post("/images", files={"file": PICTURE}, data={"visibility": "public"})).json()
         secret = (await shop.client.post("/images", files={"file": OTHER})).json()
         public, signed = record["renditions"][0]["url"], secret["renditions"][0]["url"]
-        theirs = (await rival.client.post("/images", files={"file": PICTURE}, data={"visibility": "public"})).json()["renditions"][0]["url"]
+        theirs = (await rival.client.post("/images", files={"file": PICTURE}, data={"visibility": "public"})).json()[
+            "renditions"
+        ][0]["url"]
         for url in (public, signed, theirs):
             assert (await app.client.get(url)).status_code == 200  # in memory from now on
-        offer = (await shop.client.post("/uploads", json={"filename": "a.jpg", "method": "put", "size": len(OTHER), "content_type": "image/jpeg"})).json()
+        offer = (
+            await shop.client.post(
+                "/uploads", json={"filename": "a.jpg", "method": "put", "size": len(OTHER), "content_type": "image/jpeg"}
+            )
+        ).json()
 
         suspended = await app.client.post(f"/admin/tenants/{shop.id}/suspend")
         assert (await app.client.post(f"/admin/tenants/{shop.id}/suspend")).json() == suspended.json()

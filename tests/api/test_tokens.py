@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from tests.api.test_auth import ADA, GOOD, bearer, open_house, post, refusal, signed_in, signed_up, start
 
 from safelight import jose
 from safelight.domain.ids import new_id
-from tests.api.test_auth import ADA, GOOD, bearer, open_house, post, refusal, signed_in, signed_up, start
 
 __all__ = ["start"]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import itertools
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 import pytest
+from tests.pictures import jpeg
 
 from safelight.domain.ids import UploadId, new_id
 from safelight.domain.tus import read_checksum
@@ -16,7 +18,6 @@ from safelight.domain.uploads import LATE, PIECE_BYTES, UploadState
 from safelight.errors import BadRequest, TakenOver
 from safelight.services.standing import Standing
 from safelight.wiring import utc_now
-from tests.pictures import jpeg
 
 PICTURE = jpeg(seed=1815)
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -70,7 +71,15 @@ async def objects(app):
 
 async def test_a_file_that_comes_in_pieces_becomes_an_image_with_what_was_said_of_it(run):
     async with run() as app:
-        words = metadata(filename="C:\\fakepath\\Sea.jpg", filetype="image/jpeg", title="Sea", tags="Blue,blue", visibility="public", custom='{"n":1}', relativePath="null")
+        words = metadata(
+            filename="C:\\fakepath\\Sea.jpg",
+            filetype="image/jpeg",
+            title="Sea",
+            tags="Blue,blue",
+            visibility="public",
+            custom='{"n":1}',
+            relativePath="null",
+        )
         url = await create(app, Upload_Metadata=words)
         third = len(PICTURE) // 3
         for start, end in ((0, third), (third, 2 * third), (2 * third, len(PICTURE))):
@@ -193,7 +202,9 @@ async def test_bytes_with_their_checksum_are_taken(run):
         assert (await patch(app, url, PICTURE[:half], Upload_Checksum=checksum(PICTURE[:half], "sha1"))).status_code == 204
         assert (await patch(app, url, PICTURE[half:], half, Upload_Checksum=checksum(b"", "sha256"))).status_code == 460
         assert await offset_of(app, url) == half
-        assert (await patch(app, url, PICTURE[half:], half, Upload_Checksum=checksum(PICTURE[half:], "sha256"))).status_code == 204
+        assert (
+            await patch(app, url, PICTURE[half:], half, Upload_Checksum=checksum(PICTURE[half:], "sha256"))
+        ).status_code == 204
 
         assert (await ended(app, url))["state"] == "accepted"
 
@@ -304,7 +315,9 @@ async def test_an_upload_expires_when_nothing_has_come_for_long(run):
         url = await create(app)
         clock["now"] += timedelta(seconds=50)
         answer = await patch(app, url, PICTURE[:10])
-        assert parsedate_to_datetime(answer.headers["upload-expires"]) == (clock["now"] + timedelta(seconds=60)).replace(microsecond=0)
+        assert parsedate_to_datetime(answer.headers["upload-expires"]) == (clock["now"] + timedelta(seconds=60)).replace(
+            microsecond=0
+        )
         clock["now"] += timedelta(seconds=50)
         await app.safelight.uploads.sweep()
         assert await offset_of(app, url) == 10  # it would have ended by now
@@ -344,7 +357,7 @@ async def test_the_upload_of_another_user_is_not_there(run):
 async def test_parts_that_came_side_by_side_are_joined(run):
     async with run() as app:
         cuts = [0, 1000, len(PICTURE) // 2, len(PICTURE)]
-        parts = [await create(app, end - start, Upload_Concat="partial") for start, end in zip(cuts, cuts[1:])]
+        parts = [await create(app, end - start, Upload_Concat="partial") for start, end in itertools.pairwise(cuts)]
 
         async def fill(part, start, end):
             return (await patch(app, part, PICTURE[start:end])).status_code
@@ -439,7 +452,11 @@ async def test_of_bytes_with_a_checksum_that_were_broken_off_nothing_is_kept(run
         url = await create(app)
         with pytest.raises(BadRequest):
             await app.safelight.resumable.append(
-                await actor_of(app), id_of(url), broken_off(PICTURE[:300]), offset_bytes=0, checksum=read_checksum(checksum(PICTURE))
+                await actor_of(app),
+                id_of(url),
+                broken_off(PICTURE[:300]),
+                offset_bytes=0,
+                checksum=read_checksum(checksum(PICTURE)),
             )
 
         assert await offset_of(app, url) == 0
@@ -456,9 +473,7 @@ async def test_who_comes_later_goes_on_at_once_and_the_bytes_of_the_one_before_d
             has_begun.set()
             await may_end.wait()
 
-        first = asyncio.create_task(
-            app.safelight.resumable.append(await actor_of(app), id_of(url), dawdling(), offset_bytes=0)
-        )
+        first = asyncio.create_task(app.safelight.resumable.append(await actor_of(app), id_of(url), dawdling(), offset_bytes=0))
         await has_begun.wait()
         answer = await patch(app, url, PICTURE[:700])
         assert answer.status_code == 204

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from safelight.adapters.storage.memory import MemoryStorage
 from tests.pictures import jpeg
+
+from safelight.adapters.storage.memory import MemoryStorage
 
 
 class Watched(MemoryStorage):

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from tests.pictures import jpeg
 
 from safelight.domain.ids import UploadId, new_id
 from safelight.domain.uploads import KEPT, LATE, TAKING
 from safelight.errors import BackendUnavailable
 from safelight.wiring import utc_now
-from tests.pictures import jpeg
 
 PICTURE = jpeg(seed=4711)
 
@@ -30,7 +30,9 @@ async def send(offer, app, data=PICTURE, *, media_type=None, **fields):
     if offer["method"] == "POST":
         form = {**offer["fields"], **fields} | ({"Content-Type": media_type} if media_type else {})
         return await stranger.post(offer["url"], data=form, files={"file": ("x", data)})
-    return await stranger.put(offer["url"], content=data, headers=offer["headers"] | ({"Content-Type": media_type} if media_type else {}))
+    return await stranger.put(
+        offer["url"], content=data, headers=offer["headers"] | ({"Content-Type": media_type} if media_type else {})
+    )
 
 
 async def objects(app):
@@ -42,7 +44,13 @@ async def objects(app):
 @pytest.mark.parametrize("method", ["post", "put"])
 async def test_a_file_sent_to_the_offered_url_becomes_an_image_with_what_was_said_of_it(run, method):
     async with run() as app:
-        words = {"filename": "C:\\fakepath\\../../Sea.jpg", "title": "Sea", "tags": ["Blue", "blue"], "custom": {"n": 1}, "visibility": "public"}
+        words = {
+            "filename": "C:\\fakepath\\../../Sea.jpg",
+            "title": "Sea",
+            "tags": ["Blue", "blue"],
+            "custom": {"n": 1},
+            "visibility": "public",
+        }
         offer = await announce(app, method=method, **words, sha256=hashlib.sha256(PICTURE).hexdigest())
         assert (offer["state"], offer["filename"], offer["image_id"]) == ("pending", "Sea.jpg", None)
         # Clients take an offer with fields for a form, be they none: the other one's words are not there.
@@ -157,7 +165,9 @@ async def test_an_offer_expires(run):
 
         assert (answer.status_code, answer.json()["code"]) == (403, "expired_signature")
         await app.safelight.uploads.sweep()
-        assert (await app.client.get(f"/uploads/{offer['id']}")).json()["state"] == "pending"  # one that began in time may be under way
+        assert (await app.client.get(f"/uploads/{offer['id']}")).json()[
+            "state"
+        ] == "pending"  # one that began in time may be under way
         clock["now"] = now + timedelta(seconds=61) + LATE
         await app.safelight.uploads.sweep()
         assert (await app.client.get(f"/uploads/{offer['id']}")).json()["state"] == "expired"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.workflows.memory import MemoryWorkflows
-from tests.pictures import jpeg
 
 
 class Noting(MemoryWorkflows):

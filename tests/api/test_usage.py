@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import create_engine, text
+from tests.api.test_tenants import house
+from tests.pictures import jpeg
 
 from safelight.domain.usage import month_of
 from safelight.errors import BackendUnavailable
-from tests.api.test_tenants import house
-from tests.pictures import jpeg
 
 PICTURE = jpeg(seed=9400)
 
@@ -29,7 +29,13 @@ async def transform(one, record, text):
 
 
 async def test_what_a_tenant_does_is_counted_for_it_alone_and_has_its_price(run):
-    prices = {"currency": "CHF", "stored_gb_month": 2.0, "transformations_1000": 500.0, "delivered_gb": 1e6, "uploads_1000": 1000.0}
+    prices = {
+        "currency": "CHF",
+        "stored_gb_month": 2.0,
+        "transformations_1000": 500.0,
+        "delivered_gb": 1e6,
+        "uploads_1000": 1000.0,
+    }
     async with run({"prices": prices}) as app:
         shop, rival = await house(app, "shop"), await house(app, "rival")
         record = (await shop.client.post("/images", files={"file": PICTURE})).json()
@@ -37,7 +43,13 @@ async def test_what_a_tenant_does_is_counted_for_it_alone_and_has_its_price(run)
         body = await app.client.get(record["renditions"][0]["url"])
         unchanged = await app.client.get(record["renditions"][0]["url"], headers={"if-none-match": body.headers["etag"]})
         head = await app.client.head(record["renditions"][0]["url"])
-        assert [first.status_code, again.status_code, body.status_code, unchanged.status_code, head.status_code] == [200, 200, 200, 304, 200]
+        assert [first.status_code, again.status_code, body.status_code, unchanged.status_code, head.status_code] == [
+            200,
+            200,
+            200,
+            304,
+            200,
+        ]
         await app.safelight.meter.sample()
         await app.safelight.meter.sample()  # of this hour once
 

@@ -14,7 +14,7 @@ async def key_of(app, user, *scopes):
     return {"authorization": f"Bearer {made.json()['token']}"}
 
 
-async def test_whatever_a_disabled_user_holds_opens_nothing_from_now_on(start):  # noqa: F811
+async def test_whatever_a_disabled_user_holds_opens_nothing_from_now_on(start):
     async with start() as app:
         await signed_up(app)
         grant, ada = await signed_in(app), await user_called(app, ADA)
@@ -29,7 +29,7 @@ async def test_whatever_a_disabled_user_holds_opens_nothing_from_now_on(start): 
         assert refusal(await post(app, "/refresh", refresh_token=grant["refresh_token"])) == (401, "unauthenticated")
 
 
-async def test_signing_in_as_a_disabled_user_is_answered_like_a_wrong_password(start):  # noqa: F811
+async def test_signing_in_as_a_disabled_user_is_answered_like_a_wrong_password(start):
     async with start() as app:
         await signed_up(app)
         wrong = await post(app, "/signin", email=ADA, password="not the password")
@@ -43,7 +43,7 @@ async def test_signing_in_as_a_disabled_user_is_answered_like_a_wrong_password(s
         assert (forgot.status_code, forgot.content) == (known.status_code, known.content)
 
 
-async def test_an_enabled_user_has_the_keys_of_before_and_no_session(start):  # noqa: F811
+async def test_an_enabled_user_has_the_keys_of_before_and_no_session(start):
     async with start() as app:
         await signed_up(app)
         grant, ada = await signed_in(app), await user_called(app, ADA)
@@ -58,7 +58,7 @@ async def test_an_enabled_user_has_the_keys_of_before_and_no_session(start):  # 
         await signed_in(app)
 
 
-async def test_the_time_of_the_first_disabling_stays_and_the_trail_tells_of_it(start):  # noqa: F811
+async def test_the_time_of_the_first_disabling_stays_and_the_trail_tells_of_it(start):
     async with start() as app:
         ada = (await app.client.post("/admin/users", json={"name": "Ada"})).json()
         first = (await app.client.post(f"/admin/users/{ada['id']}/disable")).json()
@@ -70,7 +70,7 @@ async def test_the_time_of_the_first_disabling_stays_and_the_trail_tells_of_it(s
         assert [entry["object"].startswith("user/") for entry in told] == [True, True]
 
 
-async def test_nobody_disables_themselves_an_operator_or_a_user_of_another_tenant(start):  # noqa: F811
+async def test_nobody_disables_themselves_an_operator_or_a_user_of_another_tenant(start):
     async with start() as app:
         operator = await user_called(app, "operator")
         assert refusal(await app.client.post(f"/admin/users/{operator['id']}/disable")) == (409, "wrong_state")

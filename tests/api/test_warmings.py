@@ -6,10 +6,10 @@ import asyncio
 import itertools
 
 import pytest
+from tests.golden.samples import encoded, scene
 
 from safelight.concurrency import Gate
 from safelight.errors import BackendUnavailable
-from tests.golden.samples import encoded, scene
 
 SHADES = itertools.count()
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from libthumbor import CryptoURL
 from PIL import Image
+from tests.golden.samples import encoded
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId, new_id
 from safelight.errors import BadOption
 from safelight.imaging.transform import Watermark
-from tests.golden.samples import encoded
 
 KEY, SALT, THUMBOR = "11" * 32, "22" * 32, "a key that thumbor's clients hold"
 GREEN, RED, BLUE = (20, 160, 60), (220, 20, 30), (20, 30, 220)
@@ -120,7 +120,11 @@ async def test_the_mark_s_new_bytes_make_another_url_and_another_picture(run):
 async def test_the_same_wish_is_one_file(run):
     async with gallery(run) as (app, id, mark):
         one = await app.client.get(await url_of(app, id, f"w=300,dpr=2,wm={mark},wmm=5,wms=0.5x.webp"))
-        same = await app.client.get(await url_of(app, id, f"watermark={mark},wms=1x,wmm=10,wmp=bottom-right,w=600.webp".replace("bottom-right", "south-east")))
+        same = await app.client.get(
+            await url_of(
+                app, id, f"watermark={mark},wms=1x,wmm=10,wmp=bottom-right,w=600.webp".replace("bottom-right", "south-east")
+            )
+        )
 
         assert same.headers["server-timing"].startswith("memory;")
         assert one.headers["etag"] == same.headers["etag"]
@@ -148,7 +152,9 @@ async def test_nobody_sees_another_s_picture_by_laying_it_over_an_own_one(run):
         ):
             refused, none = [await asked(app, own, each, grammar, **as_ann) for each in (text, text.replace(mark, new_id()))]
             assert (refused.status_code, refused.json()["code"], refused.json()["option"]) == (400, "bad_option", "watermark")
-            assert (none.status_code, none.json()["option"]) == (400, "watermark"), "a picture that is hidden and none at all are one answer"
+            assert (none.status_code, none.json()["option"]) == (400, "watermark"), (
+                "a picture that is hidden and none at all are one answer"
+            )
         assert (await asked(app, own, f"w=300,wm={mark}.png")).status_code == 200, "an admin may"
         await app.client.patch(f"/images/{mark}", json={"visibility": "public"})
         assert (await asked(app, own, f"w=300,wm={mark}.png", **as_ann)).status_code == 200
@@ -198,7 +204,9 @@ async def test_a_name_may_be_used_by_who_may_not_see_its_picture(run):
     async with gallery(run) as (app, _id, mark):
         object.__setattr__(app.safelight.delivery, "watermarks", {"logo": {"watermark": mark}})
         user = (await app.client.post("/admin/users", json={"name": "ann", "role": "user"})).json()
-        key = (await app.client.post("/admin/api-keys", json={"user": user["id"], "name": "k", "scopes": ["read", "write"]})).json()
+        key = (
+            await app.client.post("/admin/api-keys", json={"user": user["id"], "name": "k", "scopes": ["read", "write"]})
+        ).json()
         as_ann = {"authorization": f"Bearer {key['token']}"}
         own = await uploaded(app, encoded(Image.new("RGB", (300, 300), GREEN), "JPEG"), **as_ann)
 

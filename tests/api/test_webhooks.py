@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook
+from tests.pictures import jpeg
 
 from safelight.adapters.outbound.httpx import HttpxOutbound
 from safelight.domain.accounts import Role, Scope
@@ -21,7 +22,6 @@ from safelight.errors import StepUpRequired
 from safelight.ports.catalog import Told
 from safelight.testing.contracts.outbound import OK, Names, leading, serving, whole
 from safelight.testing.factories import make_delivery, make_image, make_key, make_tenant, make_user
-from tests.pictures import jpeg
 
 PATIENCE_S = 60.0
 THANKS = whole(b"thanks")
@@ -132,7 +132,15 @@ async def test_what_happens_to_an_image_is_told_signed_and_as_it_was(run, receiv
         log = await ended(app, endpoint, count=7)
 
         assert {one["state"] for one in log} == {"delivered"}
-        kinds = ["image.accepted", "image.ready", "image.edited", "image.deleted", "image.restored", "image.deleted", "image.purged"]
+        kinds = [
+            "image.accepted",
+            "image.ready",
+            "image.edited",
+            "image.deleted",
+            "image.restored",
+            "image.deleted",
+            "image.purged",
+        ]
         assert sorted(told(receiver)) == sorted(kinds)
         verifier = Webhook(endpoint["secret"])
         for (headers, document), body in zip(messages(receiver), receiver.bodies, strict=True):
@@ -144,7 +152,12 @@ async def test_what_happens_to_an_image_is_told_signed_and_as_it_was(run, receiv
             assert "sig=" not in body.decode() and "http" not in body.decode()
         assert len({headers["webhook-id"] for headers, _ in messages(receiver)}) == 7
         [ready] = [document["data"] for _, document in messages(receiver) if document["type"] == "image.ready"]
-        assert (ready["title"] in ("Sea", "Lake"), ready["custom"], ready["tags"], ready["width"]) == (True, {"ref": 7}, ["coast"], image["width"])
+        assert (ready["title"] in ("Sea", "Lake"), ready["custom"], ready["tags"], ready["width"]) == (
+            True,
+            {"ref": 7},
+            ["coast"],
+            image["width"],
+        )
         [purged] = [document["data"] for _, document in messages(receiver) if document["type"] == "image.purged"]
         assert purged.keys() == {"id", "version", "revision"}
         assert {one["message_id"] for one in log} == {headers["webhook-id"] for headers, _ in messages(receiver)}
@@ -229,7 +242,9 @@ async def administrator(app):
         [user] = await records.accounts.users()
         now = datetime.now(UTC)
         await records.people.add_credential(
-            Credential(tenant=tenant.id, user=user.id, email="ada@example.org", password_hash="x", verified_at=now, changed_at=now)
+            Credential(
+                tenant=tenant.id, user=user.id, email="ada@example.org", password_hash="x", verified_at=now, changed_at=now
+            )
         )
 
 

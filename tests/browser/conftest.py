@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
-
 from tests.acceptance.conftest import Server
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

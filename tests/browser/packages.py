@@ -46,7 +46,12 @@ class Viewer:
         npm = shutil.which("npm")
         assert npm is not None, "The viewers come by npm: as root, run `apt-get install -y npm`."
         pin = f"{self.package}@{self.version}"
-        subprocess.run([npm, "pack", pin, "--silent", "--ignore-scripts", "--pack-destination", str(folder)], check=True, timeout=300, capture_output=True)
+        subprocess.run(
+            [npm, "pack", pin, "--silent", "--ignore-scripts", "--pack-destination", str(folder)],
+            check=True,
+            timeout=300,
+            capture_output=True,
+        )
         archive = folder / f"{self.package}-{self.version}.tgz"
         assert hashlib.sha256(archive.read_bytes()).hexdigest() == self.sha256, pin
         target = folder / f"{self.package}.js"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Server
 from tests.browser.conftest import until
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from playwright.sync_api import expect
-
 from tests.acceptance.conftest import Server
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
-
-from safelight.imaging.placeholders import thumbhash
 from tests.acceptance.conftest import Server
 from tests.browser.conftest import Visit, put, until
 from tests.photographs import photographs
 from tests.pictures import jpeg
+
+from safelight.imaging.placeholders import thumbhash
 
 REAL = {path.name: path for path in photographs("small")}
 WORDS = {

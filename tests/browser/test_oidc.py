@@ -10,7 +10,6 @@ import time
 
 import httpx
 import pytest
-
 from tests.acceptance.conftest import Server
 from tests.servers.oidc_provider import OidcProvider, new_key
 

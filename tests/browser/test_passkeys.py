@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 import pytest
-
 from tests.browser.test_account import ADA, GOOD, link, open_server
 
 __all__ = ["open_server"]

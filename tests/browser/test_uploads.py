@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Request
-
 from tests.acceptance.conftest import Server, until
 from tests.browser.packages import bundled, site
 from tests.photographs import photographs
@@ -55,8 +54,13 @@ class Shop:
             const bytes = await (await fetch("/photograph.jpg")).blob();
             const file = new File([bytes], "sea.jpg", {{ type: "image/jpeg", lastModified: 1 }});
         """
-        bundled(given + example.replace("https://photos.example", f"http://127.0.0.1:{self.line.port}") + then, self.folder / "page.js")
-        (self.folder / "page.html").write_text('<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>')
+        bundled(
+            given + example.replace("https://photos.example", f"http://127.0.0.1:{self.line.port}") + then,
+            self.folder / "page.js",
+        )
+        (self.folder / "page.html").write_text(
+            '<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>'
+        )
         return f"{self.origin}/page.html"
 
     def arrived(self, upload: str) -> dict[str, Any]:
@@ -106,7 +110,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         with opened(tmp_path_factory.mktemp("s3"), environment) as shop:
             command = [sys.executable, "-m", "safelight", "bucket", "apply", "--json"]
             applied = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
-            assert any(item["name"] == "cors" and item["state"] == "applied" for item in json.loads(applied.stdout)["items"]), applied
+            assert any(item["name"] == "cors" and item["state"] == "applied" for item in json.loads(applied.stdout)["items"]), (
+                applied
+            )
             shop.server.start()
             shop.is_told = False
             yield shop

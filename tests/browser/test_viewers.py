@@ -12,7 +12,6 @@ import pytest
 import pyvips
 from PIL import Image
 from playwright.sync_api import Browser, Page, Response
-
 from tests.acceptance.conftest import Server
 from tests.browser.packages import MIRADOR, OPENSEADRAGON, site
 
@@ -40,7 +39,9 @@ def large(server: Server) -> dict:
     picture = pyvips.Image.new_from_array(board).copy(interpretation="srgb").zoom(SIDE, SIDE)
     with server.client() as client:
         data = picture.jpegsave_buffer(Q=90)
-        answer = client.post("/images", files={"file": ("board.jpg", data)}, data={"visibility": "public", "title": "A large board"}, timeout=120)
+        answer = client.post(
+            "/images", files={"file": ("board.jpg", data)}, data={"visibility": "public", "title": "A large board"}, timeout=120
+        )
         assert answer.status_code == 201, answer.text
         record = answer.json()
         deadline = time.monotonic() + 120
@@ -59,8 +60,16 @@ def page(browser: Browser) -> Iterator[Page]:
     context.set_default_timeout(120_000)
     page = context.new_page()
     refused: list[str] = []
-    page.on("response", lambda answer: refused.append(f"{answer.status} {answer.url}") if answer.status >= 400 and "favicon" not in answer.url else None)
-    page.on("requestfailed", lambda request: refused.append(f"{request.failure} {request.url}") if "ABORTED" not in str(request.failure) else None)
+    page.on(
+        "response",
+        lambda answer: (
+            refused.append(f"{answer.status} {answer.url}") if answer.status >= 400 and "favicon" not in answer.url else None
+        ),
+    )
+    page.on(
+        "requestfailed",
+        lambda request: refused.append(f"{request.failure} {request.url}") if "ABORTED" not in str(request.failure) else None,
+    )
     page.on("pageerror", lambda error: refused.append(str(error)))
     yield page
     context.close()
@@ -106,7 +115,9 @@ def test_openseadragon_draws_100_megapixels_and_goes_down_to_the_pixel(page: Pag
         page.wait_for_timeout(100)
         page.wait_for_function("drawn()")
         page.wait_for_timeout(100)
-        middle = page.evaluate("(() => { const c = viewer.viewport.viewportToImageCoordinates(viewer.viewport.getCenter()); return [c.x, c.y] })()")
+        middle = page.evaluate(
+            "(() => { const c = viewer.viewport.viewportToImageCoordinates(viewer.viewport.getCenter()); return [c.x, c.y] })()"
+        )
         expected = colour(int(middle[0] // SIDE), int(middle[1] // SIDE))
         assert looks_like(shot(page)[500, 500], expected), (column, row, middle)
 
@@ -116,7 +127,10 @@ def test_openseadragon_draws_100_megapixels_and_goes_down_to_the_pixel(page: Pag
     with server.client() as client:
         figures = client.get("/metrics").text
     assert 'safelight_renders_total{source="tiles"}' in figures
-    assert 'safelight_renders_total{source="original"} ' not in figures or 'safelight_renders_total{source="original"} 0.0' in figures
+    assert (
+        'safelight_renders_total{source="original"} ' not in figures
+        or 'safelight_renders_total{source="original"} 0.0' in figures
+    )
 
 
 def test_mirador_shows_an_album(page: Page, viewers, server: Server, large: dict) -> None:
@@ -135,7 +149,11 @@ def test_mirador_shows_an_album(page: Page, viewers, server: Server, large: dict
     deadline = time.monotonic() + 120
     while True:  # it draws when it has laid itself out, and says so nowhere
         seen = shot(page).reshape(-1, 3)
-        found = sum(bool((np.abs(seen - np.array(colour(column, row))).max(axis=1) <= 8).any()) for column in range(0, 20, 6) for row in range(0, 20, 6))
+        found = sum(
+            bool((np.abs(seen - np.array(colour(column, row))).max(axis=1) <= 8).any())
+            for column in range(0, 20, 6)
+            for row in range(0, 20, 6)
+        )
         if found == 16:
             break
         assert time.monotonic() < deadline, f"{found} of 16 squares are drawn"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from playwright._impl._driver import compute_driver_executable
-
 from tests.docs.test_webhooks import example, verifies
 
 

@@ -88,7 +88,11 @@ def judge(book: Book, found: Found) -> list[Broken]:
         *_albums(book, found),
         *_uploads(book, found),
         *_left_over(found),
-        *(Broken("wrong bytes" if "bytes" in note["what"] or "damaged" in note["what"] else "lost", note["what"], str(note)) for note in book.notes if note["is"] == "wrong"),
+        *(
+            Broken("wrong bytes" if "bytes" in note["what"] or "damaged" in note["what"] else "lost", note["what"], str(note))
+            for note in book.notes
+            if note["is"] == "wrong"
+        ),
     ]
 
 
@@ -194,17 +198,26 @@ def _image(id: str, upload: Op, ops: Sequence[Op], found: Found) -> Iterable[Bro
         elif goal in states:
             states = {goal}  # refused, since it is so already
         elif op.op != "purge" or op.status == 404:
-            yield Broken("lost", f"{op.op} was refused with {op.status}, though it was {' or '.join(sorted(states))}", f"{id} #{op.n}")
+            yield Broken(
+                "lost", f"{op.op} was refused with {op.status}, though it was {' or '.join(sorted(states))}", f"{id} #{op.n}"
+            )
     record = found.images.get(id)
     state = "gone" if record is None else "trashed" if record["trashed_at"] else "alive"
     if state not in states:
         kind = "lost" if state == "gone" else "came back"
-        yield Broken(kind, f"{state}, and should be {' or '.join(sorted(states))}", f"{id} {[(op.n, op.op, op.status) for op in ops]}")
+        yield Broken(
+            kind, f"{state}, and should be {' or '.join(sorted(states))}", f"{id} {[(op.n, op.op, op.status) for op in ops]}"
+        )
     if record is None:
         return
     yield from _words(id, upload, [op for op in ops if op.op == "edit"], record)
     yield from _bytes(id, upload, [op for op in ops if op.op == "replace"], record, found)
-    if state == "alive" and record["status"] == "ready" and (told := found.found_by.get(record["custom"].get("write", ""))) is not None and id not in told:
+    if (
+        state == "alive"
+        and record["status"] == "ready"
+        and (told := found.found_by.get(record["custom"].get("write", ""))) is not None
+        and id not in told
+    ):
         yield Broken("search", "not found by its word", f"{id} {record['custom']}")
     if state == "trashed" and id in found.found_by.get(record["custom"].get("write", ""), []):
         yield Broken("came back", "in the trash, and found by the search", id)
@@ -220,21 +233,31 @@ def _words(id: str, upload: Op, edits: Sequence[Op], record: dict[str, Any]) -> 
     if not upload.sent["write"]:
         return
     if record["title"] != f"Chaos {write}" or list(record["tags"]) != [write]:
-        yield Broken("words", "title, tags and values of different writes", f"{id} {record['title']} {record['tags']} {record['custom']}")
+        yield Broken(
+            "words", "title, tags and values of different writes", f"{id} {record['title']} {record['tags']} {record['custom']}"
+        )
     done = [op for op in edits if op.is_acknowledged]
     last = max(done, key=lambda op: revision(op.answer["etag"]), default=None)
     newest = revision(last.answer["etag"]) if last else 0
     open_ones = [op for op in edits if op.is_unknown and op.status != 0 and revision(op.sent["if_match"]) >= newest]
     allowed = {op.sent["write"] for op in open_ones} | {last.sent["write"] if last else upload.sent["write"]}
     # The same bytes sent again are another upload of the same image where the tenant reuses them: its words are those of the first.
-    if write not in allowed and not (last is None and upload.status == 200) and not (last is None and upload.sent["policy"] != "tell"):
-        yield Broken("lost", f"the words of {write!r} and not of {sorted(allowed)}", f"{id} {[(op.n, op.status) for op in edits]}")
+    if (
+        write not in allowed
+        and not (last is None and upload.status == 200)
+        and not (last is None and upload.sent["policy"] != "tell")
+    ):
+        yield Broken(
+            "lost", f"the words of {write!r} and not of {sorted(allowed)}", f"{id} {[(op.n, op.status) for op in edits]}"
+        )
 
 
 def _bytes(id: str, upload: Op, replaced: Sequence[Op], record: dict[str, Any], found: Found) -> Iterable[Broken]:
     done = [op.sent["sha256"] for op in replaced if op.is_acknowledged]
     after = max((op.n for op in replaced if op.is_acknowledged), default=0)
-    allowed = {done[-1] if done else upload.sent["sha256"]} | {op.sent["sha256"] for op in replaced if op.is_unknown and op.n > after}
+    allowed = {done[-1] if done else upload.sent["sha256"]} | {
+        op.sent["sha256"] for op in replaced if op.is_unknown and op.n > after
+    }
     if record["sha256"] not in allowed:
         yield Broken("lost", "other bytes than were sent last", f"{id} {record['sha256']} and not {allowed}")
     kept = {version["sha256"] for version in found.versions.get(id, [])}

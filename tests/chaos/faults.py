@@ -15,7 +15,6 @@ from io import BytesIO
 
 import httpx
 from PIL import Image
-
 from tests.acceptance.conftest import until
 from tests.chaos.installation import LARGEST_SKEW_S, Api, Embedded, Installation, Part, Worker, skewed
 from tests.chaos.ledger import Ledger
@@ -127,7 +126,10 @@ class FaultMaker:
 
     def _skew(self, fault: Fault) -> str:
         """Another clock from now on, before or behind the others."""
-        part, by_s = self.installation.parts[fault.target], random.Random(f"{self.seed}/{fault.number}").randint(-LARGEST_SKEW_S, LARGEST_SKEW_S)
+        part, by_s = (
+            self.installation.parts[fault.target],
+            random.Random(f"{self.seed}/{fault.number}").randint(-LARGEST_SKEW_S, LARGEST_SKEW_S),
+        )
         assert isinstance(part, Api | Worker)
         part.stop()
         part.environment |= skewed(by_s)
@@ -174,16 +176,30 @@ class FaultMaker:
                 return until(once)
 
             digest = hashlib.sha256(data).hexdigest()
-            n = self.ledger.sent("corrupter", "upload", tenant=house.tenant, to=api.url, upload=digest, sha256=digest, policy=house.policy, write="", attempts=50)
+            n = self.ledger.sent(
+                "corrupter",
+                "upload",
+                tenant=house.tenant,
+                to=api.url,
+                upload=digest,
+                sha256=digest,
+                policy=house.policy,
+                write="",
+                attempts=50,
+            )
             record = ask("POST", "/images", lambda answer: answer.is_success, files={"file": data}).json()
             self.ledger.told(n, 201, {"id": record["id"]})
-            record = ask("GET", f"/images/{record['id']}", lambda answer: answer.is_success and answer.json()["status"] == "ready").json()
+            record = ask(
+                "GET", f"/images/{record['id']}", lambda answer: answer.is_success and answer.json()["status"] == "ready"
+            ).json()
             original = f"/images/{record['id']}/original"
             with _flipped(self.installation.blob(f"/{record['id']}/1/original"), rng):
-                definite = lambda answer: answer.is_success or answer.json()["code"] == "damaged_object"  # noqa: E731
+                definite = lambda answer: answer.is_success or answer.json()["code"] == "damaged_object"
                 refused = ask("GET", original, definite)
                 if refused.is_success:
-                    self.ledger.note("wrong", what="a damaged original was delivered", image=record["id"], is_same=refused.content == data)
+                    self.ledger.note(
+                        "wrong", what="a damaged original was delivered", image=record["id"], is_same=refused.content == data
+                    )
             healed = ask("GET", original, lambda answer: answer.is_success)
             if healed.content != data:
                 self.ledger.note("wrong", what="an original with other bytes", image=record["id"])
@@ -196,8 +212,14 @@ class FaultMaker:
                     picture = Image.open(BytesIO(shown.content))
                     picture.load()
                     assert picture.size == (rendition["width"], rendition["height"])
-                except Exception as error:  # noqa: BLE001
-                    self.ledger.note("wrong", what="a damaged rendition was not made again", image=record["id"], status=shown.status_code, error=repr(error))
+                except Exception as error:
+                    self.ledger.note(
+                        "wrong",
+                        what="a damaged rendition was not made again",
+                        image=record["id"],
+                        status=shown.status_code,
+                        error=repr(error),
+                    )
         return record["id"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 import contextlib
 import errno
 import os
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import httpx
 import psutil
 import psycopg
-
 from tests.acceptance.conftest import Server
 from tests.chaos.load import House
 from tests.servers.cuttable import Cuttable, Line
@@ -39,14 +38,24 @@ COMMON = {
 }
 
 
-FAKETIME = Path(sys.prefix) / "lib" / f"python3.{sys.version_info.minor}" / "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1"
+FAKETIME = (
+    Path(sys.prefix)
+    / "lib"
+    / f"python3.{sys.version_info.minor}"
+    / "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1"
+)
 LARGEST_SKEW_S = 240
 """S3 refuses requests from a clock that is wrong by a quarter of an hour."""
 
 
 def skewed(by_s: int) -> dict[str, str]:
     """What makes a process and its children believe in another time; how fast it passes stays."""
-    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{by_s:+d}", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DISABLE_SHM": "1"}
+    return {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": f"{by_s:+d}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DISABLE_SHM": "1",
+    }
 
 
 class Part(Protocol):
@@ -122,7 +131,9 @@ class Worker:
     def _start(self) -> None:
         command = [sys.executable, "-m", "safelight", "worker", "--data-dir", str(self.folder / "data")]
         with (self.folder / "worker.log").open("ab") as log:
-            self.process = subprocess.Popen(command, env=own_environment(self.environment), stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, env=own_environment(self.environment), stdout=log, stderr=log, start_new_session=True
+            )
 
     def kill(self) -> None:
         with self._turns:
@@ -193,7 +204,7 @@ class Installation(ABC):
     def settle_in(self) -> None:
         """A tenant for every policy."""
         with self.apis[0].client() as client:
-            urls = lambda: [api.url for api in self.apis]  # noqa: E731
+            urls = lambda: [api.url for api in self.apis]
             self.houses = [House(client.get("/admin/tenants").json()[0]["id"], "tell", self.apis[0].api_key, urls)]
             for policy in POLICIES[1:]:
                 made = client.post("/admin/tenants", json={"name": policy, "duplicates": policy})
@@ -247,7 +258,10 @@ class Embedded(Installation):
         with contextlib.ExitStack() as opened:
             self._closing = opened
             mounted = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={self.disk_bytes}", "chaos", str(self.disk)], capture_output=True, text=True, check=False
+                ["mount", "-t", "tmpfs", "-o", f"size={self.disk_bytes}", "chaos", str(self.disk)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if mounted.returncode:
                 self.skipped["full"] = f"no small file system can be mounted here: {mounted.stderr.strip()}"
@@ -293,7 +307,11 @@ class Embedded(Installation):
     def blob(self, key_end: str) -> Path | None:
         """The file with the newest bytes of the object whose key ends so."""
         root = self.apis[0].data_dir / "objects"
-        found = self._ask(root / "objects.db", "select blob from versions where key like ? and blob is not null order by seq desc limit 1", f"%{key_end}")
+        found = self._ask(
+            root / "objects.db",
+            "select blob from versions where key like ? and blob is not null order by seq desc limit 1",
+            f"%{key_end}",
+        )
         return root / "blobs" / found[0][:2] / found[0] if found else None
 
     def rows(self) -> set[str]:

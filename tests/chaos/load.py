@@ -19,11 +19,10 @@ from typing import Any
 import httpx
 import requests
 from PIL import Image
-from tusclient.client import TusClient
-from tusclient.exceptions import TusCommunicationError
-
 from tests.chaos.ledger import Ledger
 from tests.pictures import jpeg
+from tusclient.client import TusClient
+from tusclient.exceptions import TusCommunicationError
 
 PATIENCE_S = 75.0
 """A client hangs up after this, and the audit calls it a hang."""
@@ -155,7 +154,9 @@ class Client(threading.Thread):
         self.ledger.told(n, answer.status_code, _kept(answer))
         return answer
 
-    def insist(self, op: str, method: str, path: str, words: dict[str, Any] | None = None, **options: Any) -> httpx.Response | None:
+    def insist(
+        self, op: str, method: str, path: str, words: dict[str, Any] | None = None, **options: Any
+    ) -> httpx.Response | None:
         """The same until the answer is definite; None when it never was."""
         until = time.monotonic() + INSISTS_S
         while True:
@@ -195,19 +196,33 @@ class Client(threading.Thread):
         """A file that cannot be developed: cut in the middle, or no picture at all."""
         data = self.picture()
         data = data[: len(data) // 2] if self.rng.random() < 0.6 else b"no picture " + str(self.seeds).encode()
-        answer = self.insist("upload", "POST", "/images", self._words(data) | {"is_broken": True}, files={"file": ("x.jpg", data)}, headers=self._prefer())
+        answer = self.insist(
+            "upload",
+            "POST",
+            "/images",
+            self._words(data) | {"is_broken": True},
+            files={"file": ("x.jpg", data)},
+            headers=self._prefer(),
+        )
         if answer is not None and answer.status_code not in (202, 415, 422):
             self.wrong("a broken file was not refused", status=answer.status_code)
 
     def _send_form(self, data: bytes, words: dict[str, Any]) -> None:
         form = {"title": f"Chaos {words['write']}", "tags": words["write"], "custom": f'{{"write": "{words["write"]}"}}'}
-        answer = self.insist("upload", "POST", "/images", words, files={"file": ("sea.jpg", data)}, data=form, headers=self._prefer())
+        answer = self.insist(
+            "upload", "POST", "/images", words, files={"file": ("sea.jpg", data)}, data=form, headers=self._prefer()
+        )
         self._adopt(answer, data)
 
     def _presigned(self) -> None:
         data = self.picture()
         words = self._words(data)
-        body = {"filename": "sea.jpg", "content_type": "image/jpeg", "size": len(data), "method": self.rng.choice(["post", "put"])}
+        body = {
+            "filename": "sea.jpg",
+            "content_type": "image/jpeg",
+            "size": len(data),
+            "method": self.rng.choice(["post", "put"]),
+        }
         answer = self.insist("announce", "POST", "/uploads", None, json=body | self._said(words))
         if answer is None or not answer.is_success:
             return
@@ -226,7 +241,9 @@ class Client(threading.Thread):
                 return
             time.sleep(0.3)
         path = f"/uploads/{offer['id']}/complete"
-        while (answer := self.insist("upload", "POST", path, words | {"upload_id": offer["id"]}, headers=self._prefer())) is not None:
+        while (
+            answer := self.insist("upload", "POST", path, words | {"upload_id": offer["id"]}, headers=self._prefer())
+        ) is not None:
             if answer.status_code != 409 or answer.json()["code"] != "not_arrived" or time.monotonic() > until:
                 break
             time.sleep(0.3)  # another server is just taking it in
@@ -239,7 +256,12 @@ class Client(threading.Thread):
         """tuspy as it is; when it gives up, it asks how far the file has come and goes on."""
         data = self.picture()
         words = self._words(data)
-        said = {"filename": "sea.jpg", "title": f"Chaos {words['write']}", "tags": words["write"], "custom": f'{{"write": "{words["write"]}"}}'}
+        said = {
+            "filename": "sea.jpg",
+            "title": f"Chaos {words['write']}",
+            "tags": words["write"],
+            "custom": f'{{"write": "{words["write"]}"}}',
+        }
         until, uploader = time.monotonic() + INSISTS_S, None
         chunk = max(1, len(data) // self.rng.choice([1, 2, 3]))
         while True:
@@ -261,7 +283,11 @@ class Client(threading.Thread):
             except TusCommunicationError as error:
                 if error.status_code:
                     problem = _problem(error.response_content or b"")
-                    self.ledger.told(n, error.status_code, {"code": problem.get("code", ""), "is_problem": bool(problem), "retry_after": "unseen"})
+                    self.ledger.told(
+                        n,
+                        error.status_code,
+                        {"code": problem.get("code", ""), "is_problem": bool(problem), "retry_after": "unseen"},
+                    )
                 else:
                     self.ledger.lost(n, repr(error))
             except requests.ConnectionError as error:
@@ -305,11 +331,11 @@ class Client(threading.Thread):
             while time.monotonic() < until and not self.is_over.is_set():
                 told = self.insist("read", "GET", f"/imports/{upload}")
                 if told is None or not told.is_success:
-                    return
+                    return None
                 record = told.json()
                 if record["state"] == "accepted":
                     self._know(record["image_id"], data)
-                    return
+                    return None
                 if record["state"] != "pending":
                     # A fetch is tried for a minute; the gallery has never been away so long.
                     return self.wrong("an import ended badly", upload=upload, record=record)
@@ -342,13 +368,20 @@ class Client(threading.Thread):
     def _edit(self) -> None:
         mine = self._some(lambda one: not one.is_trashed and bool(one.etag))
         if mine is None:
-            return
+            return None
         self.seeds += 1
         write = word_of(self.seeds)
         patch = {"title": f"Chaos {write}", "tags": [write], "custom": {"write": write}}
         for _ in range(8):
             headers = {"if-match": mine.etag, "content-type": "application/merge-patch+json"}
-            answer = self.insist("edit", "PATCH", f"/images/{mine.id}", {"image": mine.id, "write": write, "if_match": mine.etag}, json=patch, headers=headers)
+            answer = self.insist(
+                "edit",
+                "PATCH",
+                f"/images/{mine.id}",
+                {"image": mine.id, "write": write, "if_match": mine.etag},
+                json=patch,
+                headers=headers,
+            )
             if answer is None:
                 return self._leave(mine)
             if answer.is_success:
@@ -356,15 +389,22 @@ class Client(threading.Thread):
             # Developing it has changed the record as well; or it was ours, and the answer was lost.
             record = self._get_record(mine)
             if answer.status_code != 412 or record is None or record["custom"].get("write") == write:
-                return
+                return None
 
     def _replace(self) -> None:
         mine = self._some(lambda one: not one.is_trashed and one.is_ready)
         if mine is None:
-            return
+            return None
         data = self.picture()
         words = {"image": mine.id, "sha256": sha256(data), "if_match": mine.etag}
-        answer = self.insist("replace", "PUT", f"/images/{mine.id}/original", words, files={"file": ("new.jpg", data)}, headers={"if-match": mine.etag})
+        answer = self.insist(
+            "replace",
+            "PUT",
+            f"/images/{mine.id}/original",
+            words,
+            files={"file": ("new.jpg", data)},
+            headers={"if-match": mine.etag},
+        )
         if answer is None:
             return self._leave(mine)
         if answer.is_success:
@@ -437,7 +477,9 @@ class Client(threading.Thread):
             self._get_record(mine)
 
     def _list(self) -> None:
-        answer = self.call("read", "GET", "/images", params={"limit": 20} | ({"trashed": True} if self.rng.random() < 0.3 else {}))
+        answer = self.call(
+            "read", "GET", "/images", params={"limit": 20} | ({"trashed": True} if self.rng.random() < 0.3 else {})
+        )
         if answer is not None and answer.is_success and not isinstance(answer.json()["images"], list):
             self.wrong("a list that is none")
 
@@ -480,7 +522,7 @@ class Client(threading.Thread):
         if answer is not None and answer.is_success:
             try:
                 Image.open(io.BytesIO(answer.content)).load()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self.wrong("a picture that does not decode", image=image, error=repr(error))
 
 
@@ -509,5 +551,7 @@ def _kept(answer: httpx.Response) -> dict[str, Any]:
         else:
             kept["text"] = answer.text[:300]
     elif kind == "application/json" and isinstance(record := answer.json(), dict) and "id" in record:
-        kept = {"id": record["id"]} | {name: record[name] for name in ("status", "version", "etag", "sha256", "state") if name in record}
+        kept = {"id": record["id"]} | {
+            name: record[name] for name in ("status", "version", "etag", "sha256", "state") if name in record
+        }
     return kept

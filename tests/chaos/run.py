@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
 from tests.chaos import audit
 from tests.chaos.faults import FaultMaker, planned
 from tests.chaos.installation import Embedded, Installation, Servers
@@ -41,7 +40,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="of load and faults; healing and the audit come on top")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--clients", type=int, default=2, help="of each tenant")
-    parser.add_argument("--out", type=Path, help="folder for ledger, logs and report; default: a new one below the temporary folder")
+    parser.add_argument(
+        "--out", type=Path, help="folder for ledger, logs and report; default: a new one below the temporary folder"
+    )
     asked = parser.parse_args()
     _alone()
     out = asked.out or Path(tempfile.mkdtemp(prefix="safelight-chaos-"))
@@ -238,12 +239,20 @@ def told(profile, minutes, seed, loaded_s, book: Book, found: audit.Found, broke
         "writes_acknowledged": sum(op.is_acknowledged for op in writes),
         "writes_unknown": sum(op.is_unknown and op.status != 0 for op in writes),
         "statuses": dict(sorted(Counter(str(op.status) for op in book.ops).items())),
-        "longest_s": max((op.ended - op.began for op in book.ops if op.ended < float("inf") and "attempts" not in op.sent), default=0.0),
+        "longest_s": max(
+            (op.ended - op.began for op in book.ops if op.ended < float("inf") and "attempts" not in op.sent), default=0.0
+        ),
         "images": len(found.images),
         "dead_letters": len(found.failures),
         "reconciled": {kind: finding["count"] for kind, finding in found.reconciled.items()},
         "promises": {kind: kinds.get(kind, 0) for kind in ("lost", "came back", "double", "orphan", "wrong bytes", "500")}
-        | {"others": sum(count for kind, count in kinds.items() if kind not in ("lost", "came back", "double", "orphan", "wrong bytes", "500"))},
+        | {
+            "others": sum(
+                count
+                for kind, count in kinds.items()
+                if kind not in ("lost", "came back", "double", "orphan", "wrong bytes", "500")
+            )
+        },
         "broken": [{"kind": one.kind, "what": one.what, "about": one.about} for one in broken],
     }
 
@@ -251,14 +260,20 @@ def told(profile, minutes, seed, loaded_s, book: Book, found: audit.Found, broke
 def table(report: dict[str, Any]) -> str:
     """The same for people."""
     rows = [
-        ("faults", f"{sum(report['faults'].values())}: " + ", ".join(f"{kind} {count}" for kind, count in report["faults"].items())),
+        (
+            "faults",
+            f"{sum(report['faults'].values())}: " + ", ".join(f"{kind} {count}" for kind, count in report["faults"].items()),
+        ),
         ("not tried", "; ".join(f"{kind}: {why}" for kind, why in report["skipped"].items()) or "nothing"),
         ("requests", f"{report['requests']}, the longest {report['longest_s']:.1f} s"),
         ("writes acknowledged", str(report["writes_acknowledged"])),
         ("writes with an unknown outcome", str(report["writes_unknown"])),
         ("images at the end", str(report["images"])),
         ("dead letters, mended by trying again", str(report["dead_letters"])),
-        ("left by crashes, removed by reconcile", ", ".join(f"{kind} {count}" for kind, count in report["reconciled"].items()) or "nothing"),
+        (
+            "left by crashes, removed by reconcile",
+            ", ".join(f"{kind} {count}" for kind, count in report["reconciled"].items()) or "nothing",
+        ),
         *((name, str(count)) for name, count in report["promises"].items()),
     ]
     lines = [f"`{report['command']}`", "", "| what | how many |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from tests.chaos.audit import Found, judge
 from tests.chaos.ledger import Book, Ledger
 

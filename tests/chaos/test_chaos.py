@@ -16,7 +16,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chaos")]
 
 @pytest.mark.parametrize("profile", ("embedded", "servers"))
 def test_half_a_minute_of_chaos_breaks_no_promise(profile, tmp_path):
-    command = [sys.executable, "-m", "tests.chaos.run", "--profile", profile, "--minutes", "0.5", "--seed", "1", "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos.run",
+        "--profile",
+        profile,
+        "--minutes",
+        "0.5",
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     ran = subprocess.run([*command, "--clients", "1"], cwd=ROOT, capture_output=True, text=True, timeout=900)
 
     assert ran.returncode == 0, f"{ran.stdout[-6000:]}\n{ran.stderr[-3000:]}"

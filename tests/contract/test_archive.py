@@ -7,13 +7,13 @@ import secrets
 from dataclasses import replace
 
 import pytest
+from tests.servers.faulty import Faulty
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 from safelight.adapters.storage.local import LocalStore
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.storage.s3 import S3Options, S3Store, listing
 from safelight.testing.contracts.archive import ArchiveContract, shape, walk
-from tests.servers.faulty import Faulty
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 NUMBERS = itertools.count()
 
@@ -67,9 +67,7 @@ async def test_a_pile_that_a_page_of_s3_cuts_is_whole(s3, monkeypatch, page):
     piles = await walk(s3, limit=4)
 
     assert [pile.key for pile in piles] == [f"t/{number}/1/original" for number in range(6)]
-    assert [shape(pile) for pile in piles] == [
-        [number] * (number % 4 + 1) + [None] * (number % 2) for number in range(6)
-    ]
+    assert [shape(pile) for pile in piles] == [[number] * (number % 4 + 1) + [None] * (number % 2) for number in range(6)]
 
 
 async def test_a_page_of_piles_asks_nothing_of_the_single_object(s3, seaweedfs):

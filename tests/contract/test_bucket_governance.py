@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY, Moto
 
 from safelight.adapters.storage.s3 import S3Options, S3Store
 from safelight.adapters.storage.s3.governance import Governance, apply, check, desired
 from safelight.cli import main
-from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY, Moto
 
 NUMBERS = itertools.count()
 EVERYTHING = Governance(
@@ -214,7 +214,7 @@ async def test_https_only_is_never_set_where_the_endpoint_is_plain(weed):
 
 
 async def test_an_address_that_is_not_allowed_can_still_mend_the_list(weed):
-    options, client = weed
+    options, _client = weed
     await apply(options, Governance(ip_allow_list=("192.0.2.0/24",)))
 
     assert states(await apply(options, Governance(ip_allow_list=("127.0.0.0/8",))))["originals", "ip_allow_list"] == "applied"

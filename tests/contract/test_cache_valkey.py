@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from tests.servers.valkey import Gate, Valkey, ValkeyCluster, new_valkey, valkey, valkey_cluster  # noqa: F401
 
 from safelight.adapters.cache import valkey as adapter
 from safelight.adapters.cache.servers import Tls
@@ -16,7 +17,6 @@ from safelight.adapters.cache.valkey import ValkeyCache
 from safelight.domain.rates import Rate
 from safelight.errors import BackendUnavailable, WrongState
 from safelight.testing.contracts.cache import PATIENCE_S, SLOW, CacheContract, fresh, keep, value_of
-from tests.servers.valkey import Gate, Valkey, ValkeyCluster, new_valkey, valkey, valkey_cluster  # noqa: F401
 
 KEY = b"k" * 32
 PATIENT_S = 20.0
@@ -357,7 +357,9 @@ class TestTls:
             assert await value_of(cache, "k", "tag") == b"v"
             await cache.ping()
 
-    @pytest.mark.parametrize("wrong", ["nobody vouches for the server", "another name", "no certificate", "a stranger's certificate"])
+    @pytest.mark.parametrize(
+        "wrong", ["nobody vouches for the server", "another name", "no certificate", "a stranger's certificate"]
+    )
     async def test_what_cannot_be_trusted_or_does_not_trust_us_stops_the_start_and_the_setting_is_named(self, secured, wrong):
         tls, url = trusting(secured.tls), secured.url
         match wrong:

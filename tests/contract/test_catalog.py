@@ -259,7 +259,23 @@ class TestPlans:
             lambda records: records.webhooks.deliveries.due("w", NOON),
             lambda records: records.webhooks.deliveries.page("w", before="d"),
         ],
-        ids=["get", "by_sha256", "trashed_before", "albums", "albums behind", "of_image", "lent", "lent behind", "loans", "links", "users", "keys", "webhooks", "due", "log"],
+        ids=[
+            "get",
+            "by_sha256",
+            "trashed_before",
+            "albums",
+            "albums behind",
+            "of_image",
+            "lent",
+            "lent behind",
+            "loans",
+            "links",
+            "users",
+            "keys",
+            "webhooks",
+            "due",
+            "log",
+        ],
     )
     async def test_a_look_up_uses_an_index(self, catalog, url, call):
         tenant = await tenant_in(catalog)
@@ -358,12 +374,16 @@ CALLS = {
             "albums.insert": lambda records, tenant: records.albums.insert(ALBUM, []),
             "albums.drop": lambda records, tenant: records.albums.drop(ALBUM, []),
             "albums.of_image": lambda records, tenant: records.albums.of_image(ImageId(new_id())),
-            "shares.put_grant": lambda records, tenant: records.albums.shares.put_grant(make_grant(make_album(tenant), make_user(tenant))),
+            "shares.put_grant": lambda records, tenant: records.albums.shares.put_grant(
+                make_grant(make_album(tenant), make_user(tenant))
+            ),
             "shares.drop_grant": lambda records, tenant: records.albums.shares.drop_grant(ALBUM, ME),
             "shares.grants": lambda records, tenant: records.albums.shares.grants(ALBUM),
             "shares.lent": lambda records, tenant: records.albums.shares.lent(ME, NOON),
             "shares.loans": lambda records, tenant: records.albums.shares.loans(make_image(tenant), ME),
-            "shares.add_link": lambda records, tenant: records.albums.shares.add_link(make_link(make_album(tenant), make_user(tenant))),
+            "shares.add_link": lambda records, tenant: records.albums.shares.add_link(
+                make_link(make_album(tenant), make_user(tenant))
+            ),
             "shares.links": lambda records, tenant: records.albums.shares.links(ALBUM),
             "shares.drop_link": lambda records, tenant: records.albums.shares.drop_link(ALBUM, "l"),
             "accounts.add_user": lambda records, tenant: records.accounts.add_user(make_user(tenant)),

@@ -10,6 +10,9 @@ import botocore.exceptions
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.contract.test_catalog import CALLS
+from tests.servers.faulty import Answer, Faulty, Hang
+from tests.servers.moto import MotoServer, moto  # noqa: F401
 
 from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions, items, table, tags, transaction
 from safelight.adapters.catalog.dynamodb.images import _plan
@@ -43,9 +46,6 @@ from safelight.testing.factories import (
     make_upload,
     make_user,
 )
-from tests.contract.test_catalog import CALLS
-from tests.servers.faulty import Answer, Faulty, Hang
-from tests.servers.moto import MotoServer, moto  # noqa: F401
 
 KEY = b"k" * 32
 ME = UserId("0" * 25 + "1")
@@ -433,7 +433,6 @@ class TestIndexes:
                     assert (await records.images.page(ImageQuery(**fields))).images == ()
                 except BadField:
                     continue
-
 
     async def test_an_id_that_no_key_can_hold_is_missing(self, catalog, tenant):
         async with catalog.directory() as directory:

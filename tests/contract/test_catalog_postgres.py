@@ -15,20 +15,20 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, Text, create_engine, event
+from tests.contract.test_catalog import CALLS
+from tests.servers.fill import fill_images
+from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres_url  # noqa: F401
 
 from safelight.adapters import postgres as driver
 from safelight.adapters.catalog.migrations import HEAD
 from safelight.adapters.catalog.sql import SqlCatalog
 from safelight.adapters.catalog.tables import metadata
-from safelight.domain.ids import AlbumId, ImageId, UserId, new_id
+from safelight.domain.ids import AlbumId, ImageId, UserId
 from safelight.domain.images import Status
 from safelight.domain.queries import Cursor, ImageQuery, Sort
 from safelight.errors import AlreadyExists, BackendUnavailable, BadField, WrongState
 from safelight.testing.contracts.catalog import CatalogContract, album_in, images_in, tenant_in
 from safelight.testing.factories import NOON, make_album, make_image, make_user
-from tests.contract.test_catalog import CALLS
-from tests.servers.fill import fill_images
-from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres_url  # noqa: F401
 
 KEY = b"k" * 32
 ME = UserId("owner7")
@@ -436,7 +436,7 @@ async def plans_of(filled, call):
 
             def explain():
                 cursor = records.transaction.connection.connection.driver_connection
-                for statement, parameters in list(sent):
+                for statement, parameters in sent:
                     rows = cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {statement}", parameters)
                     plans.append("\n".join(row[0] for row in rows))
 

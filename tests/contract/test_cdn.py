@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from tests.servers.cloudfront import CREDENTIALS, CloudFront
+from tests.servers.faulty import Answer, Faulty
+from tests.servers.seaweedfs import Moto
 
 from safelight.adapters.cdn.cloudfront import CloudFrontCdn
 from safelight.adapters.cdn.memory import MemoryCdn
 from safelight.errors import BackendUnavailable, Busy, WrongState
 from safelight.testing.contracts.cdn import PATHS, CdnContract
-from tests.servers.cloudfront import CREDENTIALS, CloudFront
-from tests.servers.faulty import Answer, Faulty
-from tests.servers.seaweedfs import Moto
 
 SETTING = "SAFELIGHT_CLOUDFRONT__FRONT_DISTRIBUTIONS"
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 import botocore.session
 import pytest
+from tests.servers.seaweedfs import Moto
 
 from safelight.adapters.inbox.memory import MemoryInbox
 from safelight.adapters.inbox.sqs import SqsInbox
 from safelight.errors import BackendUnavailable, WrongState
 from safelight.testing.contracts.inbox import InboxContract
-from tests.servers.seaweedfs import Moto
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,11 @@ class TestSqs(InboxContract):
 
 @pytest.mark.parametrize(
     ("url", "region"),
-    [("https://sqs.eu-central-1.amazonaws.com/1/q", "eu-central-1"), ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", "cn-north-1"), ("http://localhost:9324/1/q", "us-east-1")],
+    [
+        ("https://sqs.eu-central-1.amazonaws.com/1/q", "eu-central-1"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", "cn-north-1"),
+        ("http://localhost:9324/1/q", "us-east-1"),
+    ],
 )
 def test_the_region_is_that_of_the_address(url, region):
     assert inbox_of(url)._region == region

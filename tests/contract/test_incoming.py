@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 from safelight.adapters.storage.incoming import EmbeddedIncoming
 from safelight.adapters.storage.local import LocalStore
@@ -19,7 +20,6 @@ from safelight.adapters.storage.s3 import S3Incoming, S3Options, S3Store
 from safelight.domain.uploads import Method
 from safelight.errors import BadSignature, SafelightError
 from safelight.testing.contracts.incoming import PICTURE, IncomingContract, announced, content
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 
 class Embedded(IncomingContract):

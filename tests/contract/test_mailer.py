@@ -5,6 +5,7 @@ from asyncio.selector_events import _SelectorTransport
 from email import message_from_bytes, policy
 
 import pytest
+from tests.servers.smtp import Sink
 
 from safelight.adapters.mailer.files import FilesMailer
 from safelight.adapters.mailer.mime import sender_of
@@ -12,7 +13,6 @@ from safelight.adapters.mailer.smtp import SmtpMailer, SmtpOptions
 from safelight.errors import BackendUnavailable, BadField, MailRefused
 from safelight.testing.contracts.mailer import MailerContract, make_mail
 from safelight.testing.factories import NOON
-from tests.servers.smtp import Sink
 
 LOGIN = ("safelight", "s3cret words")
 

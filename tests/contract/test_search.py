@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import stat
 import unicodedata
@@ -171,7 +172,7 @@ class TestWords:
         text = tidy(text)
         tokens = tokens_of(text)
 
-        assert all(a.end <= b.start for a, b in zip(tokens, tokens[1:], strict=False))
+        assert all(a.end <= b.start for a, b in itertools.pairwise(tokens))
         assert all(0 <= token.start < token.end <= len(text) and token.text for token in tokens)
         for token in tokens:
             assert "".join(again.text for again in tokens_of(text[token.start : token.end])) == token.text

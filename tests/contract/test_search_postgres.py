@@ -11,17 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
+from tests.contract.test_search import CALLS, TENANT
+from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres_url  # noqa: F401
 
 from safelight.adapters.search import postgres as adapter
 from safelight.adapters.search.memory import MemorySearch
 from safelight.adapters.search.postgres import PostgresSearch
 from safelight.domain.ids import ImageId, TenantId, new_id
-from safelight.domain.queries import SearchQuery
 from safelight.errors import BackendUnavailable, BadField
 from safelight.testing.contracts.search import SearchContract, ask, documents, found, queries
 from safelight.testing.factories import NOON, make_document
-from tests.contract.test_search import CALLS, TENANT
-from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres_url  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +147,11 @@ class TestIndex:
     async def test_what_is_found_does_not_depend_on_which_words_are_common(self, search, monkeypatch, common):
         monkeypatch.setattr(adapter, "_COMMON", common)
         put = [
-            make_document(title=f"harbour {'storm' if n % 5 == 0 else 'calm'}", description=f"pier{n % 3}", dated_at=NOON - timedelta(hours=n))
+            make_document(
+                title=f"harbour {'storm' if n % 5 == 0 else 'calm'}",
+                description=f"pier{n % 3}",
+                dated_at=NOON - timedelta(hours=n),
+            )
             for n in range(30)
         ]
         await search.put(TENANT, put)

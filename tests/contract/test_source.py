@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY
 
 from safelight.adapters.storage.s3.source import S3Source, _place
 from safelight.errors import BackendUnavailable, Missing, SourceRefused
 from safelight.ports.source import Found
 from safelight.testing.contracts.source import SourceContract
-from tests.servers.seaweedfs import ACCESS_KEY, POWERLESS, SECRET_KEY
 
 
 @pytest.fixture

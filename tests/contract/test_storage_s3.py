@@ -9,11 +9,11 @@ import secrets
 from datetime import UTC, datetime
 
 import pytest
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 from safelight.adapters.storage.s3 import S3Options, S3Store
 from safelight.errors import AlreadyExists, BadRequest, Missing
 from safelight.testing.contracts.storage import StorageContract, all_of
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 NUMBERS = itertools.count()
 LARGE = 20 * 1024 * 1024 + 3

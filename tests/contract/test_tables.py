@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from tests.servers.moto import moto  # noqa: F401
+from tests.servers.postgres import postgres, postgres_cluster, postgres_url  # noqa: F401
 
 from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions, DynamoTables, items
 from safelight.adapters.catalog.secretbox import SecretBox
@@ -15,8 +17,6 @@ from safelight.domain.ids import UserId
 from safelight.errors import BackendUnavailable, WrongState
 from safelight.testing.contracts.archive import TablesContract
 from safelight.testing.factories import make_image
-from tests.servers.moto import moto  # noqa: F401
-from tests.servers.postgres import postgres, postgres_cluster, postgres_url  # noqa: F401
 
 HERE, THERE = b"k" * 32, b"o" * 32
 
@@ -142,7 +142,7 @@ class TestDynamoTables(Ends):
 
     async def test_what_has_lost_its_parent_is_left_out(self, tables, catalog):
         await catalog.open()
-        tenant, images = await self._filled(catalog)
+        _tenant, images = await self._filled(catalog)
         connection, name = catalog._connection, catalog.options.table
         gone = dict(zip(("PK", "SK"), items.image_key(images[0]), strict=True))
         await connection.client.delete_item(TableName=name, Key=items.encoded(gone))

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 from safelight.adapters.storage.s3 import S3Options, S3Vault
 from safelight.adapters.storage.s3.vault import STALE_S
 from safelight.adapters.storage.vault import DirectoryVault
 from safelight.errors import BackendUnavailable, DamagedObject, DataDirInUse, WrongState
 from safelight.testing.contracts.vault import VaultContract, bytes_of
-from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 
 @pytest.fixture

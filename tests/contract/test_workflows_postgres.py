@@ -9,13 +9,13 @@ import time
 from functools import partial
 
 import pytest
+from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres_url  # noqa: F401
 
 from safelight.adapters.workflows.dbos import DbosWorkflows
 from safelight.adapters.workflows.slots import PostgresSlots
 from safelight.errors import BackendUnavailable
 from safelight.ports.workflows import RunState
 from safelight.testing.contracts.workflows import Stage, WorkflowsContract, ended, gated, until
-from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres_url  # noqa: F401
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from tests.servers.temporal import Temporal, new_temporal, temporal, temporal_queue  # noqa: F401
 
 from safelight.adapters.workflows.temporal import TemporalOptions, TemporalWorkflows
 from safelight.adapters.workflows.temporal_run import RunFlow
@@ -26,7 +27,6 @@ from safelight.errors import BackendUnavailable, BadField, BadOption, Busy, Corr
 from safelight.flows import Step
 from safelight.ports.workflows import RunState
 from safelight.testing.contracts.workflows import NO_REST, Stage, WorkflowsContract, ended, failing, gated, until
-from tests.servers.temporal import Temporal, new_temporal, temporal, temporal_queue  # noqa: F401
 
 
 class TestTemporalWorkflows(WorkflowsContract):

@@ -55,11 +55,18 @@ def _fuzzed(name: str, *, seconds: int) -> bool:
     words = WORK / f"{name}.dict"
     words.write_text("".join(f'"{_quoted(word)}"\n' for word in target.words))
     before = set(findings.iterdir())
-    options = [f"-max_total_time={seconds}", f"-timeout={HANGS_AFTER_S}", f"-rss_limit_mb={MOST_MB}", f"-max_len={target.max_bytes}"]
+    options = [
+        f"-max_total_time={seconds}",
+        f"-timeout={HANGS_AFTER_S}",
+        f"-rss_limit_mb={MOST_MB}",
+        f"-max_len={target.max_bytes}",
+    ]
     options += [f"-dict={words}", f"-artifact_prefix={findings}/", "-print_final_stats=1", "-verbosity=0"]
     ran = _atheris(name, *options, str(gathered))
     told = dict(line.removeprefix("stat::").split(":", 1) for line in ran.stderr.splitlines() if line.startswith("stat::"))
-    print(f"{name}: {told.get('number_of_executed_units', '?').strip()} inputs in {seconds} s, {len(list(gathered.iterdir()))} gathered")
+    print(
+        f"{name}: {told.get('number_of_executed_units', '?').strip()} inputs in {seconds} s, {len(list(gathered.iterdir()))} gathered"
+    )
     for path in sorted(set(findings.iterdir()) - before):
         print(f"  FOUND {path}\n    {kept.escaped(path.read_bytes())}")
     if ran.returncode:

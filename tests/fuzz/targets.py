@@ -119,7 +119,10 @@ def target(
 # URLs
 
 
-@target(BadOption, words="w= h= fit= cover, pad q= auto g= fp: c= bg= bl= wm= wmt= wms= wmg= dpr= r=90 t= ra=max du= mb= dl= .webp .jpg .auto full %")
+@target(
+    BadOption,
+    words="w= h= fit= cover, pad q= auto g= fp: c= bg= bl= wm= wmt= wms= wmg= dpr= r=90 t= ra=max du= mb= dl= .webp .jpg .auto full %",
+)
 def native(data: bytes) -> bool:
     text = data.decode("utf-8", "surrogateescape")
     hints, _, options = text.partition("\n") if "\n" in text else ("", "", text)
@@ -132,7 +135,11 @@ def native(data: bytes) -> bool:
     return True
 
 
-@target(BadOption, TooManyPixels, words="plain/ @webp rs:fill: w: h: g:fp: c: t: pd: bg: bl: sh: wm: pr: q: fq: ar: ex: rot: dpr: el: cb: exp: fn: att: skp: 1 0.5 safelight:// /")
+@target(
+    BadOption,
+    TooManyPixels,
+    words="plain/ @webp rs:fill: w: h: g:fp: c: t: pd: bg: bl: sh: wm: pr: q: fq: ar: ex: rot: dpr: el: cb: exp: fn: att: skp: 1 0.5 safelight:// /",
+)
 def imgproxy_paths(data: bytes) -> bool:
     order = imgproxy.parse(data.decode("latin-1"), {"sharp": "sh:0.5/q:70", "round": "pr:sharp:round"}, NAMED)
     _ordered(order)
@@ -144,7 +151,11 @@ def imgproxy_presets(data: bytes) -> bool:
     return bool(imgproxy.read_presets(data.decode("latin-1")))
 
 
-@target(BadOption, TooManyPixels, words="filters: () : , fit-in/ full-fit-in/ adaptive-fit-in/ trim: smart/ orig 30x20/ -1x left/ top/ focal( fill(auto) quality( format(webp) watermark( round_corner( proportion( max_bytes(")
+@target(
+    BadOption,
+    TooManyPixels,
+    words="filters: () : , fit-in/ full-fit-in/ adaptive-fit-in/ trim: smart/ orig 30x20/ -1x left/ top/ focal( fill(auto) quality( format(webp) watermark( round_corner( proportion( max_bytes(",
+)
 def thumbor_paths(data: bytes) -> bool:
     _ordered(thumbor.parse(data.decode("latin-1"), NAMED))
     return True
@@ -178,14 +189,21 @@ def signatures(data: bytes) -> bool:
     version, found = door._query(query)
     text = path.decode("latin-1")
     proof = found.sig if found else query.decode("latin-1")
-    assert not imgproxy_signing.verify(b"k" * 32, b"s" * 32, text, proof) or proof == imgproxy_signing.sign(b"k" * 32, b"s" * 32, text)
+    assert not imgproxy_signing.verify(b"k" * 32, b"s" * 32, text, proof) or proof == imgproxy_signing.sign(
+        b"k" * 32, b"s" * 32, text
+    )
     assert not thumbor_signing.verify(b"k" * 32, text, proof) or proof == thumbor_signing.sign(b"k" * 32, text)
     if found:
         assert not signing.verify(b"k" * 32, text, kid=found.kid, exp=found.exp, sig=found.sig)
     return version is not None or found is not None
 
 
-@target(BadField, SourceNotAllowed, SourceUnreachable, words="http:// https:// // [::1] [::ffff:127.0.0.1] 127.0.0.1 0x7f 2130706433 @ : # ? \\ .. . xn-- example.com :80 %00 ①")
+@target(
+    BadField,
+    SourceNotAllowed,
+    SourceUnreachable,
+    words="http:// https:// // [::1] [::ffff:127.0.0.1] 127.0.0.1 0x7f 2130706433 @ : # ? \\ .. . xn-- example.com :80 %00 ①",
+)
 def urls_of_strangers(data: bytes) -> bool:
     url, _, location = data.decode("utf-8", "surrogateescape").partition(" ")
     found = addresses.parse(url)
@@ -202,7 +220,9 @@ def urls_of_strangers(data: bytes) -> bool:
 # Headers, and what is like them
 
 
-@target(words="bytes= - , 0-99 -5 5- if-range: range: if-none-match: if-match: if-modified-since: if-unmodified-since: W/ \" * Sun, GMT 1994 -0000")
+@target(
+    words='bytes= - , 0-99 -5 5- if-range: range: if-none-match: if-match: if-modified-since: if-unmodified-since: W/ " * Sun, GMT 1994 -0000'
+)
 def ranges_and_conditions(data: bytes) -> bool:
     size, *lines = data.decode("latin-1").split("\n")
     pairs = (line.partition(": ") for line in lines)
@@ -216,7 +236,10 @@ def ranges_and_conditions(data: bytes) -> bool:
     return found is not None
 
 
-@target(BadField, words="if-match: last-event-id: accept: dpr: width: x-forwarded-for: host: , ; q=0 image/avif image/webp [::1]:80 10.0.0.1")
+@target(
+    BadField,
+    words="if-match: last-event-id: accept: dpr: width: x-forwarded-for: host: , ; q=0 image/avif image/webp [::1]:80 10.0.0.1",
+)
 def small_headers(data: bytes) -> bool:
     pairs = [line.partition(b": ") for line in data.split(b"\n")]
     headers = [(name.lower(), value) for name, _, value in pairs]
@@ -233,7 +256,11 @@ def small_headers(data: bytes) -> bool:
     return after is not None or revision is not None or address != "10.0.0.9"
 
 
-@target(BadField, Missing, words="upload-metadata: upload-concat: upload-checksum: upload-length: final; partial sha1 sha256 filename /tus/ , = Kq5sNclPz7QV2+lfQIuc6R7oRu0=")
+@target(
+    BadField,
+    Missing,
+    words="upload-metadata: upload-concat: upload-checksum: upload-length: final; partial sha1 sha256 filename /tus/ , = Kq5sNclPz7QV2+lfQIuc6R7oRu0=",
+)
 def tus_headers(data: bytes) -> bool:
     name, _, value = data.decode("latin-1").partition(": ")
     match name:
@@ -275,7 +302,10 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="safelight-fuzz-"))
 
 
-@target(words='resources data public_id secure_url https:// origin_path attributes tags context custom { } [ ] " , \\n | ;', max_bytes=4096)
+@target(
+    words='resources data public_id secure_url https:// origin_path attributes tags context custom { } [ ] " , \\n | ;',
+    max_bytes=4096,
+)
 def listings(data: bytes) -> bool:
     path = _folder() / ("listing.csv" if data[:1] == b"," else "listing.json")
     path.write_bytes(data.removeprefix(b","))
@@ -300,19 +330,27 @@ def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-@target(SafelightError, words="multipart/form-data; boundary=b --b --b-- Content-Disposition: form-data; name=\"file\" filename=\"a.jpg\" filename*=UTF-8''%C3 title content-type: \\r\\n", max_bytes=4096)
+@target(
+    SafelightError,
+    words='multipart/form-data; boundary=b --b --b-- Content-Disposition: form-data; name="file" filename="a.jpg" filename*=UTF-8\'\'%C3 title content-type: \\r\\n',
+    max_bytes=4096,
+)
 def multipart(data: bytes) -> bool:
     content_type, _, body = data.partition(b"\n")
 
     async def taken(step: int) -> tuple[Any, ...]:
         chunks = [body[at : at + step] for at in range(0, len(body), step)]
-        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks] + [{"type": "http.request", "body": b""}]
+        messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks] + [
+            {"type": "http.request", "body": b""}
+        ]
         coming = iter(messages)
 
         async def receive() -> Any:
             return next(coming)
 
-        request = Request({"type": "http", "method": "POST", "path": "/images", "headers": [(b"content-type", content_type)]}, receive)
+        request = Request(
+            {"type": "http", "method": "POST", "path": "/images", "headers": [(b"content-type", content_type)]}, receive
+        )
         try:
             async with received(request, folder=_folder(), max_bytes=1000, idle_s=60) as form:
                 written = os.pread(form.fd, 2000, 0)
@@ -325,25 +363,37 @@ def multipart(data: bytes) -> bool:
     whole, pieces = (_loop().run_until_complete(taken(step)) for step in (1 << 20, 7))
     # Of two things that are wrong either may be told. A preamble (RFC 2046 section 5.1.1), which no client of RFC 7578 sends, is passed
     # over by the library where it comes in one piece with the first boundary, and refused where it does not.
-    assert whole == pieces or whole[0] == pieces[0] == "refused" or not body.startswith(b"--"), "what is taken depends on how the bytes come"
+    assert whole == pieces or whole[0] == pieces[0] == "refused" or not body.startswith(b"--"), (
+        "what is taken depends on how the bytes come"
+    )
     if whole[0] == "refused":
         raise whole[1]
     return True
 
 
-@target(BadRequest, words='{"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "k"}}}]} "detail-type" "Object Created" "source" "aws.s3" "detail" "Type" "Notification" "Message" "event_type" "create" "key" "/buckets/b/k" "message" "new_entry" {} [] null', max_bytes=4096)
+@target(
+    BadRequest,
+    words='{"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "k"}}}]} "detail-type" "Object Created" "source" "aws.s3" "detail" "Type" "Notification" "Message" "event_type" "create" "key" "/buckets/b/k" "message" "new_entry" {} [] null',
+    max_bytes=4096,
+)
 def store_events(data: bytes) -> bool:
     found = notices.read_notices(_json(data))
     assert all(isinstance(text, str) for notice in found for text in (notice.bucket, notice.key, notice.version))
     return bool(found)
 
 
-@target(jose.BadToken, words='{"alg":"RS256","kid":"a","typ":"at+jwt"} {"iss":"https://a.example","aud":[]} . eyJ', max_bytes=4096)
+@target(
+    jose.BadToken, words='{"alg":"RS256","kid":"a","typ":"at+jwt"} {"iss":"https://a.example","aud":[]} . eyJ', max_bytes=4096
+)
 def tokens(data: bytes) -> bool:
     return bool(jose.peek(data.decode("latin-1")).issuer)
 
 
-@target(jose.BadToken, words='{"kty":"EC","crv":"P-256","kid":"a","x":"","y":""} "RSA" "n" "e" "OKP" "Ed25519" "alg" "ES256" "use" "sig"', max_bytes=4096)
+@target(
+    jose.BadToken,
+    words='{"kty":"EC","crv":"P-256","kid":"a","x":"","y":""} "RSA" "n" "e" "OKP" "Ed25519" "alg" "ES256" "use" "sig"',
+    max_bytes=4096,
+)
 def key_sets(data: bytes) -> bool:
     value = _json(data)
     return isinstance(value, dict) and bool(jose.keys_of(value))
@@ -361,16 +411,24 @@ ISSUER: Final = TrustedIssuer(
 )  # fmt: skip
 
 
-@target(jose.BadToken, words='"aud":"us" "azp":"them" "token_use":"access" "sub":"a" "realm":{"roles":["admins"]} "org":"acme" "auth_time" "client_id" "iat" [] {}', max_bytes=4096)
+@target(
+    jose.BadToken,
+    words='"aud":"us" "azp":"them" "token_use":"access" "sub":"a" "realm":{"roles":["admins"]} "org":"acme" "auth_time" "client_id" "iat" [] {}',
+    max_bytes=4096,
+)
 def claims(data: bytes) -> bool:
     value = _json(data)
     if not isinstance(value, dict):
         return False
     person = issuers.person(ISSUER, value | {"iat": 1_700_000_000})  # `jose.verified` has looked at the times
-    return 0 < len(person.subject) and len(person.name) <= 200
+    return len(person.subject) > 0 and len(person.name) <= 200
 
 
-@target(passkeys.BadAnswer, words='{"rawId":"" "response":{"clientDataJSON":"" "userHandle":"" "challenge" "crossOrigin" eyJ', max_bytes=4096)
+@target(
+    passkeys.BadAnswer,
+    words='{"rawId":"" "response":{"clientDataJSON":"" "userHandle":"" "challenge" "crossOrigin" eyJ',
+    max_bytes=4096,
+)
 def passkey_answers(data: bytes) -> bool:
     value = _json(data)
     if not isinstance(value, dict):
@@ -445,7 +503,10 @@ def iptc(data: bytes) -> bool:
     return _told("iptc-data", data)
 
 
-@target(words="<rdf:RDF <rdf:Description rdf:about='' xmlns: dc:title dc:subject <rdf:li> <rdf:Bag> photoshop:DateCreated xmp:CreateDate 2024-01-02T03:04:05+01:00 </ /> <?xml encoding= &#x", max_bytes=4096)
+@target(
+    words="<rdf:RDF <rdf:Description rdf:about='' xmlns: dc:title dc:subject <rdf:li> <rdf:Bag> photoshop:DateCreated xmp:CreateDate 2024-01-02T03:04:05+01:00 </ /> <?xml encoding= &#x",
+    max_bytes=4096,
+)
 def xmp(data: bytes) -> bool:
     return _told("xmp-data", data)
 
@@ -468,14 +529,23 @@ def outlines(data: bytes) -> bool:
     return kind is not None
 
 
-@target(CorruptImage, UnsupportedFormat, words="<svg xmlns='http://www.w3.org/2000/svg' <use href='#a' <g id='a'> <style> url( @import <image data:image/png;base64, <script <!DOCTYPE <!ENTITY xlink:href onload= <animate <set /> </ <?xml encoding='utf-16'?> <![CDATA[", max_bytes=4096)
+@target(
+    CorruptImage,
+    UnsupportedFormat,
+    words="<svg xmlns='http://www.w3.org/2000/svg' <use href='#a' <g id='a'> <style> url( @import <image data:image/png;base64, <script <!DOCTYPE <!ENTITY xlink:href onload= <animate <set /> </ <?xml encoding='utf-16'?> <![CDATA[",
+    max_bytes=4096,
+)
 def svg(data: bytes) -> bool:
     sniff(data)
     check_svg(data)
     return True
 
 
-@target(wire.Malformed, words='{"ok":{"header":{},"files":[{"blob":0,"preset":"a"}],"facts":{}},"blobs":[2]} "error" "code" "detail" "extra" "option" "format" "width" "height" 1e999 NaN', max_bytes=4096)
+@target(
+    wire.Malformed,
+    words='{"ok":{"header":{},"files":[{"blob":0,"preset":"a"}],"facts":{}},"blobs":[2]} "error" "code" "detail" "extra" "option" "format" "width" "height" 1e999 NaN',
+    max_bytes=4096,
+)
 def replies_of_the_sandbox(data: bytes) -> bool:
     """A decoder that was taken over says what it likes."""
     body, _, blob = data.partition(b"\n\n")
@@ -484,7 +554,11 @@ def replies_of_the_sandbox(data: bytes) -> bool:
         problem(head.error)
         return True
     was_read = False
-    for read in (lambda value: wire.read_developed(value, [blob]), wire.read_header, lambda value: wire.read_transformed(value, [blob])):
+    for read in (
+        lambda value: wire.read_developed(value, [blob]),
+        wire.read_header,
+        lambda value: wire.read_transformed(value, [blob]),
+    ):
         with suppress(wire.Malformed):
             found = read(head.value)
             if isinstance(found, Developed):

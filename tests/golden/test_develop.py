@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import pyvips
 from PIL import Image, ImageCms, ImageOps
+from tests.golden.samples import ADOBE_RGB, DISPLAY_P3, decoded, distance, encoded, in_space, profile, scene, translucent
+from tests.photographs import photographs
 
 from safelight.imaging import PRESETS, Format, Limits, Preset, Recipe
 from safelight.imaging.geometry import fit_inside
 from safelight.imaging.pipeline import develop
-from tests.golden.samples import ADOBE_RGB, DISPLAY_P3, decoded, distance, encoded, in_space, profile, scene, translucent
-from tests.photographs import photographs
 
 THUMB = Recipe(presets=(Preset("thumb_150", 150), Preset("thumb_300", 300)), master_side=600)
 """Enough to see that a picture is right, in a tenth of the time."""

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageSequence
+from tests.golden.samples import decoded, encoded, profile, scene, translucent
+from tests.unit.imaging.transform.strategies import specs
 
 from safelight.errors import BadOption, CorruptImage, DecodeBudgetExceeded, OverMaxBytes, TooManyPixels
 from safelight.imaging import Format, Limits, libvips
@@ -16,8 +18,6 @@ from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import Source, parse, plan
 from safelight.imaging.transform.apply import transform
 from safelight.imaging.transform.from_original import transform_original
-from tests.golden.samples import decoded, encoded, profile, scene, translucent
-from tests.unit.imaging.transform.strategies import specs
 
 TURNED = {
     1: lambda picture: picture,
@@ -84,9 +84,7 @@ def test_any_transform_of_any_orientation_has_the_size_of_the_plan_and_shows_the
         with pytest.raises(type(refusal)):
             transform_original(stored(scene(), orientation, format, **options), spec, Limits())
         return
-    upright, turned = (
-        transform_original(stored(scene(), way, format, **options), spec, Limits()) for way in (1, orientation)
-    )
+    upright, turned = (transform_original(stored(scene(), way, format, **options), spec, Limits()) for way in (1, orientation))
 
     assert (turned.width, turned.height) == decoded(turned.data).size == tuple(planned.canvas)
     if "auto" not in str(spec.gravity):  # what catches the eye may lie elsewhere after another rounding
@@ -119,12 +117,16 @@ def test_blur_does_not_draw_colour_out_of_what_is_clear():
     assert pixels[50, seen, 0].max() < 10
 
 
-@pytest.mark.parametrize("text", ("w=60.webp", "w=60.gif", "fit=cover,h=40,w=40.webp", "r=90,w=50,gr=true.webp", "p=4,ra=10,w=50.webp"))
+@pytest.mark.parametrize(
+    "text", ("w=60.webp", "w=60.gif", "fit=cover,h=40,w=40.webp", "r=90,w=50,gr=true.webp", "p=4,ra=10,w=50.webp")
+)
 def test_an_animation_goes_on_playing(text):
     colours = ("red", "lime", "blue")
     data = gif([Image.new("RGB", (120, 90), colour) for colour in colours], duration=[70, 110, 150], loop=3)
     picture = made(data, text)
-    shown = [frame.convert("RGB").getpixel((picture.width // 2, picture.height // 2)) for frame in ImageSequence.Iterator(picture)]
+    shown = [
+        frame.convert("RGB").getpixel((picture.width // 2, picture.height // 2)) for frame in ImageSequence.Iterator(picture)
+    ]
 
     assert len(shown) == 3
     if "gr" not in text:
@@ -135,7 +137,10 @@ def test_an_animation_goes_on_playing(text):
 @pytest.mark.parametrize(("text", "colour"), (("pg=1", 0), ("pg=2", 1), ("pg=3", 2), ("an=first", 0)))
 def test_one_frame_can_be_asked_for(text, colour):
     data = gif([Image.new("RGB", (60, 40), name) for name in ("red", "lime", "blue")])
-    spec = replace(parse(f"{text},w=30.webp"), animation=parse("an=first.webp").animation if "pg=1" in text else parse(f"{text}.webp").animation)
+    spec = replace(
+        parse(f"{text},w=30.webp"),
+        animation=parse("an=first.webp").animation if "pg=1" in text else parse(f"{text}.webp").animation,
+    )
     file = transform_original(data, spec, Limits())
     pixel = decoded(file.data).convert("RGB").getpixel((15, 10))
 
@@ -183,7 +188,9 @@ def test_credits_travel_and_positions_do_not(format):
 
 
 def test_an_overlong_packet_still_fits_a_jpeg():
-    xmp = packet(Credits(title="&" * 9000, description="&" * 9000, creator="&" * 9000, copyright="ü" * 9000, keywords=["&" * 900] * 900))
+    xmp = packet(
+        Credits(title="&" * 9000, description="&" * 9000, creator="&" * 9000, copyright="ü" * 9000, keywords=["&" * 900] * 900)
+    )
 
     assert len(xmp) < 65_502
     assert made(encoded(scene(), "PNG"), "w=60.jpg", xmp=xmp).size == (60, 45)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data as photographs
+from tests.golden.samples import decoded, encoded
+from tests.golden.test_transform import resized
 
 from safelight.imaging import Format
 from safelight.imaging.pipeline import develop
 from safelight.imaging.transform import parse
 from safelight.imaging.transform.apply import lesser_side, transform
-from tests.golden.samples import decoded, encoded
-from tests.golden.test_transform import resized
 
 SIZE = (2500, 1900)
 

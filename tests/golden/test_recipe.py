@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from tests.golden.samples import decoded, encoded
 
 from safelight.domain.recipes import checked
 from safelight.imaging import PRESETS, Format, Preset, Recipe, Sandbox
 from safelight.imaging.pipeline import develop, render
 from safelight.imaging.transform import Original, parse_request, settle
 from safelight.imaging.transform.apply import lesser_side, transform
-from tests.golden.samples import decoded, encoded
 
 GREEN, RED = (20, 160, 60), (220, 20, 30)
 TWO = (Preset("thumb_150", 150), Preset("thumb_300", 300))
@@ -39,7 +39,10 @@ def reds(data):
 
 
 def test_the_mark_is_in_every_rendition_and_not_in_the_master_the_placeholder_or_the_hash():
-    plain, made = develop(ground(), Recipe(presets=TWO, master_side=900)), develop(ground(), recipe(formats=["webp", "jpeg", "avif"]), mark=logo())
+    plain, made = (
+        develop(ground(), Recipe(presets=TWO, master_side=900)),
+        develop(ground(), recipe(formats=["webp", "jpeg", "avif"]), mark=logo()),
+    )
 
     assert {(file.preset, file.format) for file in made.files} == {
         *((preset.name, format) for preset in TWO for format in (Format.WEBP, Format.JPEG, Format.AVIF)),
@@ -71,7 +74,9 @@ def test_every_frame_of_an_animation_carries_it():
         assert frame[5, 5][1] > 140
 
 
-@pytest.mark.parametrize("ground_of", [Image.new("L", (400, 300), 120), Image.new("RGBA", (400, 300), (20, 160, 60, 0))], ids=["grey", "clear"])
+@pytest.mark.parametrize(
+    "ground_of", [Image.new("L", (400, 300), 120), Image.new("RGBA", (400, 300), (20, 160, 60, 0))], ids=["grey", "clear"]
+)
 def test_grey_and_clear_pictures_carry_it_in_its_colours(ground_of):
     made = develop(encoded(ground_of, "PNG"), recipe(), mark=logo()).file("thumb_300", Format.WEBP)
 
@@ -114,7 +119,9 @@ def test_sizes_of_its_own_play_where_presets_do():
     frames = [Image.new("RGB", (300, 200), (20, 160, 60 + 20 * number)) for number in range(4)]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=[50, 60, 70, 80])
-    made = develop(file.getvalue(), checked("shop", {"sizes": {"card": {"width": 100, "height": 100, "fit": "cover"}}}).over(Recipe()))
+    made = develop(
+        file.getvalue(), checked("shop", {"sizes": {"card": {"width": 100, "height": 100, "fit": "cover"}}}).over(Recipe())
+    )
 
     assert decoded(made.file("card", Format.WEBP).data).n_frames == 4
     assert getattr(decoded(made.file("card", Format.JPEG).data), "n_frames", 1) == 1
@@ -134,7 +141,13 @@ def test_a_recipe_makes_no_more_than_it_says():
 
 def test_a_better_quality_is_a_larger_file():
     noise = Image.effect_noise((600, 400), 60).convert("RGB")
-    low, high = (develop(encoded(noise, "PNG"), recipe(watermark="", quality={"webp": q, "jpeg": q, "avif": q}, formats=["webp", "jpeg", "avif"])) for q in (20, 90))
+    low, high = (
+        develop(
+            encoded(noise, "PNG"),
+            recipe(watermark="", quality={"webp": q, "jpeg": q, "avif": q}, formats=["webp", "jpeg", "avif"]),
+        )
+        for q in (20, 90)
+    )
 
     for format in (Format.WEBP, Format.JPEG, Format.AVIF):
         assert len(low.file("thumb_300", format).data) < 0.7 * len(high.file("thumb_300", format).data)

@@ -1,12 +1,12 @@
 """render: any size from our own master, and nothing but a master."""
 
 import pytest
+from tests.golden.samples import decoded, distance, encoded, scene
 
 from safelight.errors import CorruptImage, UnsupportedFormat
 from safelight.imaging import Format
 from safelight.imaging.geometry import fit_inside
 from safelight.imaging.pipeline import develop, render
-from tests.golden.samples import decoded, distance, encoded, scene
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from PIL import Image
+from tests.golden.samples import decoded, encoded, scene
+from tests.golden.test_from_original import TURNED, stored
 
 from safelight.errors import CorruptImage
 from safelight.imaging import Format, Limits
@@ -15,8 +17,6 @@ from safelight.imaging.transform import Size, parse
 from safelight.imaging.transform.apply import transform_tiles
 from safelight.imaging.transform.from_original import transform_original
 from safelight.imaging.transform.pyramid import Index, check, window
-from tests.golden.samples import decoded, encoded, scene
-from tests.golden.test_from_original import TURNED, stored
 
 SIZE = Size(2600, 1500)
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import color
 from skimage import data as photographs
+from tests.golden.samples import decoded, encoded, scene
+from tests.unit.imaging.transform.strategies import specs
 
 from safelight.errors import BadOption, CorruptImage, OverMaxBytes, SafelightError, TooManyPixels, UnsupportedFormat
 from safelight.imaging import Format
 from safelight.imaging.transform import Focal, Size, Source, best_format, parse, plan
 from safelight.imaging.transform.apply import STEPS, transform
 from safelight.imaging.transform.spec import FORMATS
-from tests.golden.samples import decoded, encoded, scene
-from tests.unit.imaging.transform.strategies import specs
 
 ORIGINAL = (1024, 768)
 """Twice the master: coordinates in a request must not be taken for the master's."""

@@ -9,17 +9,17 @@ from functools import cache
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from tests.golden.samples import decoded, encoded, scene, translucent
 
 from safelight.errors import BadOption
 from safelight.imaging import Format, Limits, Sandbox, libvips
 from safelight.imaging.transform import Fonts, Size, parse
 from safelight.imaging.transform.apply import transform
-from safelight.imaging.transform.from_original import transform_original
 from safelight.imaging.transform.fonts import bundled
+from safelight.imaging.transform.from_original import transform_original
 from safelight.imaging.transform.lettering import drawn
 from safelight.imaging.transform.placing import placed
 from safelight.imaging.transform.stamp import marked
-from tests.golden.samples import decoded, encoded, scene, translucent
 
 LOGO = (160, 100)
 
@@ -61,8 +61,16 @@ def slowly(base: Image.Image, stamp: Image.Image, text: str) -> np.ndarray:
     small = np.rot90(small, -watermark.rotate // 90) if watermark.rotate else small
     out = array(base)
     height, width = out.shape[:2]
-    across = [placing.left] if placing.step is None else range(placing.left % placing.step.width - placing.step.width, width, placing.step.width)
-    down = [placing.top] if placing.step is None else range(placing.top % placing.step.height - placing.step.height, height, placing.step.height)
+    across = (
+        [placing.left]
+        if placing.step is None
+        else range(placing.left % placing.step.width - placing.step.width, width, placing.step.width)
+    )
+    down = (
+        [placing.top]
+        if placing.step is None
+        else range(placing.top % placing.step.height - placing.step.height, height, placing.step.height)
+    )
     for top in down:
         for left in across:
             for y in range(max(0, top), min(height, top + small.shape[0])):
@@ -72,7 +80,9 @@ def slowly(base: Image.Image, stamp: Image.Image, text: str) -> np.ndarray:
                     under = out[y, x, 3] / 255
                     total = alpha + under * (1 - alpha)
                     if total:
-                        mixed = [(c * alpha + b * under * (1 - alpha)) / total for c, b in zip(colour, out[y, x, :3], strict=True)]
+                        mixed = [
+                            (c * alpha + b * under * (1 - alpha)) / total for c, b in zip(colour, out[y, x, :3], strict=True)
+                        ]
                         out[y, x] = (*mixed, 255 * total)
     return out
 

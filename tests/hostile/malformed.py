@@ -32,9 +32,7 @@ class Malformed:
         return f"malformed({self.number}): {self.format}, {self.how}, {len(self.data)} bytes"
 
 
-SVG: Final = (
-    '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}">{inside}</svg>'
-)
+SVG: Final = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{width}" height="{height}">{inside}</svg>'
 
 
 def _turning() -> list:
@@ -64,7 +62,9 @@ SOUND: Final[dict[str, Callable[[], bytes]]] = {
     "tiff": lambda: encoded(scene().resize(_SMALL), "TIFF"),
     "lzw tiff": lambda: encoded(scene().resize(_SMALL), "TIFF", compression="tiff_lzw"),
     "jpeg tiff": lambda: encoded(scene().resize(_SMALL), "TIFF", compression="jpeg"),
-    "svg": lambda: SVG.format(width=80, height=60, inside='<g fill="red"><rect width="9" height="9"/><text y="20">a</text></g>').encode(),
+    "svg": lambda: SVG.format(
+        width=80, height=60, inside='<g fill="red"><rect width="9" height="9"/><text y="20">a</text></g>'
+    ).encode(),
 }
 
 
@@ -140,11 +140,24 @@ def spliced_with_another_format(dice: random.Random, format: str, data: bytes) -
 
 
 def another_file_behind_it(dice: random.Random, format: str, data: bytes) -> bytes:
-    return data + dice.choice((b"<script>alert(1)</script>", b"PK\x03\x04" + bytes(60), b"%PDF-1.7\n%%EOF", sound(dice.choice(list(SOUND)))))
+    return data + dice.choice(
+        (b"<script>alert(1)</script>", b"PK\x03\x04" + bytes(60), b"%PDF-1.7\n%%EOF", sound(dice.choice(list(SOUND))))
+    )
 
 
 def another_magic_before_it(dice: random.Random, format: str, data: bytes) -> bytes:
-    magic = dice.choice((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x10\x00\x00\x00WEBPVP8 ", b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x18ftypavif", b"<svg "))
+    magic = dice.choice(
+        (
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"RIFF\x10\x00\x00\x00WEBPVP8 ",
+            b"II*\x00",
+            b"MM\x00*",
+            b"\x00\x00\x00\x18ftypavif",
+            b"<svg ",
+        )
+    )
     return magic + data[dice.choice((0, len(magic))) :]
 
 
@@ -421,7 +434,13 @@ def pages_in_a_ring(dice: random.Random) -> bytes:
 
 def a_frame_for_every_byte(dice: random.Random) -> bytes:
     frame = b"\x21\xf9\x04\0\1\0\0\0\x2c\0\0\0\0\1\0\1\0\0\2\2\x44\1\0"
-    return b"GIF89a" + struct.pack("<HH", *dice.choice(((1, 1), (5000, 5000)))) + b"\x80\0\0\0\0\0\xff\xff\xff" + frame * dice.choice((300, 3000)) + b"\x3b"
+    return (
+        b"GIF89a"
+        + struct.pack("<HH", *dice.choice(((1, 1), (5000, 5000))))
+        + b"\x80\0\0\0\0\0\xff\xff\xff"
+        + frame * dice.choice((300, 3000))
+        + b"\x3b"
+    )
 
 
 def boxes_in_boxes(dice: random.Random) -> bytes:
@@ -458,17 +477,38 @@ def entities_in_entities(dice: random.Random) -> bytes:
 def filters_without_end(dice: random.Random) -> bytes:
     steps = '<feTurbulence baseFrequency="0.9" numOctaves="9"/><feGaussianBlur stdDeviation="500"/>' * dice.choice((2, 60))
     side = dice.choice((100, 4000))
-    return SVG.format(width=side, height=side, inside=f'<filter id="f">{steps}</filter><rect width="100%" height="100%" filter="url(#f)"/>').encode()
+    return SVG.format(
+        width=side, height=side, inside=f'<filter id="f">{steps}</filter><rect width="100%" height="100%" filter="url(#f)"/>'
+    ).encode()
 
 
 def a_world_outside(dice: random.Random) -> bytes:
-    where = dice.choice(("file:///etc/passwd", "http://127.0.0.1:1/", "http://169.254.169.254/latest", "/dev/zero", "data:image/svg+xml;base64,PHN2Zy8+"))
-    inside = dice.choice(('<image xlink:href="{0}" width="9" height="9"/>', '<style>@import url("{0}");</style>', '<use href="{0}#a"/>', '<script href="{0}"/>'))
+    where = dice.choice(
+        (
+            "file:///etc/passwd",
+            "http://127.0.0.1:1/",
+            "http://169.254.169.254/latest",
+            "/dev/zero",
+            "data:image/svg+xml;base64,PHN2Zy8+",
+        )
+    )
+    inside = dice.choice(
+        (
+            '<image xlink:href="{0}" width="9" height="9"/>',
+            '<style>@import url("{0}");</style>',
+            '<use href="{0}#a"/>',
+            '<script href="{0}"/>',
+        )
+    )
     return SVG.format(width=9, height=9, inside=inside.format(where)).encode()
 
 
 def a_path_without_end(dice: random.Random) -> bytes:
-    return SVG.format(width=500, height=500, inside=f'<path stroke="red" stroke-dasharray="0.001" d="M0 0{" L499 499 L0 250" * dice.choice((1000, 40_000))}"/>').encode()
+    return SVG.format(
+        width=500,
+        height=500,
+        inside=f'<path stroke="red" stroke-dasharray="0.001" d="M0 0{" L499 499 L0 250" * dice.choice((1000, 40_000))}"/>',
+    ).encode()
 
 
 TRAPS: Final[dict[str, tuple[Callable[[random.Random], bytes], ...]]] = {

@@ -82,7 +82,10 @@ def attempt(_data: Any, what: str, _limits: Limits) -> Reply:
 def _scribble() -> None:
     """Through any descriptor that can be mapped for writing; Python's own mmap would duplicate it, which is refused anyway."""
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_ssize_t, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_size_t]
+    libc.mmap.restype, libc.mmap.argtypes = (
+        ctypes.c_ssize_t,
+        [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_size_t],
+    )
     writable, shared = 3, 1
     for fd in range(32):
         address = libc.mmap(None, 1, writable, shared, fd, 0)

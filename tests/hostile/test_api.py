@@ -22,15 +22,15 @@ from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from tests.api.test_idor import Place, places
+from tests.people import Person, moved_in
+from tests.promises import Promises
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.api.app import Front
 from safelight.domain.accounts import Role
 from safelight.settings import Settings
 from safelight.wiring import build
-from tests.api.test_idor import Place, places
-from tests.people import Person, moved_in
-from tests.promises import Promises
 
 CASES = int(os.environ.get("FUZZ_API", "6"))
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
@@ -123,7 +123,9 @@ async def test_no_request_of_the_document_breaks_a_promise(tmp_path):
             # Now and then it is about what somebody else has.
             whose = ada if who is None or dice.random() < 0.4 else who
             request = requested(case, whose.things, known, dice)
-            headers = {name: value for name, value in request.headers.items() if name.lower() not in ("authorization", "x-api-key")}
+            headers = {
+                name: value for name, value in request.headers.items() if name.lower() not in ("authorization", "x-api-key")
+            }
             async with asyncio.timeout(WITHIN_S):
                 answer = await client.request(
                     request.method, request.url, content=request.body, headers=headers | (who.headers if who else {})
@@ -132,13 +134,17 @@ async def test_no_request_of_the_document_breaks_a_promise(tmp_path):
             told = f"{who and who.name}, {answer.status_code}: {case.as_curl_command()}\n{answer.text[:500]}"
             assert answer.status_code < 500 or answer.status_code == 503, told
             path = request.path_url.partition("?")[0]
-            broken = promises.broken(request.method, path, answer.status_code, answer.headers.get("content-type", ""), answer.content)
+            broken = promises.broken(
+                request.method, path, answer.status_code, answer.headers.get("content-type", ""), answer.content
+            )
             assert broken is None, f"{broken}: {told}"
             # Whoever is of her tenant may know what it is called, which is after her.
             shared = {ada.tenant, ada.things["signing-keys"]}  # which signs the URLs of all
             text = answer.text.replace(f"of-{ada.name}", "") if who and who.tenant == ada.tenant else answer.text
             # What somebody has said they may be told again, now or later: their own audit trail has it.
-            said.setdefault(who and who.name, shared if who and who.tenant == ada.tenant else set()).update(mark for mark in ada.marks if mark in request_text(request))
+            said.setdefault(who and who.name, shared if who and who.tenant == ada.tenant else set()).update(
+                mark for mark in ada.marks if mark in request_text(request)
+            )
             leaked = [mark for mark in ada.marks if mark in text and mark not in said[who and who.name]]
             assert not leaked, f"{leaked} told to {told}"
 

@@ -19,7 +19,6 @@ import httpx
 import psutil
 import pytest
 from PIL import Image
-
 from tests.acceptance.conftest import Server
 from tests.hostile.malformed import Malformed, malformed
 
@@ -99,7 +98,9 @@ def kept(server: Server) -> dict[str, int]:
     """What lies where a file could have left something."""
     with sqlite3.connect(f"file:{server.data_dir / 'catalog.db'}?mode=ro", uri=True) as catalog:
         rows = catalog.execute("SELECT count(*) FROM images").fetchone()[0]
-    objects = [path for path in (server.data_dir / "objects").rglob("*") if path.is_file() and not path.name.startswith("objects.db")]
+    objects = [
+        path for path in (server.data_dir / "objects").rglob("*") if path.is_file() and not path.name.startswith("objects.db")
+    ]
     return {"rows": rows, "objects": len(objects), "spooled": len(list((server.data_dir / "spool").rglob("*")))}
 
 
@@ -129,6 +130,12 @@ def test_no_malformed_file_costs_more_than_its_refusal(server):
         while any(kept(server).values()) and time.monotonic() < deadline:
             time.sleep(0.2)  # purges are done a moment later
     assert kept(server) == {"rows": 0, "objects": 0, "spooled": 0}
-    serious = [line for line in server.log.splitlines() if line.startswith("{") and json.loads(line).get("level") in ("error", "critical")]
+    serious = [
+        line
+        for line in server.log.splitlines()
+        if line.startswith("{") and json.loads(line).get("level") in ("error", "critical")
+    ]
     assert serious == [] and "Traceback" not in server.log
-    assert at_first <= {process.pid for process in family.children(recursive=True)} | {family.pid}, "nobody had to be started again"
+    assert at_first <= {process.pid for process in family.children(recursive=True)} | {family.pid}, (
+        "nobody had to be started again"
+    )

@@ -11,12 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+from tests.hostile.family import grandchildren, zygotes
+from tests.pictures import animation, jpeg
 
 from safelight.errors import CorruptImage, DecodeBudgetExceeded, SafelightError, SandboxLost
 from safelight.imaging import Format, Limits, Sandbox
 from safelight.imaging.sandbox.client import JOBS
-from tests.hostile.family import grandchildren, zygotes
-from tests.pictures import animation, jpeg
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,6 +8,7 @@ import random
 from urllib.parse import unquote
 
 import httpx
+from tests.pictures import jpeg
 
 from safelight import signing
 from safelight.adapters.storage.memory import MemoryStorage
@@ -18,12 +19,39 @@ from safelight.imaging.transform.thumbor import FILTERS
 from safelight.settings import Settings
 from safelight.signing import imgproxy, thumbor
 from safelight.wiring import build
-from tests.pictures import jpeg
 
 COUNT = int(os.environ.get("FUZZ_URLS", "2000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
 KEY, SALT = b"k" * 32, b"s" * 32
-ODD = ("", "0", "-1", "1", "2", "7", "13", "40", "0.25", "1.5", "99999", "8193", "1e9", "nan", "f00", "true", "no", "sm", "fp", "fill", "webp", "%00", "%ff", "é", "☃", "..", "a" * 300)
+ODD = (
+    "",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "7",
+    "13",
+    "40",
+    "0.25",
+    "1.5",
+    "99999",
+    "8193",
+    "1e9",
+    "nan",
+    "f00",
+    "true",
+    "no",
+    "sm",
+    "fp",
+    "fill",
+    "webp",
+    "%00",
+    "%ff",
+    "é",
+    "☃",
+    "..",
+    "a" * 300,
+)
 BYTES = "/:=,.@?#%&+-_~!*'()[]{}<>|\\\"^` \t\x00\x7f\xe9\u2603az019"
 
 
@@ -63,7 +91,23 @@ def an_imgproxy(dice: random.Random, id: str) -> str:
 
 def a_thumbor(dice: random.Random, id: str) -> str:
     parts = [
-        dice.choice(("trim", "trim:9", "2x3:20x12", "fit-in", "full-fit-in", "adaptive-fit-in", "30x20", "-9x0", "origx5", "left", "top", "smart", "99999x1"))
+        dice.choice(
+            (
+                "trim",
+                "trim:9",
+                "2x3:20x12",
+                "fit-in",
+                "full-fit-in",
+                "adaptive-fit-in",
+                "30x20",
+                "-9x0",
+                "origx5",
+                "left",
+                "top",
+                "smart",
+                "99999x1",
+            )
+        )
         for _ in range(dice.randrange(4))
     ]
     if dice.random() < 0.6:
@@ -79,7 +123,9 @@ def an_iiif(dice: random.Random, id: str) -> str:
         return ",".join(dice.choice(numbers) for _ in range(count))
 
     region = dice.choice(("full", "square", some(4), f"pct:{some(4)}", "0,0,20,20", "pct:10,10,50,50", dice.choice(ODD)))
-    size = dice.choice(("max", "full", some(2), f"!{some(2)}", f"pct:{some(1)}", "20,", ",12", "!20,20", "10,10", dice.choice(ODD)))
+    size = dice.choice(
+        ("max", "full", some(2), f"!{some(2)}", f"pct:{some(1)}", "20,", ",12", "!20,20", "10,10", dice.choice(ODD))
+    )
     rotation = dice.choice(("0", "90", "!0", "!270", "45", "360", dice.choice(ODD)))
     file = f"{dice.choice(('default', 'color', 'gray', 'bitonal', 'native'))}.{dice.choice(('jpg', 'png', 'webp', 'tif', 'exe'))}"
     rest = dice.choice((f"{region}/{dice.choice(('', '', '^'))}{size}/{rotation}/{file}",) * 9 + ("info.json",))
@@ -129,7 +175,10 @@ async def test_no_url_is_a_server_error(tmp_path):
                 "path": unquote(path),
                 "raw_path": raw,
                 "query_string": query.encode(),
-                "headers": [(b"host", dice.choice((b"a.example", b"", b"<x>"))), (b"accept", dice.choice((b"image/avif", b"image/webp", b"*/*", b"\xff")))],
+                "headers": [
+                    (b"host", dice.choice((b"a.example", b"", b"<x>"))),
+                    (b"accept", dice.choice((b"image/avif", b"image/webp", b"*/*", b"\xff"))),
+                ],
             }
             await front(scope, None, send)
             seen[status] = seen.get(status, 0) + 1
@@ -149,11 +198,15 @@ async def test_no_url_is_a_server_error(tmp_path):
                 case 1:
                     path = mutated(dice, an_imgproxy(dice, image))
                     signature = imgproxy.sign(KEY, SALT, path)
-                    await ask("/imgproxy/" + mutated(dice, signature + path) if is_mutated_later else f"/imgproxy/{signature}{path}")
+                    await ask(
+                        "/imgproxy/" + mutated(dice, signature + path) if is_mutated_later else f"/imgproxy/{signature}{path}"
+                    )
                 case 2:
                     path = mutated(dice, a_thumbor(dice, image))
                     signature = thumbor.sign(KEY, path)
-                    await ask("/thumbor/" + mutated(dice, f"{signature}/{path}") if is_mutated_later else f"/thumbor/{signature}/{path}")
+                    await ask(
+                        "/thumbor/" + mutated(dice, f"{signature}/{path}") if is_mutated_later else f"/thumbor/{signature}/{path}"
+                    )
                 case 3:
                     await ask("/iiif/" + mutated(dice, an_iiif(dice, image)), dice.choice(("", "", "", "a=b")))
 

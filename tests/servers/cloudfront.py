@@ -6,7 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import botocore.session
-
 from tests.servers.seaweedfs import Moto
 
 CREDENTIALS = {"access_key_id": "x", "secret_access_key": "y"}

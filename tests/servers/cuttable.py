@@ -98,7 +98,10 @@ class Cuttable:
                 there, back = await asyncio.open_connection("127.0.0.1", self.upstream)
                 mine.add(back)
                 self._writers |= mine
-                pumps = [asyncio.create_task(self._pump(reader, back)), asyncio.create_task(self._pump(there, writer, is_answer=True))]
+                pumps = [
+                    asyncio.create_task(self._pump(reader, back)),
+                    asyncio.create_task(self._pump(there, writer, is_answer=True)),
+                ]
                 try:
                     await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
                 finally:

@@ -47,7 +47,12 @@ class OidcProvider:
         node = shutil.which("node")
         assert node is not None and (FOLDER / "node_modules").exists(), "make test-browser installs node and oidc-provider"
         self._process = subprocess.Popen(
-            [node, "provider.mjs"], cwd=FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [node, "provider.mjs"],
+            cwd=FOLDER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({**self._told, "keys": list(keys)}) + "\n")

@@ -186,7 +186,7 @@ class SeaweedFS:
         (self.folder / "s3.json").write_text(json.dumps(config))
         if self.webhook is not None:
             endpoint, token = map(json.dumps, self.webhook)
-            told = f'[notification.webhook]\nenabled = true\nendpoint = {endpoint}\nbearer_token = {token}\n'
+            told = f"[notification.webhook]\nenabled = true\nendpoint = {endpoint}\nbearer_token = {token}\n"
             (self.folder / "notification.toml").write_text(told + 'path_prefixes = ["/buckets/originals/incoming"]\n')
 
 

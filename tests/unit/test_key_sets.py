@@ -7,6 +7,7 @@ import json
 from ipaddress import ip_network
 
 import pytest
+from tests.servers.provider import CONFIGURATION, JWKS, Provider, answer
 
 from safelight.adapters.outbound.httpx import HttpxOutbound
 from safelight.domain.addresses import Reach
@@ -14,7 +15,6 @@ from safelight.errors import SafelightError, SourceRefused, SourceUnreachable, T
 from safelight.jose import BadToken
 from safelight.ports.outbound import FetchLimits
 from safelight.services.key_sets import KeySetRules, KeySets
-from tests.servers.provider import CONFIGURATION, JWKS, Provider, answer
 
 FRESH, STALE, FLOOR = 900.0, 86_400.0, 30.0
 
@@ -243,7 +243,8 @@ class TestHostile:
         assert provider.asked == {}
 
     @pytest.mark.parametrize(
-        "changed", [{"issuer": "https://other.example"}, {"issuer": None}, {"jwks_uri": None}, {"jwks_uri": ["x"]}, {"jwks_uri": "x"}]
+        "changed",
+        [{"issuer": "https://other.example"}, {"issuer": None}, {"jwks_uri": None}, {"jwks_uri": ["x"]}, {"jwks_uri": "x"}],
     )
     async def test_a_configuration_that_is_not_its_own_or_leads_nowhere_is_refused(self, sets, provider, changed):
         document = {"issuer": provider.issuer, "jwks_uri": f"{provider.issuer}{JWKS}", **changed}
@@ -255,7 +256,13 @@ class TestHostile:
 
     async def test_keys_that_verify_nothing_are_passed_over(self, sets, provider):
         good = provider.key_set()["keys"]
-        strange = [7, None, {}, {"kty": "oct", "k": "AAAA", "kid": "hs", "alg": "HS256"}, {"kty": "RSA", "kid": "bad", "n": "x", "e": 1}]
+        strange = [
+            7,
+            None,
+            {},
+            {"kty": "oct", "k": "AAAA", "kid": "hs", "alg": "HS256"},
+            {"kty": "RSA", "kid": "bad", "n": "x", "e": 1},
+        ]
         provider.replies[JWKS] = said(json.dumps({"keys": [*strange, *good, {**good[0], "kid": "enc", "use": "enc"}]}).encode())
 
         assert set((await sets.fetch((provider.issuer, ""))).keys) == {("k-1", "RS256")}

@@ -24,7 +24,14 @@ def tree(root, files):
         ({"proc/self/cgroup": ""}, MACHINE),
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, MACHINE),
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "300000000\n"}, 300_000_000),
-        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/memory.max": "200000000\n", "sys/fs/cgroup/a/b/memory.max": "max\n"}, 200_000_000),
+        (
+            {
+                "proc/self/cgroup": "0::/a/b\n",
+                "sys/fs/cgroup/a/memory.max": "200000000\n",
+                "sys/fs/cgroup/a/b/memory.max": "max\n",
+            },
+            200_000_000,
+        ),
         ({"proc/self/cgroup": "0::/docker/1f\n", "sys/fs/cgroup/memory.max": "100000000\n"}, 100_000_000),
         ({"proc/self/cgroup": "0::/../other\n", "sys/fs/cgroup/memory.max": "100000000\n"}, 100_000_000),
         (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import base64
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -62,7 +62,9 @@ class TestLeakedLists:
     def path(self, tmp_path):
         return tmp_path / "list.txt"
 
-    @given(words=st.lists(st.text(max_size=8), max_size=30), others=st.lists(st.text(max_size=8), max_size=5), short=st.booleans())
+    @given(
+        words=st.lists(st.text(max_size=8), max_size=30), others=st.lists(st.text(max_size=8), max_size=5), short=st.booleans()
+    )
     @settings(max_examples=60, deadline=None)
     def test_exactly_what_is_listed_is_found(self, tmp_path_factory, words, others, short):
         path = tmp_path_factory.mktemp("leaked") / "list.txt"
@@ -94,7 +96,17 @@ class TestOneTimeSecrets:
         assert onetime.opened((KEY, OLDER), token, 4) == list(self.PARTS)
         assert onetime.opened((KEY,), token, 4) is None
 
-    @pytest.mark.parametrize("change", [lambda t: t[:-1], lambda t: t + "A", lambda t: "x" + t, lambda t: t.replace("user", "eve"), lambda t: "", lambda t: t + ".x"])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda t: t[:-1],
+            lambda t: t + "A",
+            lambda t: "x" + t,
+            lambda t: t.replace("user", "eve"),
+            lambda t: "",
+            lambda t: t + ".x",
+        ],
+    )
     def test_a_changed_token_opens_nothing(self, change):
         assert onetime.opened((KEY,), change(onetime.token(KEY, self.PARTS)), 4) is None
 
@@ -113,7 +125,9 @@ class TestForeignKeys:
         private = jose.new_private(algorithm)
         jwk = json.loads(json.dumps(jose.jwk_of(jose.public_of(private, algorithm=algorithm, kid="k"))))
         at = int(NOON.timestamp())
-        token = jose.signed(private, algorithm=algorithm, kid="k", claims={"iss": "i", "sub": "s", "aud": "a", "iat": at, "exp": at + 9})
+        token = jose.signed(
+            private, algorithm=algorithm, kid="k", claims={"iss": "i", "sub": "s", "aud": "a", "iat": at, "exp": at + 9}
+        )
 
         assert jose.verified(token, jose.keys_of(jwk)[0], issuer="i", audience="a", now=NOON)["sub"] == "s"
 
@@ -144,7 +158,6 @@ class TestForeignKeys:
             with pytest.raises(jose.BadToken):
                 jose.keys_of(bad)
 
-
     def test_a_key_is_good_for_the_algorithm_that_it_names_else_for_all_of_its_kind(self):
         jwk = jose.jwk_of(jose.PublicKey("k", "RS256", rsa.generate_private_key(65537, 2048).public_key()))
 
@@ -153,7 +166,14 @@ class TestForeignKeys:
         assert [key.algorithm for key in jose.keys_of(jwk)] == ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
 
     @pytest.mark.parametrize(
-        "text", ['{"alg":"RS256","alg":"none"}', '{"kid":"a","kid":"b"}', '{"a":{"b":1,"b":2}}', '{"exp":NaN}', '{"exp":1e999,"a":Infinity}']
+        "text",
+        [
+            '{"alg":"RS256","alg":"none"}',
+            '{"kid":"a","kid":"b"}',
+            '{"a":{"b":1,"b":2}}',
+            '{"exp":NaN}',
+            '{"exp":1e999,"a":Infinity}',
+        ],
     )
     def test_a_member_twice_and_what_is_no_json_are_refused_before_anything_is_believed(self, text):
         def segment(value):
@@ -186,7 +206,27 @@ class TestRules:
     def test_an_address_is_folded(self, text):
         assert email_of(text) == text.strip().lower()
 
-    @pytest.mark.parametrize("text", ["", "a", "@b", "a@", "a@b.", "a@.b", ".a@b", "a..b@c", "a b@c", "a@b\n", "a@b\x00", "\u0131@b", "a@b,c@d", "<a@b>", '"a"@b', "a@[127.0.0.1]"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "a",
+            "@b",
+            "a@",
+            "a@b.",
+            "a@.b",
+            ".a@b",
+            "a..b@c",
+            "a b@c",
+            "a@b\n",
+            "a@b\x00",
+            "\u0131@b",
+            "a@b,c@d",
+            "<a@b>",
+            '"a"@b',
+            "a@[127.0.0.1]",
+        ],
+    )
     def test_what_is_none_is_refused(self, text):
         if text.endswith("\n"):
             assert email_of(text) == "a@b"
@@ -222,7 +262,10 @@ class TestRules:
         assert session.presented(first, begun_at=NOON - later) is Presented.OVERTAKEN
         assert session.presented(first, begun_at=NOON + later) is Presented.REPLAYED
         assert session.presented(b"x" * 32, begun_at=NOON - later) is Presented.REPLAYED
-        assert session.rotated(b"3" * 32, at=NOON, life=timedelta(days=1)).presented(first, begun_at=NOON - later) is Presented.REPLAYED
+        assert (
+            session.rotated(b"3" * 32, at=NOON, life=timedelta(days=1)).presented(first, begun_at=NOON - later)
+            is Presented.REPLAYED
+        )
 
     def test_a_new_key_signs_when_it_is_known(self):
         known_after = timedelta(minutes=5)
@@ -236,13 +279,23 @@ class TestRules:
 
 
 class TestLetters:
-    VALUES = {"product": "Darkroom & Sons", "email": "ada@example.org", "hours": 24, "link": "https://x.example/#verify=a&b", "digits": "12345678"}
+    VALUES = {
+        "product": "Darkroom & Sons",
+        "email": "ada@example.org",
+        "hours": 24,
+        "link": "https://x.example/#verify=a&b",
+        "digits": "12345678",
+    }
 
     def test_every_language_says_every_letter(self):
         letters = Letters()
         keys = set(letters.words["en"])
         for language in ("en", "de"):
-            own = json.loads((__import__("importlib.resources").resources.files("safelight.letters") / "words" / f"{language}.json").read_text("utf-8"))
+            own = json.loads(
+                (__import__("importlib.resources").resources.files("safelight.letters") / "words" / f"{language}.json").read_text(
+                    "utf-8"
+                )
+            )
             assert set(own) == keys
             for name in ("verify", "reset", "invite", "exists", "changed"):
                 letter = letters.render(name, language, **self.VALUES)
@@ -256,7 +309,9 @@ class TestLetters:
         hostile = Letters().render("verify", "en", **{**self.VALUES, "email": "<script>@x", "product": "{email.__class__}"})
         assert "<script>" not in hostile.html and "{email.__class__}" in hostile.subject
 
-    @pytest.mark.parametrize(("wanted", "got"), [("de", "de"), ("de-AT", "de"), ("DE", "de"), ("fr", "en"), ("", "en"), ("../../x", "en"), ("-", "en")])
+    @pytest.mark.parametrize(
+        ("wanted", "got"), [("de", "de"), ("de-AT", "de"), ("DE", "de"), ("fr", "en"), ("", "en"), ("../../x", "en"), ("-", "en")]
+    )
     def test_the_nearest_language_is_taken(self, wanted, got):
         assert Letters().language(wanted) == got
 

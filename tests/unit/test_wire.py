@@ -15,7 +15,14 @@ from safelight.services.wire import dumped, loaded, shape_of
 from safelight.testing.factories import NOON, make_image
 
 RENDITION = Rendition(
-    preset="large", format="webp", media_type="image/webp", width=3, height=2, size_bytes=9, etag="e", object_key="t/i/1/large.webp"
+    preset="large",
+    format="webp",
+    media_type="image/webp",
+    width=3,
+    height=2,
+    size_bytes=9,
+    etag="e",
+    object_key="t/i/1/large.webp",
 )
 FULL = replace(
     make_image(TenantId(new_id())),
@@ -23,7 +30,11 @@ FULL = replace(
     custom={"a": [1, 2.5, None, {"b": "\u2028"}]},
     metadata={"private": {"location": {"latitude": 51.4779}}},
     renditions=(RENDITION, replace(RENDITION, preset="small")),
-    earlier=(Version(number=1, sha256="0" * 64, size_bytes=1, media_type="a/b", width=1, height=1, frames=1, file_name="", created_at=NOON),),
+    earlier=(
+        Version(
+            number=1, sha256="0" * 64, size_bytes=1, media_type="a/b", width=1, height=1, frames=1, file_name="", created_at=NOON
+        ),
+    ),
     taken_at=NOON.replace(microsecond=123_456),
     trashed_at=NOON,
     replaced_at=NOON,
@@ -56,7 +67,13 @@ def test_every_value_that_a_record_can_have_comes_back(title, size, at):
 
 
 def test_two_questions_are_two_keys_and_one_question_is_one():
-    queries = [ImageQuery(), ImageQuery(limit=10), ImageQuery(tags=("a",)), ImageQuery(created_after=NOON), ImageQuery(is_trashed=True)]
+    queries = [
+        ImageQuery(),
+        ImageQuery(limit=10),
+        ImageQuery(tags=("a",)),
+        ImageQuery(created_after=NOON),
+        ImageQuery(is_trashed=True),
+    ]
 
     assert len({dumped(query) for query in queries}) == len(queries)
     assert dumped(ImageQuery(tags=("a",))) == dumped(ImageQuery(tags=("a",)))

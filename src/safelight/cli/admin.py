@@ -416,8 +416,7 @@ def export_user(user: str, file: Path, /, *, server: Server = HERE, json: Json =
     """
     with server.connect() as client:
         whose = _user(client, user)
-        size = privacy.written(client.export_user(whose["id"]), file)
-    output.say({"user": whose["id"], "file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=json)
+        privacy.exported(client.export_user(whose["id"]), file, {"user": whose["id"]}, as_json=json)
     return 0
 
 

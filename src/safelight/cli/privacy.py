@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from safelight.client import Client, Erasure
 
 
-def written(pieces: Iterator[bytes], file: Path) -> int:
-    """How many bytes it was."""
+def exported(pieces: Iterator[bytes], file: Path, whose: dict[str, str], *, as_json: bool) -> None:
+    """Write the ZIP, and say so."""
     with output.whole_file(file) as out:
-        return sum(out.write(piece) for piece in pieces)
+        size = sum(out.write(piece) for piece in pieces)
+    output.say({**whose, "file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=as_json)
 
 
 def awaited(client: Client, erasure: Erasure, wait: int) -> Erasure:

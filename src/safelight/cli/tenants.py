@@ -202,8 +202,7 @@ def export_tenant(tenant: str, file: Path, /, *, server: Server = HERE, json: Js
     """
     with server.connect() as client:
         whose = _tenant(client, tenant)
-        size = privacy.written(client.export_tenant(whose["id"]), file)
-    output.say({"tenant": whose["id"], "file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=json)
+        privacy.exported(client.export_tenant(whose["id"]), file, {"tenant": whose["id"]}, as_json=json)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.recipes import Recipe
 from safelight.errors import BadField, WrongState
+from safelight.imaging.spec import master_name
 from safelight.imaging.transform.values import Focal
 
 MAX_TITLE: Final = 200
@@ -171,7 +172,7 @@ class Image:
 
     def delivered_lesser_key(self, side: int) -> str:
         """The smaller master of that side, if there is one. Its loss costs time only."""
-        return f"{self.tenant}/{self.id}/{self.developed_version}/master_{side}.jpg"
+        return f"{self.tenant}/{self.id}/{self.developed_version}/{master_name(side)}.jpg"
 
     @property
     def present(self) -> Version:

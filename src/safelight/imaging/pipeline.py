@@ -35,6 +35,7 @@ from safelight.imaging.spec import (
     Limits,
     Recipe,
     lesser_sides,
+    master_name,
 )
 from safelight.imaging.stills import Size, Stills
 from safelight.imaging.transform import Original, Watermark, apply, parse, parse_request, settle, stamp
@@ -191,7 +192,7 @@ def _files(pictures: Stills | _Moving, header: Header, recipe: Recipe, mark: byt
     yield _master(pictures, size, MASTER, recipe.master_quality)
     for side in lesser_sides(max(size), recipe.lesser_sides):
         lesser = geometry.fit_inside(header.width, header.height, side)
-        yield _master(pictures, lesser, f"{MASTER}_{side}", recipe.lesser_quality)
+        yield _master(pictures, lesser, master_name(side), recipe.lesser_quality)
     watermark = _watermark(recipe)
     encoded: dict[Size, list[bytes]] = {}
     for preset in sorted(recipe.presets, key=lambda preset: -preset.side):
@@ -223,7 +224,7 @@ def _sized(data: bytes, header: Header, files: Sequence[File], recipe: Recipe, l
             file = transform_original(data, settled.spec, limits, mark=mark)
         else:
             side = apply.lesser_side(settled.spec, header.width, header.height)
-            master = masters[f"{MASTER}_{side}" if side else MASTER]
+            master = masters[master_name(side)]
             file = apply.transform(
                 master, settled.spec, source_width=header.width, source_height=header.height, mark=mark, is_lesser=side > 0
             )

@@ -19,6 +19,14 @@ _WORTH: Final = 1.25
 """A lesser master is made where the next larger one is that much larger: what it saves is decoding."""
 
 
+def master_name(side: int = 0) -> str:
+    """The preset name of the lesser master of that side, or of the large one."""
+    return f"{MASTER}_{side}" if side else MASTER
+
+
+MASTERS: Final = tuple(map(master_name, (0, *LESSER_SIDES)))
+
+
 def lesser_sides(longest: int, sides: tuple[int, ...] = LESSER_SIDES) -> tuple[int, ...]:
     """Which lesser masters there are beside one whose longest side this is; largest first."""
     found: tuple[int, ...] = ()

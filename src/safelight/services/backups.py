@@ -31,7 +31,7 @@ import structlog
 from safelight.domain.backups import Retention
 from safelight.domain.ids import new_id
 from safelight.errors import DamagedObject, Missing, WrongState
-from safelight.imaging.spec import LESSER_SIDES
+from safelight.imaging.spec import MASTERS
 from safelight.ports.archive import Archive, Moments, Row, Tables
 from safelight.ports.storage import Stored
 from safelight.ports.vault import Vault
@@ -428,8 +428,7 @@ def objects_of(row: Row) -> list[Named]:
     if row["status"] != "rejected":
         found.append(Named("originals", f"{prefix}/{row['version']}/original", row["sha256"], is_original=True))
     if row["developed_version"]:
-        masters = ("master", *(f"master_{side}" for side in LESSER_SIDES))
-        keys = (f"{prefix}/{row['developed_version']}/{name}.jpg" for name in masters)
+        keys = (f"{prefix}/{row['developed_version']}/{name}.jpg" for name in MASTERS)
         found += [Named("originals", key, "", is_original=False) for key in keys]
     found += [Named("renditions", one["object_key"], one["etag"], is_original=False) for one in row["renditions"]]
     return found

@@ -24,6 +24,7 @@ from safelight.domain.images import MAX_DESCRIPTION, MAX_TAGS, MAX_TITLE, Image,
 from safelight.domain.queries import Document
 from safelight.errors import BadField, Missing, SafelightError, Stale, TooLarge, Unprocessable, Unsupported
 from safelight.imaging import PRESETS, Developed, Facts, File, Format, Recipe, Sandbox
+from safelight.imaging.spec import MASTER, MASTERS
 from safelight.imaging.transform import Watermark
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive
@@ -33,8 +34,6 @@ from safelight.services.originals import delivered_version, fetched
 from safelight.services.pyramids import Pyramids
 
 log = structlog.get_logger()
-
-MASTER = "master"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class Development:
 
     async def _stored(self, image: Image, files: tuple[File, ...]) -> tuple[Rendition, ...]:
         async def store(file: File) -> Rendition | None:
-            if file.preset.startswith(MASTER):
+            if file.preset in MASTERS:
                 is_needed = file.preset == MASTER  # what a lesser one has, it has, too
                 key = image.master_key(file.preset)
                 await self.buckets.originals.put(key, file.data, media_type=file.format.media_type, is_durable=is_needed)

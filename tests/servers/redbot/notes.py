@@ -33,7 +33,13 @@ def told(resource: HttpResource) -> dict[str, object]:
     return {
         "status": resource.response.status_code_str,
         "notes": [
-            {"check": name, "id": type(note).__name__, "level": note.level.value, "subject": note.subject, "summary": note.summary}
+            {
+                "check": name,
+                "id": type(note).__name__,
+                "level": note.level.value,
+                "subject": note.subject,
+                "summary": note.summary,
+            }
             for name, check in checks.items()
             for note in [*check.request.notes, *check.response.notes]
         ],

@@ -54,7 +54,13 @@ def test_a_cloudinary_resource_keeps_its_names_words_tags_and_folder() -> None:
 
 
 def test_a_row_of_a_table_says_the_same_as_an_answer_of_the_api() -> None:
-    row = {"public_id": "red", "secure_url": URL, "tags": "shoes,red shoes", "context": "caption=Red|alt=A red shoe", "bytes": "12"}
+    row = {
+        "public_id": "red",
+        "secure_url": URL,
+        "tags": "shoes,red shoes",
+        "context": "caption=Red|alt=A red shoe",
+        "bytes": "12",
+    }
     asset = read("cloudinary", row)
 
     assert (asset.tags, asset.title, asset.description, asset.size_bytes) == (("shoes", "red shoes"), "Red", "A red shoe", 12)
@@ -63,7 +69,11 @@ def test_a_row_of_a_table_says_the_same_as_an_answer_of_the_api() -> None:
 def test_the_folder_that_an_account_shows_goes_before_the_one_in_the_public_id() -> None:
     fields = {"public_id": "a/b", "secure_url": URL}
 
-    assert [read("cloudinary", fields | more).album for more in ({}, {"folder": "c"}, {"folder": "c", "asset_folder": "d"})] == ["a", "c", "d"]
+    assert [read("cloudinary", fields | more).album for more in ({}, {"folder": "c"}, {"folder": "c", "asset_folder": "d"})] == [
+        "a",
+        "c",
+        "d",
+    ]
 
 
 def test_an_imgix_asset_keeps_its_names_words_tags_and_folder() -> None:

@@ -128,7 +128,9 @@ def test_what_is_written_last_of_a_thing_counts(tmp_path: Path) -> None:
     assert Journal(tmp_path / "journal.jsonl").find(thing) == Known("0" * 64, "02")
 
 
-@pytest.mark.parametrize("line", [b'{"name": "a.jpg", "stamp": "1 1", "tries": "x"}', b"[]", b"null", b'{"name": {}, "stamp": []}', b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b'{"name": "a.jpg", "stamp": "1 1", "tries": "x"}', b"[]", b"null", b'{"name": {}, "stamp": []}', b"\xff"]
+)
 def test_a_line_that_a_journal_would_not_write_is_passed_over(line: bytes, tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").write_bytes(line + b"\n")
 

@@ -39,7 +39,9 @@ def names(found: list[Entry | Broken]) -> list[str]:
     ids=["array", "indented", "lines", "page", "pages", "json:api", "bom", "blank lines"],
 )
 @pytest.mark.parametrize("chunk", [1, 7, 65536])
-def test_every_shape_of_json_gives_the_same_entries(text: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shape_of_json_gives_the_same_entries(
+    text: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(listings, "CHUNK", chunk)
 
     assert [each.fields for each in read(tmp_path, text) if isinstance(each, Entry)] == ASSETS
@@ -60,7 +62,23 @@ def test_a_broken_entry_of_an_array_is_named_by_its_line(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "   ", "{", "[", '[{"a', "]", "}{", "[}", '"', "[" * 500, '{"resources": [' * 300, "null", "\\", '{"a": "\\', "\x00" * 50],
+    [
+        "",
+        "   ",
+        "{",
+        "[",
+        '[{"a',
+        "]",
+        "}{",
+        "[}",
+        '"',
+        "[" * 500,
+        '{"resources": [' * 300,
+        "null",
+        "\\",
+        '{"a": "\\',
+        "\x00" * 50,
+    ],
 )
 @pytest.mark.parametrize("name", ["listing.json", "listing.csv", "listing"])
 def test_what_is_no_listing_has_no_entries_and_is_no_crash(text: str, name: str, tmp_path: Path) -> None:
@@ -89,7 +107,11 @@ def test_an_entry_that_is_too_long_is_named_and_the_next_one_is_read(
 
 def test_a_table_is_read_by_its_header_whatever_parts_its_columns(tmp_path: Path) -> None:
     for delimiter in ",;\t":
-        rows = [["\ufeffPublic ID", "Secure-URL", "Tags"], ["a", "https://x/a", '"one, two"' if delimiter == "," else "one, two"], []]
+        rows = [
+            ["\ufeffPublic ID", "Secure-URL", "Tags"],
+            ["a", "https://x/a", '"one, two"' if delimiter == "," else "one, two"],
+            [],
+        ]
         (entry,) = read(tmp_path, "\r\n".join(delimiter.join(row) for row in rows), "listing.csv")
 
         assert entry == Entry(2, {"public_id": "a", "secure_url": "https://x/a", "tags": "one, two"})

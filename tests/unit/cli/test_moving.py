@@ -69,7 +69,9 @@ def test_a_source_that_is_not_there_and_a_mistyped_file_are_refused_and_nothing_
 def test_both_sides_the_same_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "catalog.db").touch()
-    (tmp_path / "half.env").write_text(f"SAFELIGHT_DATA_DIR={tmp_path / 'data'}\nSAFELIGHT_CATALOG__URL=postgresql://db/safelight\n")
+    (tmp_path / "half.env").write_text(
+        f"SAFELIGHT_DATA_DIR={tmp_path / 'data'}\nSAFELIGHT_CATALOG__URL=postgresql://db/safelight\n"
+    )
     with pytest.raises(WrongUsage, match="same catalog"):
         move(from_=tmp_path / "data", to=tmp_path / "data")
     with pytest.raises(WrongUsage, match="same place"):

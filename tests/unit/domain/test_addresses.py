@@ -87,7 +87,17 @@ def test_a_public_address_is_open(address):
     assert Reach().opens(ip_address(address))
 
 
-@pytest.mark.parametrize(("address", "is_open"), [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("64:ff9b::10.1.2.3", True), ("10.2.0.0", False), ("fd00:7::1", True), ("2002:a01:203::1", False)])
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("64:ff9b::10.1.2.3", True),
+        ("10.2.0.0", False),
+        ("fd00:7::1", True),
+        ("2002:a01:203::1", False),
+    ],
+)
 def test_a_network_of_the_settings_is_open_and_no_other(address, is_open):
     reach = Reach(networks=(network("10.1.0.0/16"), network("fd00:7::/32")))
 
@@ -189,7 +199,12 @@ def test_a_closed_address_in_the_url_itself_is_refused_like_one_that_is_not_ther
     ("url", "spelt", "authority", "file_name"),
     [
         ("HTTPS://Example.COM.:443", "https://example.com/", "example.com", ""),
-        ("http://example.com:8080/a b/ü.jpg?x=1&y=%2F#top".replace(" ", "%20"), "http://example.com:8080/a%20b/%C3%BC.jpg?x=1&y=%2F", "example.com:8080", "ü.jpg"),
+        (
+            "http://example.com:8080/a b/ü.jpg?x=1&y=%2F#top".replace(" ", "%20"),
+            "http://example.com:8080/a%20b/%C3%BC.jpg?x=1&y=%2F",
+            "example.com:8080",
+            "ü.jpg",
+        ),
         ("http://[2606:4700::0:1]:80/x", "http://[2606:4700::1]/x", "[2606:4700::1]", "x"),
         ("http://[2606:4700::1]:81/", "http://[2606:4700::1]:81/", "[2606:4700::1]:81", ""),
         ("http://bücher.example/", "http://xn--bcher-kva.example/", "xn--bcher-kva.example", ""),
@@ -204,7 +219,9 @@ def test_a_url_has_one_spelling(url, spelt, authority, file_name):
     assert parse(spelt) == target
 
 
-@pytest.mark.parametrize("url", ["http://example.com:22/", "http://example.com:6379/", "https://example.com:8443/", "http://127.0.0.1:22/"])
+@pytest.mark.parametrize(
+    "url", ["http://example.com:22/", "http://example.com:6379/", "https://example.com:8443/", "http://127.0.0.1:22/"]
+)
 def test_other_ports_are_refused_before_anything_is_looked_up(url):
     with pytest.raises(SourceNotAllowed):
         Reach().admit(parse(url))
@@ -212,7 +229,16 @@ def test_other_ports_are_refused_before_anything_is_looked_up(url):
 
 @pytest.mark.parametrize(
     ("host", "may"),
-    [("cdn.example.com", True), ("CDN.example.com.", True), ("a.example.org", True), ("a.b.example.org", True), ("example.org", False), ("evilexample.org", False), ("cdn.example.com.evil.test", False), ("8.8.8.8", False)],
+    [
+        ("cdn.example.com", True),
+        ("CDN.example.com.", True),
+        ("a.example.org", True),
+        ("a.b.example.org", True),
+        ("example.org", False),
+        ("evilexample.org", False),
+        ("cdn.example.com.evil.test", False),
+        ("8.8.8.8", False),
+    ],
 )
 def test_named_hosts_are_the_only_ones(host, may):
     reach, target = Reach(hosts=("cdn.example.com", "*.Example.org")), parse(f"https://{host}/")
@@ -226,7 +252,12 @@ def test_named_hosts_are_the_only_ones(host, may):
 
 @pytest.mark.parametrize(
     ("location", "leads"),
-    [("/b?c", "https://example.com/b?c"), ("b", "https://example.com/x/b"), ("//other.test/y", "https://other.test/y"), ("https://10.0.0.1/", "https://10.0.0.1/")],
+    [
+        ("/b?c", "https://example.com/b?c"),
+        ("b", "https://example.com/x/b"),
+        ("//other.test/y", "https://other.test/y"),
+        ("https://10.0.0.1/", "https://10.0.0.1/"),
+    ],
 )
 def test_a_redirect_is_read_from_where_it_stands(location, leads):
     assert str(parse("https://example.com/x/a").redirected(location)) == leads

@@ -33,7 +33,14 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def entry(n: int = 0, **fields: object) -> Entry:
-    told = {"chain": "t", "id": f"{n:026}", "at": NOON, "action": "image.edited", "actor": "a" * 32, "origin": Origin(address="192.0.2.1")}
+    told = {
+        "chain": "t",
+        "id": f"{n:026}",
+        "at": NOON,
+        "action": "image.edited",
+        "actor": "a" * 32,
+        "origin": Origin(address="192.0.2.1"),
+    }
     return Entry(**{**told, **fields}).committed()
 
 
@@ -79,7 +86,15 @@ def test_an_export_comes_back_as_it_was(action, agent, count):
     assert sealed_from(sealed_document(one)) == one
 
 
-@pytest.mark.parametrize("line", [{}, {"number": 1}, {**sealed_document(seal([entry()], genesis("t"))[0]), "origin": 7}, {**sealed_document(seal([entry()], genesis("t"))[0]), "at": "x"}])
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"number": 1},
+        {**sealed_document(seal([entry()], genesis("t"))[0]), "origin": 7},
+        {**sealed_document(seal([entry()], genesis("t"))[0]), "at": "x"},
+    ],
+)
 def test_what_is_no_entry_is_refused(line):
     with pytest.raises(BadField):
         sealed_from(line)
@@ -120,7 +135,9 @@ def test_a_beginning_may_be_gone_when_the_pruning_is_told():
         verify(sealed[2:], start=start)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1:", "x:" + "0" * 64, "1:" + "0" * 63, "1:" + "Z" * 64, "-1:" + "0" * 64, "9" * 30 + ":" + "0" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1:", "x:" + "0" * 64, "1:" + "0" * 63, "1:" + "Z" * 64, "-1:" + "0" * 64, "9" * 30 + ":" + "0" * 64]
+)
 def test_what_is_no_anchor_is_refused(text):
     with pytest.raises(BadField):
         anchor_from(text)

@@ -22,7 +22,13 @@ def record(name="ObjectCreated:Put", key="incoming/t/u", **object_):
         "s3": {
             "s3SchemaVersion": "1.0",
             "bucket": {"name": "photos", "arn": "arn:aws:s3:::photos"},
-            "object": {"key": key, "size": 1024, "eTag": "d41d8cd98f00b204e9800998ecf8427e", "sequencer": "0055AED6DCD90281E5", **object_},
+            "object": {
+                "key": key,
+                "size": 1024,
+                "eTag": "d41d8cd98f00b204e9800998ecf8427e",
+                "sequencer": "0055AED6DCD90281E5",
+                **object_,
+            },
         },
     }
 
@@ -35,11 +41,23 @@ EVENT_BRIDGE = {
     "detail": {
         "version": "0",
         "bucket": {"name": "photos"},
-        "object": {"key": "incoming/a+b %2F.jpg", "size": 5, "etag": "b1946ac9", "version-id": "IYV3p45B", "sequencer": "00617F08299329D189"},
+        "object": {
+            "key": "incoming/a+b %2F.jpg",
+            "size": 5,
+            "etag": "b1946ac9",
+            "version-id": "IYV3p45B",
+            "sequencer": "00617F08299329D189",
+        },
         "reason": "PutObject",
     },
 }
-TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Time": "2026-06-21T12:00:00.000Z", "Bucket": "photos", "RequestId": "5582815E1AEA5ADF"}
+TEST_EVENT = {
+    "Service": "Amazon S3",
+    "Event": "s3:TestEvent",
+    "Time": "2026-06-21T12:00:00.000Z",
+    "Bucket": "photos",
+    "RequestId": "5582815E1AEA5ADF",
+}
 MINIO = {
     "EventName": "s3:ObjectCreated:Put",
     "Key": "photos/incoming/t/u",
@@ -50,16 +68,26 @@ SNS = {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-central-1:1:t", "Mess
 
 def seaweedfs(event="create", key="/buckets/photos/incoming/t/u", entry=None, **message):
     new_entry = {"name": key.rpartition("/")[2], "attributes": {"file_size": 5}} if entry is None else entry
-    return {"event_type": event, "key": key, "message": {"new_entry": new_entry, "new_parent_path": key.rpartition("/")[0], **message}}
+    return {
+        "event_type": event,
+        "key": key,
+        "message": {"new_entry": new_entry, "new_parent_path": key.rpartition("/")[0], **message},
+    }
 
 
 PLAIN = Notice("photos", "incoming/t/u")
 TOLD = {
     "AWS": ({"Records": [record()]}, [PLAIN]),
-    "AWS, with a version": ({"Records": [record(versionId="096fKKXTRTtl3on89fVO")]}, [Notice("photos", "incoming/t/u", "096fKKXTRTtl3on89fVO")]),
+    "AWS, with a version": (
+        {"Records": [record(versionId="096fKKXTRTtl3on89fVO")]},
+        [Notice("photos", "incoming/t/u", "096fKKXTRTtl3on89fVO")],
+    ),
     "AWS, a form": ({"Records": [record("ObjectCreated:Post")]}, [PLAIN]),
     "AWS, parts put together": ({"Records": [record("ObjectCreated:CompleteMultipartUpload")]}, [PLAIN]),
-    "AWS, a key written as a form": ({"Records": [record(key="drop/Gr%C3%BC%C3%9Fe+a%2Bb.jpg")]}, [Notice("photos", "drop/Grüße a+b.jpg")]),
+    "AWS, a key written as a form": (
+        {"Records": [record(key="drop/Gr%C3%BC%C3%9Fe+a%2Bb.jpg")]},
+        [Notice("photos", "drop/Grüße a+b.jpg")],
+    ),
     "AWS, several": ({"Records": [record(), record(key="a"), record()]}, [PLAIN, Notice("photos", "a"), PLAIN]),
     "AWS, a deletion": ({"Records": [record("ObjectRemoved:Delete")]}, []),
     "AWS, a delete marker": ({"Records": [record("ObjectRemoved:DeleteMarkerCreated", versionId="x")]}, []),
@@ -68,15 +96,24 @@ TOLD = {
     "AWS, a test": (TEST_EVENT, []),
     "SNS": (SNS, [PLAIN]),
     "SNS, a test": (SNS | {"Message": json.dumps(TEST_EVENT)}, []),
-    "Ceph, whose keys are as they are": ({"Records": [{**record(key="a+b%2F"), "eventSource": "ceph:s3"}]}, [Notice("photos", "a+b%2F")]),
+    "Ceph, whose keys are as they are": (
+        {"Records": [{**record(key="a+b%2F"), "eventSource": "ceph:s3"}]},
+        [Notice("photos", "a+b%2F")],
+    ),
     "EventBridge, whose keys are as they are": (EVENT_BRIDGE, [Notice("photos", "incoming/a+b %2F.jpg", "IYV3p45B")]),
     "EventBridge, a deletion": (EVENT_BRIDGE | {"detail-type": "Object Deleted"}, []),
     "EventBridge, of something else": (EVENT_BRIDGE | {"source": "aws.ec2"}, []),
     "MinIO": (MINIO, [PLAIN]),
     "SeaweedFS": (seaweedfs(), [PLAIN]),
     "SeaweedFS, written again": (seaweedfs("update"), [PLAIN]),
-    "SeaweedFS, a version": (seaweedfs(key="/buckets/photos/incoming/t/u.versions/v_6715eb8f"), [Notice("photos", "incoming/t/u", "6715eb8f")]),
-    "SeaweedFS, its newest version": (seaweedfs("update", "/buckets/photos/incoming/t/u.versions", {"name": "u.versions", "is_directory": True}), [PLAIN]),
+    "SeaweedFS, a version": (
+        seaweedfs(key="/buckets/photos/incoming/t/u.versions/v_6715eb8f"),
+        [Notice("photos", "incoming/t/u", "6715eb8f")],
+    ),
+    "SeaweedFS, its newest version": (
+        seaweedfs("update", "/buckets/photos/incoming/t/u.versions", {"name": "u.versions", "is_directory": True}),
+        [PLAIN],
+    ),
     "SeaweedFS, a folder": (seaweedfs(entry={"name": "u", "is_directory": True}), []),
     "SeaweedFS, a deletion": (seaweedfs("delete"), []),
     "SeaweedFS, moved": (
@@ -127,7 +164,11 @@ VALUES = (
     | st.sampled_from(["ObjectCreated:Put", "Notification", "Object Created", "aws.s3", "create", "rename", "/buckets/a/b", "/buckets/a/b.versions/v_1",
                        "%", "%zz", "\ud800", json.dumps({"Records": []})])
 )  # fmt: skip
-JSON = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=8), max_leaves=40)
+JSON = st.recursive(
+    VALUES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=8),
+    max_leaves=40,
+)
 
 
 def planted(whole, inner, path):

@@ -80,7 +80,15 @@ def test_a_recipe_goes_over_the_installations_way_where_it_says_something():
     usual = Development(webp_quality=71, jpeg_quality=72, master_quality=93)
 
     nothing = checked("shop", {}).over(usual)
-    something = checked("shop", {"renditions": ["large", "thumb_150"], "formats": ["avif", "webp"], "quality": {"avif": 50, "webp": None}, "analysis": []}).over(usual)
+    something = checked(
+        "shop",
+        {
+            "renditions": ["large", "thumb_150"],
+            "formats": ["avif", "webp"],
+            "quality": {"avif": 50, "webp": None},
+            "analysis": [],
+        },
+    ).over(usual)
 
     assert nothing == usual
     assert [preset.name for preset in something.presets] == ["thumb_150", "large"]
@@ -125,7 +133,9 @@ def test_a_watermark_is_kept_as_what_its_name_stands_for_now_and_lies_on_the_pic
 
 
 def test_what_it_says_is_what_is_kept():
-    one = checked("shop", {"renditions": ["large"], "quality": {"jpeg": 70}, "tiles": False, "webhooks": False, "watermark": "wmt=Draft"})
+    one = checked(
+        "shop", {"renditions": ["large"], "quality": {"jpeg": 70}, "tiles": False, "webhooks": False, "watermark": "wmt=Draft"}
+    )
 
     assert kept("shop", 1, one.said()) == one
     assert checked("shop", {"webhooks": True, "tiles": None}).said() == {}

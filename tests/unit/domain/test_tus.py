@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 
 import pytest
@@ -47,12 +48,12 @@ def test_metadata_are_read_as_clients_send_them(header, words):
 @example("a " + "A" * tus.MAX_METADATA)
 @example("a /w==")
 @example("a \ud800")
-@pytest.mark.parametrize("read", [tus.read_metadata, tus.read_checksum, tus.read_concat, lambda text: tus.number(text, "Upload-Length")])
+@pytest.mark.parametrize(
+    "read", [tus.read_metadata, tus.read_checksum, tus.read_concat, lambda text: tus.number(text, "Upload-Length")]
+)
 def test_whatever_a_header_holds_it_is_read_or_refused(read, text):
-    try:
+    with contextlib.suppress(BadField, Missing):
         read(text)
-    except (BadField, Missing):
-        pass
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.0", "+1", " 1", "1e3", "٣", "²", "9" * 16, "0x10"])
@@ -71,7 +72,9 @@ def test_a_checksum_is_of_its_algorithm(algorithm):
     assert started.digest() == checksum.digest
 
 
-@pytest.mark.parametrize("text", ["", "sha1", "md5 1B2M2Y8AsgTpgAmY7PhCfg==", "sha1 1B2M2Y8AsgTpgAmY7PhCfg==", "sha1 !!!!", "SHA1 x"])
+@pytest.mark.parametrize(
+    "text", ["", "sha1", "md5 1B2M2Y8AsgTpgAmY7PhCfg==", "sha1 1B2M2Y8AsgTpgAmY7PhCfg==", "sha1 !!!!", "SHA1 x"]
+)
 def test_what_is_no_checksum_is_refused(text):
     with pytest.raises(BadField):
         tus.read_checksum(text)
@@ -84,7 +87,10 @@ def test_the_parts_of_a_final_upload_are_named_by_any_url_of_theirs():
     assert tus.read_concat("partial") is None
 
 
-@pytest.mark.parametrize("text", ["final", "final;", "final; ", "partial;", "FINAL;/a", "final;http://[/x", "final;/tus/\x00", "final;" + "/tus/x " * 65])
+@pytest.mark.parametrize(
+    "text",
+    ["final", "final;", "final; ", "partial;", "FINAL;/a", "final;http://[/x", "final;/tus/\x00", "final;" + "/tus/x " * 65],
+)
 def test_what_is_no_concatenation_is_refused(text):
     with pytest.raises(SafelightError):
         tus.read_concat(text)

@@ -48,12 +48,16 @@ def test_one_that_began_in_time_is_waited_for():
     assert upload.arrived(at=NOON).due_at > NOON
 
 
-@pytest.mark.parametrize(("said", "kept"), [("IMAGE/JPEG; q=1", "image/jpeg"), ("", "application/octet-stream"), ("image/svg+xml", "image/svg+xml")])
+@pytest.mark.parametrize(
+    ("said", "kept"), [("IMAGE/JPEG; q=1", "image/jpeg"), ("", "application/octet-stream"), ("image/svg+xml", "image/svg+xml")]
+)
 def test_an_announced_type_is_kept_in_its_plain_form(said, kept):
     assert checked_media_type(said) == kept
 
 
-@pytest.mark.parametrize("said", ["text/html", "image", "image/", "image/a\r\nb", "image/<script>", "image/" + "a" * 65, "image/é"])
+@pytest.mark.parametrize(
+    "said", ["text/html", "image", "image/", "image/a\r\nb", "image/<script>", "image/" + "a" * 65, "image/é"]
+)
 def test_an_announced_type_that_is_no_images_is_refused(said):
     with pytest.raises(Unsupported):
         checked_media_type(said)
@@ -68,7 +72,15 @@ def test_a_size_is_needed_for_a_put_and_limited_for_all():
         checked_size(11, Method.POST, max_bytes=10)
 
 
-TICKET = Ticket(tenant=TENANT, upload=UploadId(new_id()), method=Method.PUT, exp=int(NOON.timestamp()) + 60, media_type="image/jpeg", min_bytes=1, max_bytes=5)
+TICKET = Ticket(
+    tenant=TENANT,
+    upload=UploadId(new_id()),
+    method=Method.PUT,
+    exp=int(NOON.timestamp()) + 60,
+    media_type="image/jpeg",
+    min_bytes=1,
+    max_bytes=5,
+)
 
 
 def test_a_sealed_ticket_comes_back_until_it_expires():

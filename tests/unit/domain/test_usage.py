@@ -53,7 +53,11 @@ def test_an_estimate_has_a_line_for_every_price_and_stores_by_the_average():
     )
     lines = list(estimate(usage, Prices(stored_gb_month=0.02, transformations_1000=0.5, delivered_gb=0.1), share=0.5))
 
-    assert [(line.what, line.units) for line in lines] == [("stored_gb_month", 1.0), ("transformations_1000", 2.0), ("delivered_gb", 3.0)]
+    assert [(line.what, line.units) for line in lines] == [
+        ("stored_gb_month", 1.0),
+        ("transformations_1000", 2.0),
+        ("delivered_gb", 3.0),
+    ]
     assert sum(line.cost for line in lines) == pytest.approx(0.02 + 1.0 + 0.3)
 
 

@@ -97,4 +97,4 @@ def test_the_public_names_are_sorted_and_all_there():
     assert list(imaging.__all__) == sorted(imaging.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
     assert all(getattr(imaging, name) for name in imaging.__all__)
     with pytest.raises(AttributeError):
-        imaging.nothing  # noqa: B018
+        imaging.nothing

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.photographs import photographs
+from tests.pictures import encoded, noise
 
 from safelight.errors import SafelightError
 from safelight.imaging import Limits, jpeg_header
 from safelight.imaging.probe import probe
-from tests.photographs import photographs
-from tests.pictures import encoded, noise
 
 LIMITS = Limits()
 

@@ -50,7 +50,9 @@ def test_a_canned_url_is_botocore_s(url):
     assert cloudfront.signed_url(key(), url, EXP) == expected
 
 
-@pytest.mark.parametrize(("since", "network"), ((0, ""), (1_800_000_000, ""), (0, "192.0.2.0/24"), (1_800_000_000, "192.0.2.7/32")))
+@pytest.mark.parametrize(
+    ("since", "network"), ((0, ""), (1_800_000_000, ""), (0, "192.0.2.0/24"), (1_800_000_000, "192.0.2.7/32"))
+)
 def test_a_custom_url_is_botocore_s(since, network):
     signer = theirs()
     start = datetime.fromtimestamp(since, UTC) if since else None

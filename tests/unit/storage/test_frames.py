@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def plain_of(size: int) -> bytes:
 def seal(data: bytes, *cuts: int, blob_id: bytes = BLOB_ID) -> bytes:
     sealer = Sealer(RING, blob_id)
     edges = [0, *sorted(cuts), len(data)]
-    frames = [frame for start, end in zip(edges, edges[1:]) for frame in sealer.update(data[start:end])]
+    frames = [frame for start, end in itertools.pairwise(edges) for frame in sealer.update(data[start:end])]
     return b"".join([sealer.header, *frames, sealer.finish()])
 
 

@@ -47,7 +47,9 @@ def regions(most):
 pixels = st.integers(-1024, 1024)
 margins = st.builds(Margin, pixels, pixels) | st.builds(Margin, hundredths(-50, 50), hundredths(-50, 50), st.just(True))
 shares = st.builds(Scale, hundredths(1, 100), hundredths(1, 100))
-words = st.text(st.characters(categories=("L", "N", "P", "S")) | st.sampled_from("%,/= .\n"), min_size=1, max_size=20).map(lambda text: f"x{text}")
+words = st.text(st.characters(categories=("L", "N", "P", "S")) | st.sampled_from("%,/= .\n"), min_size=1, max_size=20).map(
+    lambda text: f"x{text}"
+)
 
 
 def watermarks():

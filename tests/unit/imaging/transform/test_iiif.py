@@ -73,9 +73,40 @@ def test_a_path_is_one_spec_and_one_canonical_path(api, path):
 
 
 REFUSED = {
-    "region": ("", "Full", "1,2,3", "1,2,3,4,5", "0,0,0,9", "0,0,9,0", "-1,0,9,9", "600,0,9,9", "0,400,9,9", "1.5,0,9,9", "pct:100,0,9,9")
+    "region": (
+        "",
+        "Full",
+        "1,2,3",
+        "1,2,3,4,5",
+        "0,0,0,9",
+        "0,0,9,0",
+        "-1,0,9,9",
+        "600,0,9,9",
+        "0,400,9,9",
+        "1.5,0,9,9",
+        "pct:100,0,9,9",
+    )
     + ("pct:1,2,3", "pct:0,0,0,9", "pct:1e1,0,9,9", "pct:.5,0,9,9", "x", "%FF", "1٣,0,9,9", "9999999999,0,9,9", " full"),
-    "size": ("", "full", "0,", ",0", ",", "9", "9,9,9", "!9,", "!,9", "!", "^", "pct:", "pct:0", "pct:-1", "pct:101", "pct:1e1", "601,", ",401")
+    "size": (
+        "",
+        "full",
+        "0,",
+        ",0",
+        ",",
+        "9",
+        "9,9,9",
+        "!9,",
+        "!,9",
+        "!",
+        "^",
+        "pct:",
+        "pct:0",
+        "pct:-1",
+        "pct:101",
+        "pct:1e1",
+        "601,",
+        ",401",
+    )
     + ("601,10", "10,401", "^4097,", "^pct:999999999", "^99999999999,1", "max^", "^^max", "%FF", "9,9%20"),
     "rotation": ("", "x", "-90", "361", "450", "45", "90.5", "!", "!!0", "0!", "1e2", "%FF", "nan"),
     "quality": ("", "Default", "native", "grey", "colour", "%FF"),
@@ -101,7 +132,11 @@ def test_a_file_without_a_format_lacks_the_format():
 
 
 def test_what_2_1_has_is_not_3_0_and_the_other_way_round():
-    for text, api in (("full/full/0/default.jpg", Api.V3), ("full/^max/0/default.jpg", Api.V2), ("full/^300,/0/default.jpg", Api.V2)):
+    for text, api in (
+        ("full/full/0/default.jpg", Api.V3),
+        ("full/^max/0/default.jpg", Api.V2),
+        ("full/^300,/0/default.jpg", Api.V2),
+    ):
         with pytest.raises(BadOption, match="size"):
             wish(text, api)
 
@@ -162,7 +197,9 @@ pixels = st.integers(0, 12_000)
 shares = st.integers(0, 10**6).map(lambda n: f"{n / 10**4:.4f}")
 regions = st.sampled_from(("full", "square")) | st.builds("{},{},{},{}".format, pixels, pixels, pixels, pixels)
 regions |= st.builds("pct:{},{},{},{}".format, shares, shares, shares, shares)
-a_size = st.builds("{}{},{}".format, st.sampled_from(("", "!")), pixels | st.just(""), pixels | st.just("")) | shares.map("pct:{}".format)
+a_size = st.builds("{}{},{}".format, st.sampled_from(("", "!")), pixels | st.just(""), pixels | st.just("")) | shares.map(
+    "pct:{}".format
+)
 paths = st.builds(
     "{}/{}{}/{}{}/{}.{}".format,
     regions,

@@ -308,14 +308,19 @@ def test_presets_are_overridden_by_what_follows_them():
     assert quality(parse(f"/plain/{ID}@webp", presets)) == 70
 
 
-@pytest.mark.parametrize("setting", ("thumb", "thumb=", "=w:1", "a=w:1,a=w:2", "a=nothing:1", "a=pr:a", "a=pr:b,b=pr:a", "a=pr:b", "a=w"))
+@pytest.mark.parametrize(
+    "setting", ("thumb", "thumb=", "=w:1", "a=w:1,a=w:2", "a=nothing:1", "a=pr:a", "a=pr:b,b=pr:a", "a=pr:b", "a=w")
+)
 def test_presets_that_cannot_work_are_told_at_the_start(setting):
     with pytest.raises(ValueError, match=r"."):
         read_presets(setting)
 
 
 words = st.sampled_from([name for option in TABLE for name in option.names])
-numbers = st.one_of(st.integers(-2, 700).map(str), st.sampled_from(("", "0.25", "1.5", "1", "0", "f00", "sm", "fp", "no", "soea", "fill", "force", "auto", "webp")))
+numbers = st.one_of(
+    st.integers(-2, 700).map(str),
+    st.sampled_from(("", "0.25", "1.5", "1", "0", "f00", "sm", "fp", "no", "soea", "fill", "force", "auto", "webp")),
+)
 options = st.builds(lambda name, arguments: ":".join((name, *arguments)), words, st.lists(numbers, min_size=1, max_size=4))
 sides = st.integers(1, 20_000)
 

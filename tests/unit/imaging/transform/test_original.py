@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.imaging.transform.strategies import specs
 
 from safelight.errors import BadOption, TooManyPixels
 from safelight.imaging import Format
 from safelight.imaging.transform import Focal, Original, Source, parse, parse_request, plan, settle
 from safelight.imaging.transform.grammar import Request
 from safelight.imaging.transform.original import is_playing
-from tests.unit.imaging.transform.strategies import specs
 
 PHOTOGRAPH = Original(format=Format.JPEG, width=6000, height=4000)
 SMALL = Original(format=Format.JPEG, width=800, height=600)
@@ -127,7 +127,9 @@ def test_a_page_that_is_not_there_is_refused():
 
 
 @settings(max_examples=200, deadline=None)
-@given(specs(), st.sampled_from((PHOTOGRAPH, SMALL, DRAWING, FILM, replace(FILM, has_alpha=True))), st.sampled_from((MODERN, "*/*")))
+@given(
+    specs(), st.sampled_from((PHOTOGRAPH, SMALL, DRAWING, FILM, replace(FILM, has_alpha=True))), st.sampled_from((MODERN, "*/*"))
+)
 def test_settling_twice_changes_nothing_and_leaves_nothing_open(spec, original, accept):
     try:
         once = settle(Request(spec), original, accept, max_animation_pixels=50_000_000)

@@ -7,13 +7,13 @@ from math import floor
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.unit.imaging.transform.strategies import specs
 
 from safelight.errors import BadOption, TooManyPixels
 from safelight.imaging import Format
 from safelight.imaging.geometry import fit_inside
 from safelight.imaging.transform import Fit, Focal, Gravity, Source, estimate, parse, plan
 from safelight.imaging.transform.plan import Box, Size, between, lesser_for, shrink_for
-from tests.unit.imaging.transform.strategies import specs
 
 sides = st.integers(1, 20_000)
 

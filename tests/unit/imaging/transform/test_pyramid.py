@@ -11,7 +11,9 @@ from safelight.imaging.transform import Original, Size, Source, parse, parse_req
 from safelight.imaging.transform.pyramid import MAX_TILES, TILE, Index, Window, check, header_bytes, levels, packed, window
 
 LARGE = Size(10_000, 7_001)
-TILES = [b"\xff\xd8\xff" + bytes([n]) * n for n in range(1, 1 + sum(level.columns * level.rows for level in levels(Size(2600, 1000))))]
+TILES = [
+    b"\xff\xd8\xff" + bytes([n]) * n for n in range(1, 1 + sum(level.columns * level.rows for level in levels(Size(2600, 1000))))
+]
 
 
 def test_levels_are_halvings_above_the_master():

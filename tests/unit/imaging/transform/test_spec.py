@@ -5,13 +5,13 @@ from math import inf, nan
 
 import pytest
 from hypothesis import given, settings
+from tests.unit.imaging.transform.strategies import specs
 
 from safelight.errors import BadOption
 from safelight.imaging import Format
 from safelight.imaging.transform import Fit, Flip, Focal, Rgba, Spec, Watermark, parse
 from safelight.imaging.transform.options import OPTIONS
 from safelight.imaging.transform.spec import FORMATS
-from tests.unit.imaging.transform.strategies import specs
 
 EQUAL = (
     ("wmt=a,wmo=0.webp", "full.webp"),
@@ -119,7 +119,9 @@ def test_formats_that_only_come_in_do_not_go_out(format):
 
 
 @pytest.mark.parametrize("value", (nan, inf, -inf, -1, 1e300, True))
-@pytest.mark.parametrize("name", ("width", "height", "trim", "radius", "quality", "blur", "sharpen", "brightness", "gamma", "max_bytes", "page"))
+@pytest.mark.parametrize(
+    "name", ("width", "height", "trim", "radius", "quality", "blur", "sharpen", "brightness", "gamma", "max_bytes", "page")
+)
 def test_other_grammars_get_no_nonsense_in_either(name, value):
     with pytest.raises(BadOption) as caught:
         Spec(format=Format.WEBP, **{name: value})

@@ -186,8 +186,27 @@ def test_a_path_that_means_nothing_is_refused(path):
 
 
 parts = st.sampled_from(
-    ("trim", "trim:9", "10x10:300x200", "0x5:9x9", "fit-in", "adaptive-fit-in", "full-fit-in", "300x200", "-0x0", "origx50", "x1", "5x-7")
-    + ("left", "top", "smart", *(f"filters:{entry.example}" for entry in FILTERS.values() if entry.example), "filters:quality(5):rotate(90)")
+    (
+        "trim",
+        "trim:9",
+        "10x10:300x200",
+        "0x5:9x9",
+        "fit-in",
+        "adaptive-fit-in",
+        "full-fit-in",
+        "300x200",
+        "-0x0",
+        "origx50",
+        "x1",
+        "5x-7",
+    )
+    + (
+        "left",
+        "top",
+        "smart",
+        *(f"filters:{entry.example}" for entry in FILTERS.values() if entry.example),
+        "filters:quality(5):rotate(90)",
+    )
 )
 
 

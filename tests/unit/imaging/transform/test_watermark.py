@@ -7,13 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageFont
+from tests.unit.imaging.transform.strategies import watermarks
 
 from safelight.errors import BadOption
-from safelight.imaging.transform import Fonts, Layer, Original, Position, Request, Scale, Size, parse, parse_request, read_named, settle
+from safelight.imaging.transform import (
+    Fonts,
+    Layer,
+    Original,
+    Position,
+    Request,
+    Scale,
+    Size,
+    parse,
+    parse_request,
+    read_named,
+    settle,
+)
 from safelight.imaging.transform.fonts import bundled, covered
 from safelight.imaging.transform.placing import placed
 from safelight.imaging.transform.watermark import MIN_SIDE, quoted
-from tests.unit.imaging.transform.strategies import watermarks
 
 sides = st.integers(1, 2000)
 sizes = st.builds(Size, sides, sides)
@@ -137,7 +149,15 @@ def test_a_name_stands_for_its_options_and_the_url_goes_before_them():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    (("Logo", "wmt=a"), ("", "wmt=a"), ("a" * 25, "wmt=a"), ("a", ""), ("a", "wmp=north"), ("a", "wmt=a,w=9"), ("a", "wmt=a,wmx=9")),
+    (
+        ("Logo", "wmt=a"),
+        ("", "wmt=a"),
+        ("a" * 25, "wmt=a"),
+        ("a", ""),
+        ("a", "wmp=north"),
+        ("a", "wmt=a,w=9"),
+        ("a", "wmt=a,wmx=9"),
+    ),
 )
 def test_names_that_cannot_work_are_told_at_the_start(name, options):
     with pytest.raises(ValueError):
@@ -162,7 +182,9 @@ def test_letters_are_those_that_freetype_finds_too():
     assert {point for point in points if bytes(font.getmask(chr(point))) != box} == {point for point in points if point in found}
 
 
-@pytest.mark.parametrize("data", (b"", b"no font", b"\0\1\0\0\0\1" + bytes(6), b"\0\1\0\0" + struct.pack(">4H", 1, 0, 0, 0) + b"cmap" + bytes(12)))
+@pytest.mark.parametrize(
+    "data", (b"", b"no font", b"\0\1\0\0\0\1" + bytes(6), b"\0\1\0\0" + struct.pack(">4H", 1, 0, 0, 0) + b"cmap" + bytes(12))
+)
 def test_what_is_no_font_is_refused(data):
     with pytest.raises(ValueError):
         covered(data)
