@@ -61,10 +61,10 @@ async def test_a_first_one_is_delivered_until_it_is_baked_and_is_made_once(run):
             started.append(key)
 
         image = await upload(app)
-        object.__setattr__(app.safelight.delivery, "bake_later", never)
+        object.__setattr__(app.safelight.delivery.renditions, "bake_later", never)
         url = await signed(app, image, "w=200.avif")
         answers = [await app.client.get(url) for _ in range(3)]
-        app.safelight.delivery.drafts.clear()
+        app.safelight.delivery.renditions.drafts.clear()
         answers.append(await app.client.get(url))
 
         assert [answer.headers["server-timing"].partition(";")[0] for answer in answers] == [
@@ -86,12 +86,12 @@ async def test_what_cannot_be_made_smaller_stays_and_is_final(run):
 
         payloads: list[dict] = []
         image = await upload(app)
-        object.__setattr__(app.safelight.delivery, "bake_later", never)
+        object.__setattr__(app.safelight.delivery.renditions, "bake_later", never)
         url = await signed(app, image, "w=200.avif")
         await app.client.get(url)
         store, (payload,) = app.safelight.delivery.buckets.renditions, payloads
         await store.put(payload["draft"], b"tiny", media_type="image/avif")
-        app.safelight.delivery.drafts.clear()
+        app.safelight.delivery.renditions.drafts.clear()
         for run_id in ("bake-one", "bake-two"):  # a step may run twice
             await app.safelight.workflows.start("bake", run_id, payload)
         await baked(app, image)
@@ -107,12 +107,12 @@ async def test_one_whose_image_was_purged_meanwhile_is_not_baked(run):
             payloads.append(payload)
 
         image = await upload(app)
-        bake_later = app.safelight.delivery.bake_later
-        object.__setattr__(app.safelight.delivery, "bake_later", never)
+        bake_later = app.safelight.delivery.renditions.bake_later
+        object.__setattr__(app.safelight.delivery.renditions, "bake_later", never)
         url = await signed(app, image, "w=200.avif")
         first = await app.client.get(url)
         await app.client.post("/admin/purges", json={"image": image})
-        object.__setattr__(app.safelight.delivery, "bake_later", bake_later)
+        object.__setattr__(app.safelight.delivery.renditions, "bake_later", bake_later)
         await app.safelight.workflows.start("bake", "bake-test", payloads[0])
 
         assert (await app.client.get(url)).headers["server-timing"].startswith("rendered")

@@ -33,9 +33,9 @@ async def age(app, image: str, *urls: str) -> None:
     made = [key for key in await keys(app, image) if "/g" in key]
     for key in made:
         await app.safelight.delivery.buckets.renditions.put(key, OLD, media_type="image/webp")
-        app.safelight.delivery.memory.drop(key)
-    if app.safelight.delivery.shelf is not None:
-        await app.safelight.delivery.shelf.drop(made[0].partition("/1/")[0] + "/")
+        app.safelight.delivery.renditions.memory.drop(key)
+    if app.safelight.delivery.renditions.shelf is not None:
+        await app.safelight.delivery.renditions.shelf.drop(made[0].partition("/1/")[0] + "/")
     assert {(await app.client.get(url)).content for url in urls} == {OLD}
     assert {(await app.client.get(url)).content for url in urls} == {OLD}
 

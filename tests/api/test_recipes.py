@@ -142,7 +142,9 @@ async def test_sizes_of_its_own_are_made_listed_delivered_and_made_again_when_th
         image = await records.images.get(record["id"])
     for rendition in image.renditions:
         await delivery.buckets.renditions.delete(rendition.object_key)
-        delivery.memory.drop(image.made_key(rendition.preset, Format(rendition.format).extension, folder=image.developed_folder))
+        delivery.renditions.memory.drop(
+            image.made_key(rendition.preset, Format(rendition.format).extension, folder=image.developed_folder)
+        )
     for url, body in bodies.items():
         assert (await app.client.get(url)).content == body
     # What was not made ahead is made when it is asked for, what is no format of ours is refused, and so is another's name.

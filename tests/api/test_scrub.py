@@ -116,7 +116,7 @@ async def test_a_damaged_transform_and_damaged_tiles_are_made_again_when_somebod
 
     assert await scrubbed(app) == {Flaw.RENDITION: (1, 1), Flaw.TILES: (1, 1)}
     assert await buckets.renditions.versions(key) == await buckets.renditions.versions(tiles) == []
-    app.safelight.delivery.memory.drop(key)
+    app.safelight.delivery.renditions.memory.drop(key)
     assert (await app.client.get(url)).content == sound
     assert (await image_of(app, image.id)).revision == image.revision
 

@@ -161,7 +161,7 @@ async def test_one_that_cannot_be_made_is_counted_and_the_others_are_made(run):
 async def test_visitors_go_first_and_a_full_house_is_waited_out(run):
     async with run({"delivery": {"max_renders": 1, "max_waiting": 1}}) as app:
         image, slow = await upload(app), asyncio.Event()
-        gate: Gate = app.safelight.delivery.gate
+        gate: Gate = app.safelight.delivery.renditions.gate
         order: list[str] = []
 
         async def visitor(name: str) -> None:
@@ -188,16 +188,16 @@ async def test_a_page_that_was_broken_off_is_done_again_and_finds_what_was_made(
     async with run() as app:
         images = [await upload(app, tags="sea") for _ in range(3)]
         warmings = app.safelight.warmings
-        delivery = warmings.delivery
+        renditions = warmings.delivery.renditions
         tries = itertools.count()
-        stat = delivery.buckets.renditions.stat
+        stat = renditions.store.stat
 
         async def failing(key, **options):
             if "/g" in key and next(tries) == 2:
                 raise BackendUnavailable("away")
             return await stat(key, **options)
 
-        object.__setattr__(delivery.buckets, "renditions", _Failing(delivery.buckets.renditions, failing))
+        object.__setattr__(renditions, "store", _Failing(renditions.store, failing))
         warming = await ended(app, await app.client.post("/warm", json={"filter": {"tag": "sea"}, "transforms": ["w=22.webp"]}))
 
         assert (warming["state"], warming["images_done"]) == ("done", 3)

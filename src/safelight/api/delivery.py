@@ -35,7 +35,7 @@ from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.rates import counted_as
 from safelight.errors import BadOption, BadSignature, Missing, SafelightError, TooMany
 from safelight.imaging.transform import NO_HINTS, Hints, imgproxy, thumbor
-from safelight.services.delivery import Asked, Delivered
+from safelight.services.delivered import Asked, Delivered
 from safelight.services.limiter import Policy
 from safelight.services.remote_delivery import AskedElsewhere
 from safelight.wiring import Safelight

@@ -26,7 +26,7 @@ from safelight.errors import BadOption, BadRequest, Misdirected, Missing
 from safelight.imaging.transform import Order, Origin, Size, iiif
 from safelight.imaging.transform.foreign import OURS, unescaped
 from safelight.imaging.transform.iiif import Api, Most
-from safelight.services.delivery import Delivered
+from safelight.services.delivered import Delivered
 from safelight.wiring import Safelight
 
 Headers = list[tuple[bytes, bytes]]

@@ -13,7 +13,7 @@ from safelight.domain.images import Image
 from safelight.imaging.transform.iiif import FORMATS, QUALITIES, Api, Most, scale_factors, sizes
 from safelight.imaging.transform.plan import Size
 from safelight.imaging.transform.pyramid import TILE
-from safelight.services.delivery import is_marked
+from safelight.services.marks import is_marked
 from safelight.services.originals import delivered_version
 
 PROTOCOL: Final = "http://iiif.io/api/image"

@@ -17,8 +17,8 @@ from safelight.api.problems import headers_of, status_of
 from safelight.domain.images import Image
 from safelight.domain.sharing import link_shows_original
 from safelight.errors import SafelightError
-from safelight.services.delivery import Signer
 from safelight.services.links import Opened
+from safelight.services.signer import Signer
 
 if TYPE_CHECKING:
     from jinja2 import Template

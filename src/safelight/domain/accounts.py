@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,10 @@ from safelight.errors import BadField, BadOption, TenantSuspended
 
 MAX_NETWORKS: Final = 50
 """Entries of one key's allow-list."""
+
+
+PRESET_REFERENCE: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(@[0-9]{1,3})?")
+"""A tenant's own preset in a URL: `card`, or `card@2`, which never changes."""
 
 
 class Role(StrEnum):

@@ -13,28 +13,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import math
-import re
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
-from urllib.parse import quote
-
-import structlog
 
 from safelight import signing
-from safelight.concurrency import ByteLru, Expiring, Gate, SingleFlight
+from safelight.concurrency import Expiring
 from safelight.domain import access
-from safelight.domain.accounts import Actor, Grammar, SigningKey, Tenant
+from safelight.domain.accounts import PRESET_REFERENCE, Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Version, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.recipes import OwnSize
-from safelight.domain.sources import encoded
 from safelight.errors import (
     BadOption,
     BadSignature,
@@ -43,179 +36,45 @@ from safelight.errors import (
     Misdirected,
     Missing,
     PresetsOnly,
-    SafelightError,
-    WrongState,
 )
 from safelight.imaging import PRESETS, File, Format, Sandbox
 from safelight.imaging.metadata.packet import Credits, packet
 from safelight.imaging.transform import (
     MARK_SIDE,
-    NO_HINTS,
     Fonts,
     Gravity,
-    Hints,
     Metadata,
     Named,
     Order,
-    Original,
     Request,
     Settled,
-    Size,
     Spec,
     Watermark,
-    imgproxy,
     is_transform,
     parse_request,
     settle,
-    thumbor,
 )
 from safelight.imaging.transform.spec import AUTO_QUALITY
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
-from safelight.ports.shelf import Shelf
 from safelight.services.cloudfront import CloudFront
+from safelight.services.delivered import Asked, Delivered, DeliveryLimits, Grounds, Known, Seen
 from safelight.services.development import Buckets
+from safelight.services.marks import Mark, is_marked, is_part, no_watermark
 from safelight.services.meter import Meter
 from safelight.services.originals import delivered_version, descriptor, original_of
 from safelight.services.pyramids import Pyramids
 from safelight.services.remembered import Remembered
+from safelight.services.renditions import Renditions, Wanted
+from safelight.services.signer import Signer
 from safelight.services.standing import Standing
-from safelight.services.turns import Turns
-from safelight.signing import imgproxy as imgproxy_signing
-from safelight.signing import thumbor as thumbor_signing
 
-log = structlog.get_logger()
-
-_OWN_PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(@[0-9]{1,3})?")
 SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 FORMATS: Final = {"webp": Format.WEBP, "jpg": Format.JPEG, "jpeg": Format.JPEG, "avif": Format.AVIF}
 _DECODED_MASTER_BYTES: Final = 2048 * 2048 * 3
 _YEAR_S: Final = 31_536_000
 _ACCEPTS: Final = ("image/avif", "image/webp", "")
 """Of clients that get something different of one `.auto`."""
-_LARGEST_DRAFT: Final = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a URL asks for: `/i/{image_id}/{file}?v={version}`, and what the client can show."""
-
-    image_id: str
-    file: str
-    version: str | None = None
-    accept: str = ""
-    hints: Hints = NO_HINTS
-    host: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Bytes and what to say of them. `max_age_s` is None where the URL names no version and so may change its meaning."""
-
-    body: bytes
-    media_type: str
-    etag: str
-    modified_at: datetime
-    is_public: bool
-    max_age_s: int | None
-    source: str
-    varies_by: tuple[str, ...] = ()
-    """Names of the headers of the request that took part in the choice."""
-    download: str = ""
-    """Name under which a browser should save it."""
-    is_cut_short: bool = False
-    """The first frame of an animation that is too large to be made."""
-    tenant: TenantId = TenantId("")  # noqa: RUF009 (a name for text)
-    """Whose it is."""
-    is_attachment: bool = True
-    """Whether it should save rather than show it, where there is a name."""
-    is_immutable: bool = True
-    """Nothing else will ever be under its address."""
-    key: str = ""
-    """Where its bytes are kept."""
-    grounds: Grounds | None = None
-    """None where another request may differ though its URL is the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """An image that may be delivered to who asks, and what is known of its delivered bytes."""
-
-    image: Image
-    original: Original
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    image: Image
-    tenant: Tenant
-    ring: tuple[SigningKey, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Grounds:
-    """What a delivery was decided by. As long as it holds, the same URL at the same host means the same bytes."""
-
-    known: _Known
-    until: float
-    """Seconds since 1970: the end of its signature, or infinity."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A rendition: where it is kept, and how it is made where it is not."""
-
-    key: str
-    format: Format
-    weight: int
-    make: Callable[[], Awaitable[bytes]]
-    prepare: Callable[[], Awaitable[None]] | None = None
-    """Fetches what `make` needs and may itself have to be made: before there is a place among those at work, lest all of them wait
-    for one more."""
-    is_kept: bool = True
-    """In the store, beyond this machine."""
-    stored_at: str = ""
-    """Where in the store, if not under the key."""
-    rank: int = 0
-    """Behind everybody of a lower one."""
-    draft: str = ""
-    """Where in the store it lies until a better one is baked, and what that is made of; '' where it is as good as it gets."""
-    text: str = ""
-
-    def is_draft(self, source: str) -> bool:
-        """Whether what came from there is to be replaced by something better under the same key."""
-        return bool(self.draft) and source in ("rendered", "draft")
-
-    @property
-    def place(self) -> str:
-        """Where in the store."""
-        return self.stored_at or self.key
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A watermark that is at hand: words, or an image of the tenant whose picture carries it."""
-
-    watermark: Watermark
-    image: Image | None = None
-
-    @property
-    def tag(self) -> str:
-        """Tells it from any other, also from itself before its image got new bytes or its name another meaning."""
-        edition = self.image.edition if self.image else ""
-        return hashlib.sha256(f"{sorted(self.watermark.said().items())}@{edition}".encode()).hexdigest()[:8]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryLimits:
-    """What the settings say."""
-
-    url_ttl_s: int
-    render_s: float
-    """Seconds that making one rendition may take, once it has begun."""
-    max_animation_pixels: int
-    presets_only: bool = False
-    """Other transforms are refused, signed or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,23 +90,15 @@ class Delivery:
     standing: Standing
     meter: Meter
     limits: DeliveryLimits
-    gate: Gate
-    turns: Turns
-    memory: ByteLru[str]
-    shelf: Shelf | None
+    renditions: Renditions
     pyramids: Pyramids
-    known: Expiring[ImageId, _Known]
+    known: Expiring[ImageId, Known]
     rings: Expiring[TenantId, tuple[Tenant, tuple[SigningKey, ...]]]
     presets: Mapping[str, str] = field(default_factory=dict)
     """imgproxy's, by name."""
     watermarks: Named = field(default_factory=dict)
     fonts: Fonts = field(default_factory=Fonts)
     cloudfront: CloudFront | None = None
-    bake_later: Callable[[TenantId, str, Mapping[str, str]], Awaitable[None]] | None = None
-    """Has `bake` called with the image's id and this, some time; AVIFs are not baked without."""
-    drafts: Expiring[str, bytes] = field(default_factory=lambda: Expiring(ttl_s=10.0, size=100, now=time.monotonic))
-    """Apart from memory, where nothing is ever replaced."""
-    _flights: SingleFlight[str, tuple[bytes, str]] = field(default_factory=lambda: SingleFlight(ends_with_callers=True))
 
     async def deliver(self, asked: Asked, *, signature: Signature | None, path: str) -> Delivered:
         """The rendition. Raises Missing, BadOption, PresetsOnly, TooManyPixels, BadSignature, ExpiredSignature, TenantSuspended, Busy.
@@ -263,7 +114,7 @@ class Delivery:
         if request is None:
             if name in SIDES and extension not in FORMATS:
                 raise _no_extension()
-            if name not in SIDES and not _OWN_PRESET.fullmatch(name):
+            if name not in SIDES and not PRESET_REFERENCE.fullmatch(name):
                 raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
         known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None, host=asked.host)
         image = known.image
@@ -305,7 +156,7 @@ class Delivery:
             return None
         if grounds.until <= self.clock().timestamp():
             return None
-        body = self.memory.get(found.key)
+        body = self.renditions.memory.get(found.key)
         if body is not None:
             self.instruments.deliveries_from_memory.inc()
         return body
@@ -360,7 +211,7 @@ class Delivery:
         is_public = seen.image.visibility is Visibility.PUBLIC
         return await self._transformed(seen.image, request, mark, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
 
-    async def _look_up(self, image_id: ImageId, *, is_signed: bool, host: str = "") -> _Known:
+    async def _look_up(self, image_id: ImageId, *, is_signed: bool, host: str = "") -> Known:
         known = self.known.get(image_id)
         if known is None:
             try:
@@ -370,7 +221,7 @@ class Delivery:
             except Missing:
                 # With a signature that nobody can have made, the answer is the same as for an image that exists.
                 raise (BadSignature if is_signed else Missing) from None
-            known = _Known(image, house, ring)
+            known = Known(image, house, ring)
             self.known.put(image_id, known)
         try:
             await self.standing.require_home(known.tenant, host)
@@ -380,7 +231,7 @@ class Delivery:
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
         wanted, rendition = self._wanted_preset(image, preset, format)
-        body, source = await self.found(wanted)
+        body, source = await self.renditions.found(wanted)
         etag = rendition.etag if rendition else hashlib.sha256(body).hexdigest()
         return Delivered(
             body, format.media_type, etag, _changed_at(image), is_public, max_age_s, source, tenant=image.tenant, key=wanted.key
@@ -442,7 +293,7 @@ class Delivery:
         is_kept: bool = True,
     ) -> Delivered:
         wanted, settled = self._wanted(image, request, mark, accept, is_kept=is_kept)
-        body, source = await self.found(wanted)
+        body, source = await self.renditions.found(wanted)
         is_draft = wanted.is_draft(source)
         return Delivered(
             body,
@@ -492,7 +343,7 @@ class Delivery:
             return await self._made(image, version, settled, b"".join(ink), is_baked=is_baked)
 
         wanted = Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept)
-        if self.bake_later is not None and is_kept and not is_baked and _can_be_baked(settled):
+        if self.renditions.bake_later is not None and is_kept and not is_baked and _can_be_baked(settled):
             wanted = replace(wanted, draft=_key(image, settled.spec, mark, kind="d"), text=settled.spec.text)
         return wanted, settled
 
@@ -523,7 +374,7 @@ class Delivery:
             if image.tenant != tenant or image.is_trashed or not image.renditions:
                 raise Missing
         except Missing:
-            raise _no_watermark(watermark) from None
+            raise no_watermark(watermark) from None
         return Mark(watermark, image)
 
     async def drawn(self, mark: Mark) -> bytes:
@@ -588,72 +439,6 @@ class Delivery:
                 await making
             raise
 
-    async def found(self, wanted: Wanted) -> tuple[bytes, str]:
-        """The bytes, from memory, this machine's disk, the store, or made now; and which."""
-        body = self.memory.get(wanted.key)
-        if body is not None:
-            self.instruments.deliveries_from_memory.inc()
-            return body, "memory"
-        if wanted.draft and (body := self.drafts.get(wanted.key)) is not None:
-            self.instruments.deliveries.labels("draft").inc()
-            return body, "draft"
-        body, source = await self._flights.do(wanted.key, lambda: self._fetched(wanted))
-        if not wanted.is_draft(source):
-            self.memory.put(wanted.key, body)
-        elif len(body) <= _LARGEST_DRAFT:
-            self.drafts.put(wanted.key, body)
-        self.instruments.deliveries.labels(source).inc()
-        return body, source
-
-    async def _fetched(self, wanted: Wanted) -> tuple[bytes, str]:
-        if self.shelf is not None and (kept := await self.shelf.get(wanted.key)) is not None:
-            return kept, "disk"
-        body, source = await self._stored_or_made(wanted)
-        if wanted.is_draft(source):
-            await self._bake_later(wanted)
-        elif self.shelf is not None:
-            await self.shelf.put(wanted.key, body)
-        return body, source
-
-    async def _stored_or_made(self, wanted: Wanted) -> tuple[bytes, str]:
-        since_s = time.monotonic()
-        key = wanted.place
-        for attempt in itertools.count():
-            body = await self._stored(key)
-            if body is not None:
-                return body, "store"
-            if wanted.draft and (body := await self._stored(wanted.draft)) is not None:
-                return body, "draft"
-            if attempt == 0 and wanted.prepare is not None:
-                await wanted.prepare()
-            if not wanted.is_kept:  # then there is nothing to wait for that another server makes
-                async with self.gate.admit(wanted.weight, party=key.partition("/")[0]):
-                    return await wanted.make(), "rendered"
-            # A place first, then the turn: who still queues for a place keeps no other server from working.
-            async with (
-                self.gate.admit(wanted.weight, party=key.partition("/")[0], rank=wanted.rank),
-                self.turns.turn(f"render:{key}", since_s=since_s, patience_s=self.limits.render_s) as is_ours,
-            ):
-                if is_ours:
-                    body = await self.turns.late_look(lambda: self._stored(key))
-                    if body is not None:
-                        return body, "store"
-                    if wanted.draft and (body := await self.turns.late_look(lambda: self._stored(wanted.draft))) is not None:
-                        return body, "draft"
-                    body = await wanted.make()
-                    await self.buckets.renditions.put(
-                        wanted.draft or key, body, media_type=wanted.format.media_type, is_durable=False
-                    )
-                    return body, "rendered"
-            await self.turns.rest(attempt)
-        raise AssertionError("counting has no end")
-
-    async def _stored(self, key: str) -> bytes | None:
-        try:
-            return await self.buckets.renditions.get(key)
-        except (Missing, DamagedObject):
-            return None  # never made, lost or spoilt: it can be made
-
     async def check(self, actor: Actor, text: str) -> None:
         """Whether the actor may ask for `w=300.webp`, `thumb_300.avif` or a preset of the tenant's own. Raises BadOption, PresetsOnly."""
         house, _ = await self.ring(actor.tenant)
@@ -663,26 +448,26 @@ class Delivery:
         mark = await self.mark(actor.tenant, request.spec.watermark)
         named = {style.get("watermark") for style in self.watermarks.values()}
         if mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
-            raise _no_watermark(mark.watermark)
+            raise no_watermark(mark.watermark)
 
-    async def warm(self, image: Image, text: str) -> list[bool]:
-        """Have it in the store before somebody asks: of each format that it may be asked for in, whether it had to be made.
-
-        Behind everybody who asks: whoever comes meanwhile goes first, and memory is left to them. Raises as `deliver`, QuotaExceeded.
-        """
+    async def ahead(self, image: Image, text: str) -> list[Wanted]:
+        """What clients of every kind would get by this text, each at its best: nobody waits for it. Raises as `deliver`, QuotaExceeded."""
         house, _ = await self.ring(image.tenant)
         house.require_active()
         request = self._asked(house, text)
         if not isinstance(request, Request):
-            return [await self._warmed(self._wanted_preset(image, *request)[0])]
+            return [self._wanted_preset(image, *request)[0]]
         request, mark = await self._marked(image, request)
         is_open = request.spec.format is None and not request.is_original
-        # At its best at once: nobody waits for it.
-        wanted = [
-            self._wanted(image, request, mark, accept, is_baked=self.bake_later is not None)[0]
-            for accept in (_ACCEPTS if is_open else ("",))
-        ]
-        return [await self._warmed(each) for each in {each.key: each for each in wanted}.values()]
+        is_baked = self.renditions.bake_later is not None
+        accepts = _ACCEPTS if is_open else ("",)
+        wanted = [self._wanted(image, request, mark, accept, is_baked=is_baked)[0] for accept in accepts]
+        return list({each.key: each for each in wanted}.values())
+
+    async def at_its_best(self, image: Image, text: str) -> Wanted:
+        """What `text` stands for, encoded with all the effort there is; the tenant has paid for it already. Raises BadOption."""
+        request, mark = await self._marked(image, parse_request(text, named=self.watermarks))
+        return self._wanted(image, request, mark, "", is_baked=True, is_counted=False)[0]
 
     def _asked(self, house: Tenant, text: str) -> Request | tuple[str, Format]:
         """A transform, or one of our presets with its format. Raises BadOption, PresetsOnly."""
@@ -696,54 +481,6 @@ class Delivery:
         elif self.limits.presets_only:
             raise PresetsOnly
         return parse_request(text, named=self.watermarks)
-
-    async def _warmed(self, wanted: Wanted) -> bool:
-        with contextlib.suppress(Missing):
-            await self.buckets.renditions.stat(wanted.place)
-            return False
-        # A flight of its own: whoever asks meanwhile need not wait behind everybody else with it.
-        _, source = await self._flights.do(f"warm:{wanted.key}", lambda: self._stored_or_made(replace(wanted, rank=1)))
-        return source == "rendered"
-
-    async def _bake_later(self, wanted: Wanted) -> None:
-        assert self.bake_later is not None  # or there were no drafts
-        tenant, image, *_ = wanted.key.split("/")
-        payload = {"tenant": tenant, "image": image, "text": wanted.text, "key": wanted.key, "draft": wanted.draft}
-        try:
-            await self.bake_later(TenantId(tenant), wanted.key, payload)
-        except SafelightError as error:
-            log.warning("delivery.not_baked", key=wanted.key, code=error.code)  # whoever comes next asks again
-
-    async def bake(self, image: Image | None, text: str, key: str, draft: str) -> None:
-        """In the place of a draft, the same encoded with more effort, if that is smaller. May run twice. Raises Busy, and what is transient.
-
-        `image` is None where there is none any more. A draft that cannot be baked is kept as it is.
-        """
-        first = await self._stored(draft)
-        if first is None or image is None:
-            return
-        if await self._stored(key) is None:
-            best = min(first, await self._baked(image, text, key) or first, key=len)
-            await self.buckets.renditions.put(key, best, media_type=Format.AVIF.media_type, is_durable=False)
-        for stored in await self.buckets.renditions.versions(draft):
-            await self.buckets.renditions.delete(draft, version=stored.version)
-        self.drafts.drop(key)
-
-    async def _baked(self, image: Image, text: str, key: str) -> bytes | None:
-        try:
-            request, mark = await self._marked(image, parse_request(text, named=self.watermarks))
-            wanted, _ = self._wanted(image, request, mark, "", is_baked=True, is_counted=False)
-            if wanted.key != key:
-                return None  # the image has other bytes by now, or another generation
-            if wanted.prepare is not None:
-                await wanted.prepare()
-            async with self.gate.admit(wanted.weight, party=image.tenant, rank=1):
-                return await wanted.make()
-        except SafelightError as error:
-            if error.is_transient:
-                raise
-            log.info("delivery.not_baked", key=key, code=error.code)
-            return None
 
     def forget(self, image_id: ImageId) -> None:
         """The record has changed: look again at the next request."""
@@ -791,109 +528,10 @@ class Delivery:
                 if is_part(spec) and not access.may(actor, "image.original", image):
                     raise BadOption("This picture is shown under a watermark, and as a whole.", option="crop")
             elif mark and mark.image and mark.image.id not in named and not access.may(actor, "image.read", mark.image):
-                raise _no_watermark(mark.watermark)
+                raise no_watermark(mark.watermark)
             make = signer.transform_url if grammar is Grammar.NATIVE else partial(signer.foreign_url, grammar=grammar)
             urls.append(make(image, text, mark=mark.tag if mark else ""))
         return urls, datetime.fromtimestamp(signer.exp, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Delivery URLs of one tenant, good until `exp`."""
-
-    key: SigningKey
-    exp: int
-    ring: tuple[SigningKey, ...] = ()
-    presets: Mapping[str, str] = field(default_factory=dict)
-    watermarks: Named = field(default_factory=dict)
-    cloudfront: CloudFront | None = None
-    tenant: Tenant | None = None
-
-    def is_preset(self, image: Image, text: str, grammar: Grammar) -> bool:
-        """Whether it is delivered where only presets are. Raises BadOption."""
-        if grammar is Grammar.NATIVE:
-            return not is_transform(text.rpartition(".")[0])
-        return self._order(image, text, grammar)[0].is_preset
-
-    def meant(self, text: str) -> str:
-        """A transform, or what a preset of the tenant's own stands for now: `card.webp`. Raises BadOption."""
-        name, _, extension = text.rpartition(".")
-        if self.tenant is None or is_transform(name) or not _OWN_PRESET.fullmatch(name):
-            return text
-        return f"{self.tenant.preset(name)[0]}.{extension}"
-
-    def link(self, image: Image, rendition: Rendition, base: str) -> str:
-        """Where a stored rendition is fetched: at CloudFront where that stands before it, else here."""
-        if self.cloudfront and (url := self.cloudfront.rendition(rendition, self.exp)):
-            return url
-        extension = "jpg" if rendition.format == "jpeg" else rendition.format
-        return base + self.url(image, rendition.preset, extension)
-
-    @property
-    def at_cloudfront(self) -> CloudFront:
-        """Raises WrongState where there is none."""
-        if self.cloudfront is None:
-            raise WrongState("No CloudFront distribution is set up.")
-        return self.cloudfront
-
-    def url(self, image: Image, preset: str, extension: str) -> str:
-        """Path and query; plain for public and unlisted images."""
-        path = f"/i/{image.id}/{preset}.{extension}"
-        if image.visibility is not Visibility.PRIVATE:
-            return f"{path}?v={image.address()}"
-        return self._signed(image, path, image.address())
-
-    def remote_url(self, address: str, text: str) -> str:
-        """Path and query of a transform of what lies elsewhere."""
-        path = f"/i/remote/{encoded(address)}/{text}"
-        signed = signing.signed(self.key.secret, path, kid=self.key.kid, exp=self.exp)
-        return quote(path, safe="/=,:") + signed.removeprefix(path)
-
-    def spec(self, image: Image, text: str, grammar: Grammar) -> Spec:
-        """What `text` means for the image. Raises BadOption."""
-        if grammar is Grammar.NATIVE:
-            return parse_request(self.meant(text), named=self.watermarks).spec
-        return self._order(image, text, grammar)[0].wish.spec(Size(image.width, image.height))
-
-    def transform_url(self, image: Image, text: str, *, mark: str = "") -> str:
-        """Path and query of any transform, always signed; the signature is over the decoded path. Raises BadOption.
-
-        `mark` is the tag of its watermark.
-        """
-        by_point = parse_request(self.meant(text), named=self.watermarks).spec.gravity is Gravity.FOCAL
-        path = f"/i/{image.id}/{text}"
-        signed = self._signed(image, path, image.address(by_focal_point=by_point, mark=mark))
-        return quote(path, safe="/=,:") + signed.removeprefix(path)
-
-    def foreign_url(self, image: Image, text: str, grammar: Grammar, *, mark: str = "") -> str:
-        """The path of `{options}@{extension}` by imgproxy's or `{parts}` by thumbor's grammar. Raises BadOption, WrongState without a key."""
-        key = next((key for key in self.ring if key.grammar is grammar and key.retired_at is None), None)
-        if key is None:
-            raise WrongState(f"There is no key for {grammar}'s URLs; add one first.")
-        _order, path = self._order(image, text, grammar, mark)
-        if grammar is Grammar.THUMBOR:
-            return "/thumbor/" + quote(f"{thumbor_signing.sign(key.secret, path)}/{path}", safe="/:=()|,")
-        return f"/imgproxy/{imgproxy_signing.sign(key.secret, key.salt, path, size_bytes=key.size_bytes)}{path}"
-
-    def _order(self, image: Image, text: str, grammar: Grammar, mark: str = "") -> tuple[Order, str]:
-        """What another grammar's text asks for, and the path that is signed."""
-        text = text.strip("/")
-        if grammar is Grammar.THUMBOR:
-            path = f"{text}/{image.id}" if text else image.id
-            return thumbor.parse(quote(path), self.watermarks), path
-        options, at, extension = text.partition("@")
-        parts = [*filter(None, [options]), f"cb:{image.address(mark=mark)}", f"exp:{self.exp}", "plain"]
-        path = quote(f"/{'/'.join(parts)}/{image.id}{at}{extension}", safe="/:@%=,")
-        return imgproxy.parse(path, self.presets, self.watermarks), path
-
-    def _signed(self, image: Image, path: str, address: str) -> str:
-        return _signed_url(self.key.secret, path, self.key.kid, self.exp, address)
-
-
-@lru_cache(maxsize=8192)
-def _signed_url(secret: bytes, path: str, kid: str, exp: int, address: str) -> str:
-    # A page of fifty records carries six hundred, the same ones each time it is shown before they get a new expiry.
-    return signing.signed(secret, path, kid=kid, exp=exp, query=[("v", address)])
 
 
 def _can_be_baked(settled: Settled) -> bool:
@@ -920,16 +558,6 @@ def _on(grounds: Grounds, found: Delivered, mark: Mark | None) -> Delivered:
     )
 
 
-def is_marked(image: Image) -> bool:
-    """Whether whatever is delivered of it carries the watermark of its recipe."""
-    return image.developed_recipe is not None and bool(image.developed_recipe.watermark)
-
-
-def is_part(spec: Spec) -> bool:
-    """Whether some of the picture is cut off."""
-    return spec.crop is not None or spec.fit.cuts or spec.trim > 0 or spec.radius > 0
-
-
 def _own_size(image: Image, name: str) -> OwnSize | None:
     """The size of this name that the image's recipe has of its own."""
     return image.developed_recipe.size(name) if image.developed_recipe else None
@@ -937,10 +565,6 @@ def _own_size(image: Image, name: str) -> OwnSize | None:
 
 def _no_extension() -> BadOption:
     return BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
-
-
-def _no_watermark(watermark: Watermark) -> BadOption:
-    return BadOption(f"There is no watermark '{watermark.image}' here.", option="watermark")
 
 
 def _credits(image: Image, wanted: Metadata) -> Credits:

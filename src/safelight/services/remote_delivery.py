@@ -30,8 +30,11 @@ from safelight.imaging.transform import (
     parse_request,
     settle,
 )
-from safelight.services.delivery import SIDES, Delivered, Delivery, Mark, Wanted
+from safelight.services.delivered import Delivered
+from safelight.services.delivery import SIDES, Delivery
+from safelight.services.marks import Mark
 from safelight.services.remote import Copy, RemoteSources
+from safelight.services.renditions import Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ class RemoteDelivery:
         most = self.delivery.limits.max_animation_pixels
         settled = settle(request, copy.original, accept, max_animation_pixels=most, has_master=False)
         wanted = self._wanted(house, copy, settled, mark if settled.spec.watermark else None)
-        body, where = await self.delivery.found(wanted)
+        body, where = await self.delivery.renditions.found(wanted)
         left = min(copy.fresh_until.timestamp(), until) - self.delivery.clock().timestamp()
         is_open = request.spec.format is None and not request.is_original
         return Delivered(

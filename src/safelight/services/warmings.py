@@ -178,7 +178,7 @@ class Warmings:
             return
         while True:
             try:
-                made = await self.delivery.warm(image, text)
+                made = [await self.delivery.renditions.warm(each) for each in await self.delivery.ahead(image, text)]
             except Busy as error:
                 await asyncio.sleep(float(error.extra.get("retry_after_s", _REST_S)))
                 continue

@@ -1,6 +1,6 @@
 """Signed URLs: HMAC-SHA256 (RFC 2104) over the path and its expiry, under a key named in the URL. Pure text and bytes, no clock.
 
-Used by services.delivery (to make and to check) and by clients that hold a key. A signed URL is a secret: never log one.
+Used by services.signer (to make), by domain.proofs (to check), and by clients that hold a key. A signed URL is a secret: never log one.
 """
 
 from __future__ import annotations

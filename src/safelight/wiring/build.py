@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Unpack
@@ -42,6 +41,7 @@ from safelight.services.redevelopments import Redevelopments
 from safelight.services.relay import Relay
 from safelight.services.remote import RemoteSources
 from safelight.services.remote_delivery import RemoteDelivery
+from safelight.services.renditions import BakeLater, Renditions
 from safelight.services.resumable import Resumable
 from safelight.services.rounds import Rounds
 from safelight.services.scrub import Scrub
@@ -175,9 +175,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
 
     standing = make_standing(settings, catalog)
     meter = Meter(catalog, clock, standing, Prices(**settings.prices.model_dump(exclude={"currency"})))
-    delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter)
-    if settings.delivery.bake_avif:
-        delivery = replace(delivery, bake_later=bake_later)
+    renditions = _renditions(settings, keeping, darkroom, instruments, bake_later)
+    delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter, renditions)
     baking = Baking(catalog, delivery)
     tenants = Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks)
     people = make_people(settings, keeping, clock, relay, standing, codes, outbound)
@@ -387,6 +386,22 @@ def _scrubbing(settings: Settings, scrub: Scrub, relay: Relay) -> Opening:
     return share
 
 
+def _renditions(
+    settings: Settings, keeping: Keeping, darkroom: Darkroom, instruments: Instruments, bake_later: BakeLater
+) -> Renditions:
+    memory_bytes = settings.delivery.memory_bytes
+    return Renditions(
+        keeping.buckets.renditions,
+        keeping.shelf,
+        ByteLru(memory_bytes, largest_bytes=max(1, memory_bytes // 16)),
+        darkroom.gate,
+        darkroom.turns,
+        instruments,
+        render_s=settings.delivery.render_s,
+        bake_later=bake_later if settings.delivery.bake_avif else None,
+    )
+
+
 def _delivery(
     settings: Settings,
     keeping: Keeping,
@@ -395,8 +410,8 @@ def _delivery(
     instruments: Instruments,
     standing: Standing,
     meter: Meter,
+    renditions: Renditions,
 ) -> Delivery:
-    memory_bytes = settings.delivery.memory_bytes
     return Delivery(
         keeping.catalog,
         keeping.remembered,
@@ -407,12 +422,9 @@ def _delivery(
         standing,
         meter,
         delivery_limits(settings),
-        gate=darkroom.gate,
-        turns=darkroom.turns,
+        renditions=renditions,
         pyramids=darkroom.pyramids,
-        shelf=keeping.shelf,
-        memory=ByteLru(memory_bytes, largest_bytes=max(1, memory_bytes // 16)),
-        known=darkroom.known,  # type: ignore[arg-type]
+        known=darkroom.known,
         rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
         presets=read_presets(settings.imgproxy.presets, settings.watermarks),
         watermarks=settings.watermarks,

@@ -11,6 +11,7 @@ from safelight.domain.ids import ImageId, TenantId
 from safelight.imaging import Sandbox
 from safelight.imaging.transform import Watermark
 from safelight.observability import Instruments
+from safelight.services.delivered import Known
 from safelight.services.development import Development
 from safelight.services.pyramids import Pyramids
 from safelight.services.turns import Turns
@@ -34,7 +35,7 @@ class Darkroom:
     pyramids: Pyramids
     development: Development
     at_hand: AtHand[str]
-    known: Expiring[ImageId, object]
+    known: Expiring[ImageId, Known]
     """What delivery knows of an image for a moment."""
     bell: Bell[ImageId]
     """Rung when an image has changed."""
@@ -44,7 +45,7 @@ class Darkroom:
 def make_darkroom(settings: Settings, keeping: Keeping, clock: Clock, instruments: Instruments, ink: Ink) -> Darkroom:
     """By the settings of developing and delivering; the sandbox forks when it is opened."""
     sandbox = Sandbox(slots=settings.develop.slots, limits=decode_limits(settings))
-    known: Expiring[ImageId, object] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
+    known: Expiring[ImageId, Known] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
     bell: Bell[ImageId] = Bell(also=known.drop)
     at_hand: AtHand[str] = AtHand()
     gate = Gate(

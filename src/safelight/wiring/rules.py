@@ -25,7 +25,7 @@ from safelight.ports.catalog import Catalog
 from safelight.ports.outbound import FetchLimits
 from safelight.services.cloudfront import CloudFront
 from safelight.services.courier import Courier, CourierRules
-from safelight.services.delivery import DeliveryLimits
+from safelight.services.delivered import DeliveryLimits
 from safelight.services.imports import ImportRules
 from safelight.services.key_sets import KeySetRules
 from safelight.services.passwords import Passwords

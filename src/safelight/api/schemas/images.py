@@ -12,7 +12,7 @@ from safelight.api.schemas.common import FocalPoint, In, Out
 from safelight.domain.accounts import Grammar
 from safelight.domain.images import MAX_DESCRIPTION, MAX_TITLE, Image, Status, Version, Visibility
 from safelight.domain.queries import SearchResult
-from safelight.services.delivery import Signer
+from safelight.services.signer import Signer
 
 
 class RenditionOut(Out):

@@ -10,8 +10,8 @@ from pydantic import Field
 from safelight.api.schemas.common import Instant, Out, Secretive
 from safelight.api.schemas.images import RenditionOut
 from safelight.domain.sharing import MAX_NOTE, Link, link_shows_original
-from safelight.services.delivery import Signer
 from safelight.services.links import Opened
+from safelight.services.signer import Signer
 
 
 class LinkIn(Secretive):
