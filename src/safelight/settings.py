@@ -266,7 +266,8 @@ class CatalogSettings(_Section):
         10.0,
         gt=0,
         le=600,
-        description="PostgreSQL: seconds for one statement of records or search; then clients get 503.",
+        description="Seconds for one statement of PostgreSQL's, for records or search, or for one call to DynamoDB with all its"
+        " attempts; then clients get 503.",
     )
 
 

@@ -7,16 +7,20 @@ import json
 import os
 import subprocess
 import sys
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
+from botocore.session import get_session
 from PIL import Image as Pillow
 from tests.acceptance.conftest import Server, until
 from tests.photographs import photographs
 from tests.pictures import jpeg
-from tests.servers.moto import CREDENTIALS, MotoServer
+from tests.servers.moto import CREDENTIALS, REGION, MotoServer
+
+from safelight.adapters.catalog.dynamodb import table
 
 
 @pytest.fixture(scope="module")
@@ -110,22 +114,6 @@ def test_the_trash_hides_restores_and_purges(client):
     assert httpx.get(record["renditions"][0]["url"], timeout=60).status_code == 403  # as for an image that never was
 
 
-def test_while_dynamodb_stands_still_readiness_names_the_catalog_and_service_resumes(server, client, dynamodb):
-    dynamodb.pause()
-    try:
-        ready = httpx.get(f"{server.url}/health/ready", timeout=60)
-        asked = client.get("/images")
-    finally:
-        dynamodb.resume()
-
-    assert ready.status_code == 503
-    assert ready.json()["parts"]["catalog"] != "ok", ready.text
-    assert (asked.status_code, asked.json()["code"]) == (503, "backend_unavailable")
-    assert "retry-after" in asked.headers
-    until(lambda: httpx.get(f"{server.url}/health/ready", timeout=60).status_code == 200)
-    assert client.get("/images").status_code == 200
-
-
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SAFELIGHT_")}
     command = [sys.executable, "-m", "safelight", *words]
@@ -158,3 +146,40 @@ def test_a_bad_address_stops_the_start_and_names_the_setting(tmp_path, url, said
     assert said in stopped.stderr
     assert "hunter2" not in stopped.stderr
     assert "Traceback" not in stopped.stderr
+
+
+def refused(command: str, **settings: str) -> str:
+    """What the process says on leaving, which it does with nothing done and without a trace."""
+    stopped = run(command, **settings)
+    assert (stopped.returncode, stopped.stdout) == (1, "")
+    assert "Traceback" not in stopped.stderr
+    return stopped.stderr.splitlines()[-1]
+
+
+def test_a_table_of_another_schema_is_refused_with_what_to_run(dynamodb, tmp_path):
+    url = dynamodb.catalog_url()
+    settings = CREDENTIALS | {"SAFELIGHT_CATALOG__URL": url, "SAFELIGHT_DATA_DIR": str(tmp_path / "data")}
+    absent = refused("worker", **settings)
+    assert ("SAFELIGHT_CATALOG__URL" in absent, "safelight migrate" in absent) == (True, True), absent
+    run("migrate", **settings)
+    secrets = {name.lower(): value for name, value in CREDENTIALS.items()}
+    client = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=dynamodb.url, **secrets)
+    for revision, command, said in (("0000_before", "worker", "older"), ("9999_of_tomorrow", "serve", "newer")):
+        item = table.SCHEMA | {"revision": {"S": revision}}
+        client.put_item(TableName=urlsplit(url).netloc, Item=item)
+
+        line = refused(command, **settings)
+        assert (said in line, "safelight migrate" in line) == (True, True), line
+    client.close()
+
+
+def test_credentials_that_dynamodb_does_not_know_stop_the_start_and_are_named(tmp_path):
+    strict = MotoServer(has_permissions=True).start()
+    try:
+        settings = {"SAFELIGHT_CATALOG__URL": strict.catalog_url(), "SAFELIGHT_DATA_DIR": str(tmp_path / "data")}
+        line = refused("serve", AWS_ACCESS_KEY_ID="AKIANOBODY", AWS_SECRET_ACCESS_KEY="hush", **settings)
+    finally:
+        strict.remove()
+
+    assert ("SAFELIGHT_CATALOG__URL" in line, "AWS_ACCESS_KEY_ID" in line, "hush" in line) == (True, True, False), line
+    assert not (tmp_path / "data" / "admin.key").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract.test_catalog import CALLS
-from tests.servers.faulty import Answer, Faulty, Hang
+from tests.servers.faulty import Answer, CutAnswer, CutRequest, Faulty, Hang
 from tests.servers.moto import MotoServer, moto  # noqa: F401
 
 from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions, items, table, tags, transaction
@@ -49,6 +50,15 @@ from safelight.testing.factories import (
 
 KEY = b"k" * 32
 ME = UserId("0" * 25 + "1")
+THROTTLED = (
+    Answer(400, code="ProvisionedThroughputExceededException"),
+    Answer(400, code="ThrottlingException"),
+    Answer(400, code="RequestLimitExceeded"),
+    Answer(400, code="TransactionCanceledException", causes=("None", "TransactionConflict")),
+    Answer(400, code="TransactionCanceledException", causes=("ThrottlingError",)),
+    Answer(400, code="TransactionCanceledException", causes=("ProvisionedThroughputExceeded", "TransactionConflict")),
+)
+PASSING = (*THROTTLED, Answer(500), Answer(503), CutRequest(20), CutAnswer(0), CutAnswer(40))
 
 
 def made(url: str, **fields) -> DynamoCatalog:
@@ -549,6 +559,57 @@ class TestFaults:
 
             async with catalog.tenant(tenant.id) as records:
                 assert await records.images.get(image.id) == image
+            await catalog.close()
+
+    @pytest.mark.parametrize("fault", PASSING, ids=str)
+    async def test_a_write_whose_first_attempts_fail_is_made_once(self, moto, fault):
+        async with Faulty(moto.port) as proxy:
+            catalog = made(moto.catalog_url().replace(moto.url, proxy.url))
+            await catalog.migrate()
+            await catalog.open()
+            tenant = await tenant_in(catalog)
+            image = make_image(tenant.id, tags=("sea",))
+            proxy.spoil(fault, times=2, method="TransactWriteItems")
+
+            await images_in(catalog, image)
+            async with catalog.tenant(tenant.id) as records:
+                assert await records.images.get(image.id) == image
+                assert await records.images.tags() == [("sea", 1)]
+            await catalog.close()
+
+    @pytest.mark.parametrize("fault", THROTTLED, ids=str)
+    async def test_throttling_that_goes_on_is_unavailable_after_pauses_that_grow_and_differ(self, moto, fault, monkeypatch):
+        pauses = []
+
+        def drawn(low, high):
+            pauses.append((low, high))
+            return 0.0 if len(pauses) < 6 else 60.0  # beyond the deadline
+
+        async with Faulty(moto.port) as proxy:
+            catalog = made(moto.catalog_url().replace(moto.url, proxy.url))
+            await catalog.migrate()
+            await catalog.open()
+            tenant = await tenant_in(catalog)
+            monkeypatch.setattr(random, "uniform", drawn)
+            proxy.spoil(fault, times=1000, method="TransactWriteItems")
+
+            with pytest.raises(BackendUnavailable):
+                await images_in(catalog, make_image(tenant.id))
+            await catalog.close()
+
+        assert pauses == [(0, 0.05), (0, 0.1), (0, 0.2), (0, 0.4), (0, 0.8), (0, 1.0)]
+
+    async def test_a_transaction_that_meets_another_and_a_condition_says_what_the_condition_says(self, moto):
+        async with Faulty(moto.port) as proxy:
+            catalog = made(moto.catalog_url().replace(moto.url, proxy.url))
+            await catalog.migrate()
+            await catalog.open()
+            tenant = await tenant_in(catalog)
+            causes = ("ConditionalCheckFailed", "TransactionConflict")
+            proxy.spoil(Answer(400, code="TransactionCanceledException", causes=causes), method="TransactWriteItems")
+
+            with pytest.raises(AlreadyExists):
+                await images_in(catalog, make_image(tenant.id))
             await catalog.close()
 
     async def test_no_answer_is_unavailable_within_the_deadline_and_service_resumes(self, moto):

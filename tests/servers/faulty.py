@@ -3,12 +3,14 @@
 async with Faulty(port) as proxy:
     proxy.spoil(Answer(503, after_s=0.2), times=2)
     proxy.spoil(CutAnswer(1000), method="GET")
+    proxy.spoil(Answer(400, code="ThrottlingException"), method="TransactWriteItems")
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from dataclasses import dataclass, field
 
 
@@ -20,6 +22,16 @@ class Answer:
     after_s: float = 0.0
     code: str = ""
     """AWS's, in the body; empty is the usual one."""
+    causes: tuple[str, ...] = ()
+    """Of a transaction of DynamoDB that is cancelled: one code for each of its first actions."""
+
+    def body(self, *, is_json: bool) -> bytes:
+        """As S3 tells of an error, or as DynamoDB does (AWS JSON 1.0 protocol)."""
+        code = self.code or ("SlowDown" if self.status == 503 else "InternalServerError" if is_json else "InternalError")
+        if not is_json:
+            return b"<Error><Code>%s</Code></Error>" % code.encode()
+        told = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "Spoilt."}
+        return json.dumps(told | {"CancellationReasons": [{"Code": cause} for cause in self.causes]}).encode()
 
 
 @dataclass(frozen=True)
@@ -64,34 +76,47 @@ class Faulty:
 
     upstream: int
     url: str = ""
+    _port: int = 0
     requests: list[str] = field(default_factory=list)
     """The first line of every request."""
     _plans: list[_Plan] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> Faulty:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        await self.come_back()
+        self.url = f"http://127.0.0.1:{self._port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Every connection breaks, and nobody takes new ones: what a server that was stopped looks like from outside."""
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    async def come_back(self) -> None:
+        """Take connections, on the port that it had before."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        self._port = int(self._server.sockets[0].getsockname()[1])
+
     def spoil(self, fault: Fault, *, times: int = 1, method: str | None = None) -> None:
-        """Do this to the next requests, of this method when one is given; after those that were planned before."""
+        """Do this to the next requests; after those that were planned before.
+
+        Only to those of a method where one is given: HTTP's, or the operation of an API that has but one of those.
+        """
         self._plans.append(_Plan(fault, times, method))
 
     def heal(self) -> None:
         """Spoil nothing more."""
         self._plans.clear()
 
-    def _next(self, method: str) -> Fault | None:
+    def _next(self, *methods: str) -> Fault | None:
         for plan in self._plans:
-            if plan.times and plan.method in {None, method}:
+            if plan.times and plan.method in {None, *methods}:
                 plan.times -= 1
                 return plan.fault
         return None
@@ -112,7 +137,8 @@ class Faulty:
         headers = {line.partition(b":")[0].strip().lower(): line.partition(b":")[2].strip() for line in lines[1:]}
         method = lines[0].split(b" ")[0].decode()
         self.requests.append(lines[0].decode())
-        fault = self._next(method)
+        operation = headers.get(b"x-amz-target", b"").rpartition(b".")[2].decode()
+        fault = self._next(method, operation)
         if isinstance(fault, Hang):
             await asyncio.Event().wait()
         if b"expect" in headers:
@@ -120,8 +146,7 @@ class Faulty:
         body = await reader.readexactly(int(headers.get(b"content-length", b"0")))
         if isinstance(fault, Answer):
             await asyncio.sleep(fault.after_s)
-            code = fault.code or ("SlowDown" if fault.status == 503 else "InternalError")
-            text = b"<Error><Code>%s</Code></Error>" % code.encode()
+            text = fault.body(is_json=bool(operation))
             writer.write(
                 b"HTTP/1.1 %d Spoilt\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
                 % (fault.status, len(text), b"" if method == "HEAD" else text)

@@ -25,12 +25,16 @@ REGION = "eu-central-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests"}
 # For the case that a transaction is refused, moto copies the whole table for each of its actions, always in the state before the
 # first, and all that was ever in its stream. Once, without the stream, is enough, and some hundred times faster.
+# Nor does moto look at a transaction's token, by which DynamoDB knows one again whose answer was lost (API reference,
+# TransactWriteItems, ClientRequestToken).
 _SERVER = """
 import copy, sys
 from collections import defaultdict
 from types import SimpleNamespace
 from moto.dynamodb import models
 from moto.dynamodb.models import DynamoDBBackend, Table
+from moto.dynamodb.responses import DynamoHandler
+from moto.core.responses import EmptyResult
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
@@ -55,6 +59,17 @@ def transact_write_items(self, transact_items):
     copies.clear()
     return whole(self, transact_items)
 DynamoDBBackend.transact_write_items = transact_write_items
+
+done = set()
+asked = DynamoHandler.transact_write_items
+def once(self):
+    token = self.body.get("ClientRequestToken")
+    if token in done:
+        return EmptyResult()
+    answer = asked(self)
+    done.add(token)
+    return answer
+DynamoHandler.transact_write_items = once
 run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), threaded=False)
 """
 

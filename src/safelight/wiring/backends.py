@@ -54,7 +54,8 @@ def make_catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:
     if settings.is_on_dynamodb:
         from safelight.adapters.catalog.dynamodb import DynamoCatalog, DynamoOptions
 
-        return DynamoCatalog(DynamoOptions.from_url(settings.catalog.url), secrets=secret_box(settings), is_whole=is_whole)
+        options = DynamoOptions.from_url(settings.catalog.url, deadline_s=settings.catalog.statement_timeout_s)
+        return DynamoCatalog(options, secrets=secret_box(settings), is_whole=is_whole)
     from safelight.adapters.catalog.sql import SqlCatalog
 
     return SqlCatalog(
@@ -72,7 +73,7 @@ def make_tables(settings: Settings) -> Tables:
     if settings.is_on_dynamodb:
         from safelight.adapters.catalog.dynamodb import DynamoOptions, DynamoTables
 
-        options = DynamoOptions.from_url(settings.catalog.url)
+        options = DynamoOptions.from_url(settings.catalog.url, deadline_s=settings.catalog.statement_timeout_s)
         return DynamoTables(options, secrets=secret_box(settings), spool=settings.spool_path)
     from safelight.adapters.catalog.sql_tables import SqlTables
 

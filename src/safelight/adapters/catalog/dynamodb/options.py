@@ -30,8 +30,11 @@ class DynamoOptions:
     max_connections: int = 64
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
-        """`dynamodb://table?region=…&endpoint_url=…`, every part but the scheme optional. Raises BadField, which repeats no URL."""
+    def from_url(cls, url: str, *, deadline_s: float = 10.0) -> Self:
+        """`dynamodb://table?region=…&endpoint_url=…`, every part but the scheme optional. Raises BadField, which repeats no URL.
+
+        The deadline leaves time for a second attempt after one that nobody answers.
+        """
         found = _SHAPE.fullmatch(url)
         given = dict(parse_qsl((found["query"] if found else "") or "", keep_blank_values=True))
         if found is None or given.keys() - {"region", "endpoint_url"}:
@@ -41,7 +44,14 @@ class DynamoOptions:
             raise BadField(f"The endpoint_url of {URL} is not an http:// or https:// address.", field=URL)
         if region is not None and not re.fullmatch(r"[a-z0-9-]{3,40}", region):
             raise BadField(f"The region of {URL} is not the name of one.", field=URL)
-        return cls(table=found["table"] or DEFAULT_TABLE, region=region, endpoint_url=endpoint_url)
+        return cls(
+            table=found["table"] or DEFAULT_TABLE,
+            region=region,
+            endpoint_url=endpoint_url,
+            connect_timeout_s=0.2 * deadline_s,
+            attempt_timeout_s=0.4 * deadline_s,
+            deadline_s=deadline_s,
+        )
 
     @property
     def where(self) -> str:
