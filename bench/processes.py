@@ -399,28 +399,21 @@ def told(
     return answer
 
 
+def asking(server: Server, script: str, *words: object) -> Any:
+    """What a load generator tells that asks this server, in a process of its own; the key is not on its command line."""
+    os.environ["SAFELIGHT_API_KEY"] = server.headers["authorization"].removeprefix("Bearer ")
+    try:
+        return told([sys.executable, str(HERE / script), "--url", server.url, *map(str, words)])
+    finally:
+        del os.environ["SAFELIGHT_API_KEY"]
+
+
 def upload(
     server: Server, photos: list[Path], images: int, clients: int = CLIENTS, *, may_lag: bool = False, way: str = "multipart"
 ) -> dict[str, Any]:
     """Through the door, by another process. Raises RuntimeError unless every answer is 201, or 202 where it `may_lag`."""
-    command = [
-        sys.executable,
-        HERE / "upload.py",
-        "--url",
-        server.url,
-        "--clients",
-        clients,
-        "--images",
-        images,
-        "--way",
-        way,
-        *photos,
-    ]
-    os.environ["SAFELIGHT_API_KEY"] = server.headers["authorization"].removeprefix("Bearer ")
-    try:
-        report: dict[str, Any] = told([str(word) for word in command])
-    finally:
-        del os.environ["SAFELIGHT_API_KEY"]
+    words = ["--clients", clients, "--images", images, "--way", way, *photos]
+    report: dict[str, Any] = asking(server, "upload.py", *words)
     if report["statuses"].get("201", 0) + (report["statuses"].get("202", 0) if may_lag else 0) != images:
         raise RuntimeError(f"expected {images} answers 201 but received {report['statuses']} {report['refusals']}")
     return report

@@ -204,6 +204,9 @@ def develop(result: dict[str, Any]) -> Iterator[str]:
     yield "four engines made. Safelight reduces small sizes in linear light too, the others average gamma values, and fine bright detail tells them apart."
 
 
+PROFILES = {"embedded": "files and SQLite", "servers": "S3 and PostgreSQL"}
+
+
 def uploads(result: dict[str, Any]) -> Iterator[str]:
     yield "## Taking uploads in"
     yield ""
@@ -216,12 +219,19 @@ def uploads(result: dict[str, Any]) -> Iterator[str]:
     for profile, cells in result["profiles"].items():
         for way, cell in cells.items():
             yield _row(
-                {"embedded": "files and SQLite", "servers": "S3 and PostgreSQL"}[profile],
+                PROFILES[profile],
                 {"multipart": "multipart through the API", "form": "presigned form", "put": "presigned PUT"}[way],
                 _range(cell["per_s"], 1),
                 _range(cell["cpu_ms"], 0),
                 _range(cell["cpu_ratio"]) + " x",
             )
+    for profile, cell in result["large"].items():
+        ratios = ", ".join(
+            f"{words} {_range(cell['to_put'][way])}" for way, words in {"tus": "whole", "chunked": "in pieces of 8 MB"}.items()
+        )
+        yield ""
+        yield f"A file of {cell['megabytes']} MB by tus on {PROFILES[profile]}, throughput until it has been looked at, against a presigned PUT by turns (target {cell['target']:g}):"
+        yield f"{ratios}. The PUT: {_range(cell['mb_per_s']['put'], 0)} MB/s."
 
 
 def metadata(result: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 Pictures of a few pixels and many bytes, so that it is the bytes that are measured, not developing. An upload is over when the answer is
 there that names its image: of `POST /images`, or of announcing, sending and completing. Rounds of the three ways are interleaved.
+Then one large file by tus beside a plain PUT, its connection never broken: what being able to go on costs whoever need not.
 """
 
 from __future__ import annotations
@@ -9,20 +10,25 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from processes import CLIENTS, Server, cpu, load, scratch, spread, upload
+from processes import CLIENTS, Server, asking, cpu, load, scratch, spread, upload
 from upload import WAYS
 
 from pictures import jpeg
 from servers import backends
 
 MEGABYTES = 5
+LARGE_MEGABYTES = 100
+TUS_TARGET = 0.8
+"""Of a plain PUT's throughput."""
 
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """Both profiles; per way uploads a second and CPU milliseconds an upload of the server's processes, without the decoders'."""
     images, rounds = (8, 2) if quick else (40, 6)
-    at_once = {"SAFELIGHT_INGEST__WAIT_S": "0"}  # answered when the image is recorded
+    # Answered when the image is recorded; no quota of bytes under way stands before a few large files.
+    at_once = {"SAFELIGHT_INGEST__WAIT_S": "0", "SAFELIGHT_LIMITS__MAX_BYTES": str(2 * LARGE_MEGABYTES * 1_000_000)}
     cells: dict[str, dict[str, dict[str, Any]]] = {}
+    large: dict[str, dict[str, Any]] = {}
     with scratch() as folder, backends() as environment:
         pictures = [folder / f"{number}.jpg" for number in range(4)]
         for number, path in enumerate(pictures):
@@ -39,11 +45,15 @@ def measure(*, quick: bool) -> dict[str, Any]:
                     for way in list(WAYS)[:: 1 if number % 2 else -1]:
                         server.settle()
                         busy, before = load(), cpu(server.pid)
-                        told = upload(server, pictures, images, may_lag=True, way=way)
+                        report = upload(server, pictures, images, may_lag=True, way=way)
                         server.settle()
                         spent = cpu(server.pid) - before
                         found[way].append(
-                            {"per_s": told["images_per_s"], "cpu_ms": (spent.parent + spent.server) / images * 1000, "load": busy}
+                            {
+                                "per_s": report["images_per_s"],
+                                "cpu_ms": (spent.parent + spent.server) / images * 1000,
+                                "load": busy,
+                            }
                         )
                 cells[name] = {
                     way: {
@@ -56,4 +66,20 @@ def measure(*, quick: bool) -> dict[str, Any]:
                     }
                     for way, rows in found.items()
                 }
-    return {"megabytes": MEGABYTES, "clients": CLIENTS, "profiles": cells}
+                large[name] = beside_put(server, rounds=rounds)
+    return {"megabytes": MEGABYTES, "clients": CLIENTS, "profiles": cells, "large": large}
+
+
+def beside_put(server: Server, *, rounds: int) -> dict[str, Any]:
+    """Throughput of tus, whole and in pieces, against a plain PUT of the same file, round by round."""
+    report: Any = asking(server, "tus.py", "--megabytes", LARGE_MEGABYTES, "--rounds", rounds)
+    seconds = report["seconds"]
+    return {
+        "megabytes": report["megabytes"],
+        "target": TUS_TARGET,
+        "mb_per_s": {way: spread([report["megabytes"] / took for took in each["ended"]]) for way, each in seconds.items()},
+        "to_put": {
+            way: spread([plain / took for plain, took in zip(seconds["put"]["ended"], each["ended"], strict=True)])
+            for way, each in seconds.items()
+        },
+    }
