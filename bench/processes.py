@@ -301,6 +301,8 @@ class Holding:
 
     rss: float = 0.0
     """Of the processes that stay: decoders come and go."""
+    by_part: dict[str, float] = field(default_factory=dict)
+    """The same of each: parent, server, zygote."""
     anonymous: float = 0.0
     """Of that, what they have made themselves: the rest is programs, and pages of databases that the kernel lends and takes back."""
     pss: float = 0.0
@@ -320,9 +322,11 @@ def holding(root: int) -> Holding:
         if own is None:
             continue
         found.pss += own["Pss"]
-        if _part(stat, root, zygotes) == "decoders":
+        part = _part(stat, root, zygotes)
+        if part == "decoders":
             continue
         found.rss += own["Rss"]
+        found.by_part[part] = found.by_part.get(part, 0.0) + own["Rss"]
         found.anonymous += own["Anonymous"]
         with suppress(OSError):
             found.threads += len(os.listdir(f"/proc/{stat.pid}/task"))

@@ -66,6 +66,7 @@ class Watch(Looking):
             {
                 "at_s": round(time.monotonic() - self.began, 2),
                 "rss_mb": round(found.rss, 2),
+                **{f"{part}_mb": round(rss, 2) for part, rss in found.by_part.items()},
                 "anonymous_mb": round(found.anonymous, 2),
                 "pss_mb": round(found.pss, 2),
                 "descriptors": found.descriptors,
@@ -128,8 +129,10 @@ def judged(result: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
         ("memory of the tree (PSS)", "pss_mb"),
     )
     for what, name in memories:
-        grows = slope([(sample["at_s"] / 60, sample[name]) for sample in samples])
-        yield f"{what}: growth", f"{grows:+.2f} MB a minute", grows <= MB_A_MINUTE
+        points = [(sample["at_s"] / 60, sample[name]) for sample in samples]
+        grows = slope(points)
+        halves = " and ".join(f"{slope(half):+.2f}" for half in (points[: len(points) // 2], points[len(points) // 2 :]))
+        yield f"{what}: growth", f"{grows:+.2f} MB a minute ({halves} in its halves)", grows <= MB_A_MINUTE
     for name in ("descriptors", "threads", "spooled"):
         grown = slope([(sample["at_s"] / 60, sample[name]) for sample in samples]) * minutes
         yield f"{name}: growth in {minutes:.0f} minutes", f"{grown:+.1f}", grown <= DESCRIPTORS

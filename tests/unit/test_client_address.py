@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.api.client_address import ClientAddress
+from safelight.api.client_address import ClientAddress, _parsed
 from safelight.domain.rates import counted_as
 
 
@@ -45,6 +45,16 @@ PROXIES = "10.0.0.0/8, 192.0.2.7 2001:db8::/32"
 )
 def test_whose_word_is_taken(trusted, peer, told, expected):
     assert ClientAddress(trusted, "X-Forwarded-For").of(scope(peer, *told)) == expected
+
+
+def test_a_word_without_end_is_not_remembered_whole():
+    """Words are remembered by the thousand: what a proxy lets through must not decide how much that is."""
+    beginning, asked = "x" * 64, ClientAddress(PROXIES, "X-Forwarded-For")
+    asked.of(scope("10.0.0.1", beginning))
+    before = _parsed.cache_info().misses
+
+    assert asked.of(scope("10.0.0.1", beginning + "y" * 60_000)) == "10.0.0.1"
+    assert _parsed.cache_info().misses == before, "it was remembered by more than its beginning"
 
 
 def test_another_header_is_read_where_the_setting_names_it():

@@ -114,7 +114,7 @@ class Signer:
         return _signed_url(self.key.secret, path, self.key.kid, self.exp, address)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def _signed_url(secret: bytes, path: str, kid: str, exp: int, address: str) -> str:
     # A page of fifty records carries six hundred, the same ones each time it is shown before they get a new expiry.
     return signing.signed(secret, path, kid=kid, exp=exp, query=[("v", address)])

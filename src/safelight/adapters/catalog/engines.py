@@ -213,7 +213,9 @@ class Sqlite:
             for pragma in (
                 "synchronous=FULL",  # an acknowledged upload survives the loss of power
                 f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-                "cache_size=-16384",  # KiB, per connection
+                # What is read comes through the map. The cache, in KiB and of each connection, has only what a transaction changes
+                # and what is still in the log; the writer's fills to its bound with everything that it ever touched.
+                "cache_size=-4096",
                 "mmap_size=268435456",
                 "temp_store=MEMORY",
                 "journal_size_limit=67108864",

@@ -197,7 +197,7 @@ VARIANT_PREFIX: Final = 7
 bring hundreds of them (Garbe's symmetric delete algorithm, SymSpell)."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # 4 KB each: for words that come often, while every file may bring new ones
 def variants(word: str, deletions: int) -> frozenset[str]:
     """The beginning of the word with up to so many letters left out."""
     found = level = {word[:VARIANT_PREFIX]}
