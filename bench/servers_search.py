@@ -1,30 +1,36 @@
-"""Questions to the search on PostgreSQL: `python -m bench.servers_search [documents]`, a million unless said.
+"""Questions to the search on PostgreSQL: `python -m bench.servers_search [documents] [--keep] [--at URL]`, a million unless said.
 
-Words are drawn by Zipf's law from 50 000. The rows are written by the database itself, as PostgresSearch would write them; the
-questions are whole calls. Target: p99 below 50 ms at a million on an otherwise idle machine. Run it from the root of the repository.
+Words are drawn by Zipf's law from 50 000, and the photographs are of twenty-five years. The rows are written by the database itself,
+as PostgresSearch would write them; the questions are whole calls. `--keep` leaves server and rows and tells their URL, which `--at`
+takes instead of filling another. Target: p99 below 50 ms at a million on an otherwise idle machine. Run it from the root of the
+repository.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import random
-import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+from bench.meter import Meter
 from tests.servers.postgres import PostgresServer, make_cluster
 
 from safelight.adapters.search.postgres import PostgresSearch
 from safelight.adapters.search.words import variants
 from safelight.domain.ids import TenantId, UserId, new_id
-from safelight.domain.queries import SearchQuery
+from safelight.domain.queries import SearchQuery, micros
 from safelight.testing.factories import make_document
 
 VOCABULARY, CHUNK, ROUNDS = 50_000, 50_000, 150
+FIRST, SPAN = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=25 * 365)
 
 
 def spelt(n: int) -> str:
@@ -51,10 +57,11 @@ def fill(url: str, count: int) -> None:
         )
         (made,) = connection.execute("SELECT indexdef FROM pg_indexes WHERE indexname = %s", (index,)).fetchone()
         connection.execute(f"DROP INDEX safelight_search.{index}")
-        uses: dict[int, int] = {}
+        uses: Counter[int] = Counter()
+        periods: Counter[str] = Counter()
         for first in range(0, count, CHUNK):
             with connection.cursor().copy(
-                "COPY safelight_search.docs_1 (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown, digest) FROM STDIN"
+                "COPY safelight_search.docs_1 (tenant, image, dated_at, day, media_type, tags, words, lexemes, shown, digest) FROM STDIN"
             ) as copy:
                 for n in range(first, min(first + CHUNK, count)):
                     title, text, tags = (
@@ -67,10 +74,13 @@ def fill(url: str, count: int) -> None:
                         [(w, "A") for w in title] + [(w, "C") for w in text] + [(w, "B") for w in tags]
                     ):
                         places.setdefault(WORDS[word], []).append(f"{at + 1}{letter}")
-                    for word in set(title + text + tags):
-                        uses[word] = uses.get(word, 0) + 1
-                    year = 2000 + n % 25
-                    scope = [f"1oowner{n % 50}", "1mimage/jpeg", f"1y{year}", *(f"1g{WORDS[tag]}" for tag in set(tags))]
+                    uses.update(set(title + text + tags))
+                    dated_at = FIRST + SPAN * (n / count)
+                    day = dated_at.date().isoformat()
+                    dates = (day[:4], day[:7], day)
+                    periods.update(dates)
+                    scope = [f"1oowner{n % 50}", "1mimage/jpeg", *(f"1d{date}" for date in dates)]
+                    scope += [f"1g{WORDS[tag]}" for tag in set(tags)]
                     scope += ["1p"] * (n % 4 == 0)
                     lexemes = " ".join([f"'{one}'" for one in scope] + [f"'1w{w}':{','.join(at)}" for w, at in places.items()])
                     shown = json.dumps(
@@ -82,8 +92,8 @@ def fill(url: str, count: int) -> None:
                         (
                             1,
                             f"{n:026x}",
-                            10**15 + n * 10**6,
-                            year,
+                            micros(dated_at),
+                            day,
                             "image/jpeg",
                             tag_array,
                             words_array,
@@ -95,6 +105,9 @@ def fill(url: str, count: int) -> None:
         with connection.cursor().copy("COPY safelight_search.words_1 (tenant, word, uses, variants) FROM STDIN") as copy:
             for word, by in uses.items():
                 copy.write_row((1, WORDS[word], by, [f"1:{one}" for one in variants(WORDS[word], 2)]))
+        with connection.cursor().copy("COPY safelight_search.periods_1 (tenant, unit, period, documents) FROM STDIN") as copy:
+            for period, held in periods.items():
+                copy.write_row((1, len(period), period, held))
         connection.execute("SET maintenance_work_mem = '1GB'")
         connection.execute(made)
         connection.execute("VACUUM ANALYZE")
@@ -126,45 +139,72 @@ def questions() -> dict[str, object]:
     }
 
 
-async def run(count: int) -> dict[str, object]:
+async def run(count: int, *, at: str | None = None, keeps: bool = False) -> dict[str, object]:
+    """Answer times by kind of question; of the documents at that URL, or of new ones that may be kept."""
     random.seed(7)
+    if at is not None:
+        with psycopg.connect(at) as connection:
+            (name,) = connection.execute("SELECT name FROM safelight_search.tenants WHERE tenant = 1").fetchone()
+        return {"documents": count, **await measured(at, TenantId(name))}
     with tempfile.TemporaryDirectory() as place:
         make_cluster(Path(place) / "cluster")
-        server = PostgresServer(
-            Path(place) / "cluster", shared_buffers="1GB", synchronous_commit="off", max_wal_size="8GB"
-        ).start()
-        try:
-            url = server.database()
-            search = PostgresSearch(url)
-            await search.open()
-            tenant = TenantId(new_id())
-            await search.put(tenant, [document := make_document(title="the tenant has number one")])
-            await search.remove(tenant, [document.image])
-            began = time.perf_counter()
-            await asyncio.to_thread(fill, url, count)
-            report: dict[str, object] = {"documents": count, "filled_s": round(time.perf_counter() - began, 1)}
-            for name, make in questions().items():
-                took = []
-                for round_ in range(ROUNDS + 20):
-                    query = make()
-                    began = time.perf_counter()
-                    await search.search(tenant, query)
-                    if round_ >= 20:
-                        took.append((time.perf_counter() - began) * 1000)
-                took.sort()
-                report[name] = {"p50_ms": round(statistics.median(took), 1), "p99_ms": round(took[int(len(took) * 0.99)], 1)}
-            put = []
-            for _ in range(100):
-                document = make_document(title=" ".join(WORDS[drawn()] for _ in range(4)))
-                began = time.perf_counter()
-                await search.put(tenant, [document])
-                put.append((time.perf_counter() - began) * 1000)
-            report["put one"] = {"p50_ms": round(statistics.median(put), 1), "p99_ms": round(sorted(put)[98], 1)}
-            await search.close()
-            return report
-        finally:
+        server = PostgresServer(Path(place) / "cluster", shared_buffers="1GB", synchronous_commit="off", max_wal_size="8GB")
+    try:
+        url = server.start().database()
+        tenant = await numbered_one(url)
+        began = time.perf_counter()
+        await asyncio.to_thread(fill, url, count)
+        report: dict[str, object] = {"documents": count, "filled_s": round(time.perf_counter() - began, 1)}
+        report |= await measured(url, tenant)
+    finally:
+        if keeps:
+            print(f"kept: {url}, process {server.pid}, {server.folder}", file=sys.stderr)
+        else:
             server.remove()
+    return report
+
+
+async def numbered_one(url: str) -> TenantId:
+    """A tenant of an index without documents."""
+    search = PostgresSearch(url)
+    await search.open()
+    tenant = TenantId(new_id())
+    await search.put(tenant, [document := make_document()])
+    await search.remove(tenant, [document.image])
+    await search.close()
+    return tenant
+
+
+async def measured(url: str, tenant: TenantId) -> dict[str, object]:
+    search = PostgresSearch(url)
+    await search.open()
+    await search.search(tenant, SearchQuery(text="a connection is open"))
+    report: dict[str, object] = {}
+    for name, make in questions().items():
+        meter = Meter(url)
+        for round_ in range(ROUNDS + 20):
+            query = make()
+            with meter.question(counts=round_ >= 20):
+                await search.search(tenant, query)
+        report[name] = meter.figures()
+    meter = Meter(url)
+    for _ in range(100):
+        document = make_document(title=" ".join(WORDS[drawn()] for _ in range(4)))
+        with meter.question():
+            await search.put(tenant, [document])
+    report["put one"] = meter.figures()
+    await search.close()
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the search on PostgreSQL.")
+    parser.add_argument("documents", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("--keep", action="store_true", help="leave the server and its documents, and tell their URL")
+    parser.add_argument("--at", metavar="URL", help="ask what was kept, instead of filling another")
+    chosen = parser.parse_args()
+    print(json.dumps(asyncio.run(run(chosen.documents, at=chosen.at, keeps=chosen.keep)), indent=2))
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)), indent=2))
+    main()

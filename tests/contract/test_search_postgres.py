@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -17,10 +18,19 @@ from tests.servers.postgres import name_of, postgres, postgres_cluster, postgres
 from safelight.adapters.search import postgres as adapter
 from safelight.adapters.search.memory import MemorySearch
 from safelight.adapters.search.postgres import PostgresSearch
-from safelight.domain.ids import ImageId, TenantId, new_id
+from safelight.domain.ids import ImageId, TenantId, UserId, new_id
 from safelight.errors import BackendUnavailable, BadField
 from safelight.testing.contracts.search import SearchContract, ask, documents, found, queries
 from safelight.testing.factories import NOON, make_document
+
+ME, THEM = UserId(new_id()), UserId(new_id())
+DATES = {
+    "over years": lambda n: timedelta(days=11 * n),
+    "over days": lambda n: timedelta(hours=5 * n),
+    "of one day": lambda n: timedelta(seconds=n),
+    "unevenly": lambda n: timedelta(days=40 * (n % 7) + n // 50, seconds=n),
+}
+"""How far the nth document lies back."""
 
 
 @pytest.fixture(scope="module")
@@ -167,23 +177,98 @@ class TestIndex:
             assert sorted(hit.image for hit in result.hits) == sorted(document.image for document in wanted), text
             assert result.total == len(wanted)
 
+    @pytest.mark.parametrize("dates", DATES.values(), ids=DATES)
+    async def test_what_is_found_does_not_depend_on_how_the_newest_are_come_by(self, search, url, monkeypatch, dates):
+        monkeypatch.setattr(adapter, "COUNTED", 10)
+        put = [
+            make_document(
+                title="harbour",
+                description=f"{'pier' if n % 2 else 'quay'} {'old' if n >= 150 else 'late'}",
+                owner=(ME, THEM)[n % 5 == 0],
+                media_type=("image/jpeg", "image/png")[n % 30 == 0],
+                tags=("sea",) if n % 3 else (),
+                dated_at=NOON - dates(n),
+            )
+            for n in range(200)
+        ]
+        await search.put(TENANT, put)
+        newest_first = sorted(put, key=lambda document: (document.dated_at, document.image), reverse=True)
+        questions = [
+            ("harbour", {}, lambda document: True),
+            ("harbour pier", {}, lambda document: "pier" in document.description),
+            ("ol", {}, lambda document: "old" in document.description),
+            ("pier old", {}, lambda document: document.description == "pier old"),
+            ("harbour", {"visible_to": THEM}, lambda document: document.owner == THEM),
+            ("harbour", {"media_type": "image/png"}, lambda document: document.media_type == "image/png"),
+            ("harbour", {"tags": ("sea",)}, lambda document: document.tags),
+            ("harbour", {"year": 2025}, lambda document: document.dated_at.year == 2025),
+        ]
+        plans = planned(search)
+        for text, fields, matches in questions:
+            result = await ask(search, TENANT, text, limit=15, **fields)
+
+            expected = [document.image for document in newest_first if matches(document)]
+            assert [hit.image for hit in result.hits] == expected[:15], (text, fields)
+            assert (result.total, result.is_total_exact) == (min(len(expected), 10), len(expected) < 10), (text, fields)
+            assert result.next_offset == (15 if len(expected) > 15 else None), (text, fields)
+        assert any("d2026" in asked for asked, _ in plans) == (dates is not DATES["of one day"])
+
+    async def test_of_many_matches_only_the_newest_are_fetched(self, search, url, monkeypatch):
+        monkeypatch.setattr(adapter, "COUNTED", 20)
+        await search.put(TENANT, [make_document(title=f"harbour x{n}", dated_at=NOON - timedelta(days=n)) for n in range(1000)])
+        await search.put(TENANT, [make_document(title="y", dated_at=NOON - timedelta(days=n)) for n in range(1000)] * 2)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ANALYZE")
+        plans = planned(search, "EXPLAIN (ANALYZE, TIMING OFF)")
+        result = await ask(search, TENANT, "harbour")
+
+        assert result.total == 20
+        (plan,) = (plan for _, plan in plans if "Sort" in plan)
+        fetched = re.search(r"Scan [^\n]* on docs_\d+ .*actual rows=([\d.]+)", plan)
+        assert float(fetched[1]) < 100, plan
+
+    async def test_periods_are_counted_as_documents_come_change_and_go(self, search, postgres, url):
+        put = [make_document(dated_at=NOON - timedelta(days=20 * n)) for n in range(40)]
+        await search.put(TENANT, put)
+        await search.put(TENANT, [replace(document, dated_at=document.dated_at - timedelta(days=400)) for document in put[:10]])
+        await search.put(TENANT, [replace(document, title="harbour") for document in put[10:20]])
+        await search.remove(TENANT, [document.image for document in put[5:15]])
+        counted = postgres.execute(
+            "SELECT period, documents FROM safelight_search.periods_1 WHERE documents <> 0 ORDER BY 1", name_of(url)
+        )
+
+        assert counted == postgres.execute(
+            'SELECT period COLLATE "C", count(*) FROM safelight_search.docs_1,'
+            " unnest(ARRAY[left(day, 4), left(day, 7), day]) period GROUP BY 1 ORDER BY 1",
+            name_of(url),
+        )
+        assert sum(documents for period, documents in counted if len(period) == 4) == 30
+
     @pytest.mark.parametrize("text", ["common", "rare17", "rar", "common rare17", "", "nowhere"])
     async def test_no_question_reads_the_whole_table(self, search, url, text):
         await search.put(TENANT, [make_document(title=f"common rare{n}") for n in range(500)])
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ANALYZE")
-        plans = []
-
-        @event.listens_for(search._open.readers, "before_cursor_execute")
-        def note(connection, cursor, statement, parameters, context, executemany):
-            if "docs_" in statement and not statement.startswith("EXPLAIN"):
-                own = connection.connection.driver_connection
-                plans.append("\n".join(row[0] for row in own.execute("EXPLAIN " + statement, parameters)))
+        plans = planned(search)
 
         await ask(search, TENANT, text)
 
         assert plans
-        assert not any(re.search(r"Seq Scan on docs", plan) for plan in plans), plans
+        assert not any(re.search(r"Seq Scan on docs", plan) for _, plan in plans), plans
+
+
+def planned(search, explain="EXPLAIN"):
+    """What the search asks of its documents from now on, with the words asked for, and how the server goes about it."""
+    plans = []
+
+    @event.listens_for(search._open.readers, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, context, executemany):
+        if "docs_" in statement and not statement.startswith("EXPLAIN"):
+            own = connection.connection.driver_connection
+            plan = "\n".join(row[0] for row in own.execute(f"{explain} {statement}", parameters))
+            plans.append((str(parameters), plan))
+
+    return plans
 
 
 class TestFailing:

@@ -2,11 +2,13 @@
 
 Words are folded in Python (`words`) and become lexemes as they are: no dictionary of the server has a say, and nothing in a
 question can be an operator. Every lexeme begins with the tenant's number, so the index itself keeps tenants apart; owner,
-visibility, tags, type and year are lexemes too.
+visibility, tags, type, year, month and day are lexemes too.
 
 Of a question that more than COUNTED documents answer, the newest COUNTED are ranked and counted; behind them come the others,
-newest first. A common word is then a short walk along the dates instead of a sort of half the index. `total` and the facets of
-such a question are of those COUNTED.
+newest first. `total` and the facets of such a question are of those COUNTED. How the newest are come by depends on how many match:
+few are all fetched and sorted; a common word is a short walk along the dates; and what lies between, too many to fetch and too few
+to walk past all the others, is asked for together with the newest years, months and days that should hold enough of it. The
+index meets the two without a look at the rows. Where fewer are found than are counted, more days are asked.
 
 Mending takes candidates that share a variant with the misspelt word (symmetric delete), not trigrams: `acb` and `cab` are one edit
 apart and have no trigram in common. It also needs no extension of the server.
@@ -18,11 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from typing import Any, Final, TypeVar
 
@@ -53,7 +56,7 @@ from safelight.errors import BackendUnavailable, Missing
 log = structlog.get_logger()
 T = TypeVar("T")
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Of the tables and of the lexemes in them; an index of another format is dropped at `open` and waits to be made again."""
 
 COUNTED: Final = 1_000
@@ -62,6 +65,27 @@ COUNTED: Final = 1_000
 _COMMON: Final = 20_000
 """Beyond so many uses a beginning of a word is not looked up in the index beside a rarer one: collecting all its documents takes
 longer than looking at the rarer one's. A million documents and a word in a quarter of them: 40 ms against 3."""
+
+_MANY: Final = 3
+"""From so many times COUNTED matches only the newest are fetched. A million documents and a word in ten thousand: 10 ms against 25."""
+
+_SPARE: Final = 1.5
+"""The newest days are to hold so many times COUNTED matches, since no word is spread evenly."""
+
+_WIDER: Final = 4
+"""Where the newest days did not hold enough, at least so many times as many are asked next."""
+
+_MOST: Final = 0.6
+"""Of a tenant's documents; asking for more of them by their days is no shorter than asking for all."""
+
+_VISITS: Final = 2
+"""Walking past a document takes about as long as finding so many in the index of words."""
+
+_SEEN: Final = 1 / 3
+"""What a reader who does not see all is taken to see of it. Most of them see less or next to all; either costs little."""
+
+_ROUNDING: Final = 2
+"""So many times as many are asked for, rather than a year be taken apart into months: the index tries each period on each match."""
 
 _DEPTH: Final = 10_000
 """How far a reader may page, see SearchQuery."""
@@ -81,7 +105,7 @@ _CANDIDATES: Final = 20
 _S: Final = "safelight_search"
 _MAKE: Final = (
     f"""CREATE TABLE {_S}.docs_{{n}} (
-        tenant integer NOT NULL, image text COLLATE "C" NOT NULL, dated_at bigint NOT NULL, year integer NOT NULL,
+        tenant integer NOT NULL, image text COLLATE "C" NOT NULL, dated_at bigint NOT NULL, day text NOT NULL,
         media_type text NOT NULL, tags text[] NOT NULL, words text[] NOT NULL, lexemes tsvector NOT NULL, shown text NOT NULL,
         digest text NOT NULL,
         PRIMARY KEY (tenant, image))""",
@@ -92,9 +116,16 @@ _MAKE: Final = (
         tenant integer NOT NULL, word text COLLATE "C" NOT NULL, uses integer NOT NULL, variants text[] NOT NULL,
         PRIMARY KEY (tenant, word)) WITH (fillfactor = 80)""",
     f"CREATE INDEX ON {_S}.words_{{n}} USING gin (variants) WITH (fastupdate = off)",
+    # How many documents are of the years (2026), months (2026-11) and days (2026-11-22); the unit is the length of such a name.
+    f"""CREATE TABLE {_S}.periods_{{n}} (
+        tenant integer NOT NULL, unit integer NOT NULL, period text COLLATE "C" NOT NULL, documents integer NOT NULL,
+        PRIMARY KEY (tenant, unit, period)) WITH (fillfactor = 80)""",
     f'CREATE TABLE {_S}.touched_{{n}} (tenant integer, image text COLLATE "C", PRIMARY KEY (tenant, image))',
 )
-_TABLES: Final = ("docs", "words", "touched")
+_UNITS: Final = (4, 7, 10)
+"""Letters of a year, of a month and of a day."""
+_TABLES: Final = ("words", "periods", "docs", "touched")
+"""Dropped, and with that locked, in the order in which a question comes to them: no question and no drop wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,29 +417,54 @@ def _replace(connection: Connection, n: int, tenant: int, documents: Sequence[_P
         return
     change = _forget(connection, n, tenant, [document.image for document in documents])
     for document in documents:
-        change.update(document.words)
+        change.add(document.words, document.day, 1)
     connection.exec_driver_sql(
-        f"INSERT INTO {_S}.docs_{n} (tenant, image, dated_at, year, media_type, tags, words, lexemes, shown, digest)"  # noqa: S608
-        " VALUES (%(tenant)s, %(image)s, %(dated_at)s, %(year)s, %(media_type)s, %(tags)s, %(words)s, %(lexemes)s, %(shown)s,"
+        f"INSERT INTO {_S}.docs_{n} (tenant, image, dated_at, day, media_type, tags, words, lexemes, shown, digest)"  # noqa: S608
+        " VALUES (%(tenant)s, %(image)s, %(dated_at)s, %(day)s, %(media_type)s, %(tags)s, %(words)s, %(lexemes)s, %(shown)s,"
         " %(digest)s)",
         [{name: getattr(document, name) for name in _Prepared.__slots__} for document in documents],
     )
     _count(connection, n, tenant, change)
 
 
-def _forget(connection: Connection, n: int, tenant: int, images: Sequence[str]) -> Counter[str]:
-    """The rows gone; how their words' uses change."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """By how much the documents of a word and of a period become more."""
+
+    words: Counter[str] = field(default_factory=Counter)
+    periods: Counter[str] = field(default_factory=Counter)
+
+    def add(self, words: Iterable[str], day: str, by: int) -> None:
+        for word in words:
+            self.words[word] += by
+        for unit in _UNITS:
+            self.periods[day[:unit]] += by
+
+
+def _forget(connection: Connection, n: int, tenant: int, images: Sequence[str]) -> _Change:
+    """The rows gone; what that changes."""
     rows = connection.exec_driver_sql(
-        f"DELETE FROM {_S}.docs_{n} WHERE tenant = %s AND image = ANY(%s) RETURNING words",  # noqa: S608
+        f"DELETE FROM {_S}.docs_{n} WHERE tenant = %s AND image = ANY(%s) RETURNING words, day",  # noqa: S608
         (tenant, list(images)),
     )
-    change: Counter[str] = Counter()
-    for (words,) in rows:
-        change.subtract(words)
+    change = _Change()
+    for words, day in rows:
+        change.add(words, day, -1)
     return change
 
 
-def _count(connection: Connection, n: int, tenant: int, change: Mapping[str, int]) -> None:
+def _count(connection: Connection, n: int, tenant: int, change: _Change) -> None:
+    _count_words(connection, n, tenant, change.words)
+    if by := {period: by for period, by in change.periods.items() if by}:
+        connection.exec_driver_sql(
+            f"INSERT INTO {_S}.periods_{n} AS known"  # noqa: S608
+            " SELECT %s, length(period), period, by FROM unnest(%s::text[], %s::integer[]) AS change (period, by)"
+            " ON CONFLICT (tenant, unit, period) DO UPDATE SET documents = known.documents + excluded.documents",
+            (tenant, list(by), list(by.values())),
+        )
+
+
+def _count_words(connection: Connection, n: int, tenant: int, change: Mapping[str, int]) -> None:
     more = {word: by for word, by in change.items() if by > 0}
     fewer = {word: by for word, by in change.items() if by < 0}
     if more:
@@ -442,7 +498,7 @@ class _Prepared:
     tenant: int
     image: str
     dated_at: int
-    year: int
+    day: str
     media_type: str
     tags: list[str]
     words: list[str]
@@ -454,8 +510,9 @@ class _Prepared:
     def of(cls, tenant: int, document: Document) -> _Prepared:
         texts = fields_of(document)
         tokens = {name: [token.text for token in tokens_of(texts[name])] for name in FIELDS}
-        year = document.dated_at.astimezone(UTC).year
-        scope = [("o", document.owner), ("m", document.media_type), ("y", str(year)), *(("g", tag) for tag in document.tags)]
+        day = document.dated_at.astimezone(UTC).date().isoformat()
+        scope = [("o", document.owner), ("m", document.media_type), *(("g", tag) for tag in document.tags)]
+        scope += [("d", day[:unit]) for unit in _UNITS]
         scope += [("p", "")] * document.is_public
         places: defaultdict[str, list[str]] = defaultdict(list)
         at = 0
@@ -470,7 +527,7 @@ class _Prepared:
             tenant=tenant,
             image=document.image,
             dated_at=micros(document.dated_at),
-            year=year,
+            day=day,
             media_type=_storable(document.media_type),
             tags=list(dict.fromkeys(map(_storable, document.tags))),
             words=sorted({word for name in FIELDS for word in tokens[name] if is_known_word(word)}),
@@ -510,7 +567,7 @@ def _search(connection: Connection, tenant: TenantId, query: SearchQuery) -> Sea
     behind = query.offset + len(found.page)
     has_more = behind < found.total or (found.total == COUNTED and len(found.page) == query.limit)
     return SearchResult(
-        hits=tuple(_hit(row, wanted) for row in found.page),
+        hits=tuple(_hit(row, wanted) for row in _shown(connection, live, number, found.page, wanted)),
         total=found.total,
         is_total_exact=found.total < COUNTED,
         facets={"tag": found.tags, "type": found.types, "year": found.years},
@@ -521,11 +578,84 @@ def _search(connection: Connection, tenant: TenantId, query: SearchQuery) -> Sea
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    page: list[tuple[ImageId, float, str]]
+    page: list[tuple[str, float]]
     total: int
     tags: dict[str, int]
     types: dict[str, int]
     years: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A question to one generation.
+
+    What matches has the lexemes of `scope` and `wanted`; the index is asked for those of `scope` and `sought`, and each row that
+    it names for the others.
+    """
+
+    connection: Connection
+    n: int
+    tenant: int
+    scope: list[list[str]]
+    wanted: Sequence[Wanted]
+    sought: Sequence[Wanted]
+
+    def ranked(self, query: SearchQuery, periods: Sequence[str] = ()) -> _Found:
+        """The page of the newest COUNTED, of these periods alone where there are any; and their number and facets."""
+        rank = f"round(ts_rank({_RANK}, lexemes, %(words)s::tsquery)::numeric, 6)::float8" if self.wanted else "0::float8"
+        rows = self.connection.exec_driver_sql(
+            # Ranked outside: a rank is dear, and beside the order by date it would be worked out for all that match.
+            f"""
+            WITH hits AS MATERIALIZED (
+                SELECT image, dated_at, day, media_type, tags, {rank} AS rank
+                FROM (SELECT image, dated_at, day, media_type, tags, lexemes {self._newest} LIMIT {COUNTED}) newest)
+            SELECT 'page', image, rank, 0::bigint FROM (
+                SELECT image, rank FROM hits ORDER BY rank DESC, dated_at DESC, image DESC LIMIT %(limit)s OFFSET %(offset)s) page
+            UNION ALL
+            SELECT 'type', media_type, 0, count(*) FROM hits GROUP BY media_type
+            UNION ALL
+            SELECT 'year', left(day, 4)::integer::text AS year, 0, count(*) FROM hits GROUP BY year
+            UNION ALL
+            SELECT 'tag', tag, 0, uses FROM (
+                SELECT tag COLLATE "C" AS tag, count(*) AS uses FROM hits, unnest(tags) tag
+                GROUP BY 1 ORDER BY uses DESC, 1 LIMIT {FACET_TAGS}) tags
+            """,  # noqa: S608
+            self._values(periods)
+            | {"words": _question(self.tenant, [], self.wanted), "limit": query.limit, "offset": query.offset},
+        ).all()
+        page: list[tuple[str, float]] = [(what, score) for kind, what, score, _ in rows if kind == "page"]
+        counted: dict[str, dict[str, int]] = {"type": {}, "year": {}, "tag": {}}
+        for kind, what, _, uses in rows:
+            if kind != "page":
+                counted[kind][what] = uses
+        counted["type"].pop("", None)
+        return _Found(page, sum(counted["year"].values()), counted["tag"], counted["type"], counted["year"])
+
+    def behind(self, limit: int, offset: int) -> list[tuple[str, float]]:
+        """Newest first, unranked."""
+        rows = self.connection.exec_driver_sql(
+            f"SELECT image {self._newest} LIMIT %(limit)s OFFSET %(offset)s",
+            self._values() | {"limit": limit, "offset": offset},
+        )
+        return [(image, 0.0) for (image,) in rows]
+
+    @property
+    def _newest(self) -> str:
+        matches = f"FROM {_S}.docs_{self.n} WHERE tenant = %(tenant)s"
+        if self.scope or self.wanted:
+            matches += " AND lexemes @@ %(sought)s::tsquery"
+        if len(self.sought) < len(self.wanted):
+            # IS TRUE keeps the whole question from the index.
+            matches += " AND (lexemes @@ %(question)s::tsquery) IS TRUE"
+        return f"{matches} ORDER BY dated_at DESC, image DESC"
+
+    def _values(self, periods: Sequence[str] = ()) -> dict[str, object]:
+        within = [[_lexeme(self.tenant, "d", period) for period in periods]] if periods else []
+        return {
+            "tenant": self.tenant,
+            "sought": _question(self.tenant, self.scope + within, self.sought),
+            "question": _question(self.tenant, self.scope, self.wanted),
+        }
 
 
 def _find(connection: Connection, n: int, tenant: int, query: SearchQuery, wanted: Sequence[Wanted]) -> _Found:
@@ -533,80 +663,92 @@ def _find(connection: Connection, n: int, tenant: int, query: SearchQuery, wante
     if query.media_type is not None:
         scope.append([_lexeme(tenant, "m", query.media_type)])
     if query.year is not None:
-        scope.append([_lexeme(tenant, "y", str(query.year))])
-    question = _question(tenant, scope, wanted)
-    rarer = _rarer(connection, n, tenant, wanted)
-    values = {
-        "tenant": tenant,
-        "question": question,
-        "rarer": _question(tenant, scope, rarer),
-        "words": _question(tenant, [], wanted),
-        "offset": query.offset,
-        "limit": query.limit,
-    }
-    matches = f"FROM {_S}.docs_{n} WHERE tenant = %(tenant)s"
-    if len(rarer) < len(wanted):
-        # IS TRUE keeps the whole question from the index.
-        matches += " AND lexemes @@ %(rarer)s::tsquery AND (lexemes @@ %(question)s::tsquery) IS TRUE"
-    elif question:
-        matches += " AND lexemes @@ %(question)s::tsquery"
-    newest = f"{matches} ORDER BY dated_at DESC, image DESC"
-    rank = f"round(ts_rank({_RANK}, lexemes, %(words)s::tsquery)::numeric, 6)::float8" if wanted else "0::float8"
-    rows = connection.exec_driver_sql(
-        f"""
-        WITH hits AS MATERIALIZED (
-            SELECT image, dated_at, year, media_type, tags, {rank} AS rank {newest} LIMIT {COUNTED})
-        SELECT 'page', image, rank, 0::bigint FROM (
-            SELECT image, rank FROM hits ORDER BY rank DESC, dated_at DESC, image DESC LIMIT %(limit)s OFFSET %(offset)s) page
-        UNION ALL
-        SELECT 'type', media_type, 0, count(*) FROM hits GROUP BY media_type
-        UNION ALL
-        SELECT 'year', year::text, 0, count(*) FROM hits GROUP BY year
-        UNION ALL
-        SELECT 'tag', tag, 0, uses FROM (
-            SELECT tag COLLATE "C" AS tag, count(*) AS uses FROM hits, unnest(tags) tag
-            GROUP BY 1 ORDER BY uses DESC, 1 LIMIT {FACET_TAGS}) tags
-        """,  # noqa: S608
-        values,
-    ).all()
-    page: list[tuple[str, float]] = [(what, score) for kind, what, score, _ in rows if kind == "page"]
-    counted: dict[str, dict[str, int]] = {"type": {}, "year": {}, "tag": {}}
-    for kind, what, _, uses in rows:
-        if kind != "page":
-            counted[kind][what] = uses
-    total = sum(counted["year"].values())
-    missing = query.limit - len(page)
-    if total == COUNTED and missing:  # behind those that were ranked
-        skipped = max(query.offset, COUNTED)
-        page += [
-            (image, 0.0)
-            for (image,) in connection.exec_driver_sql(
-                f"SELECT image {newest} LIMIT %(missing)s OFFSET %(skipped)s",
-                values | {"missing": missing, "skipped": skipped},
-            )
-        ]
-    counted["type"].pop("", None)
-    return _Found(_shown(connection, n, tenant, page, wanted), total, counted["tag"], counted["type"], counted["year"])
+        scope.append([_lexeme(tenant, "d", f"{query.year:04}")])
+    uses = _uses(connection, n, tenant, wanted)
+    sought = wanted
+    if len(wanted) > 1:  # without the common ones, unless all of them are
+        sought = [one for one in wanted if uses.get(one, 0) <= _COMMON] or wanted
+    asking = _Asking(connection, n, tenant, scope, wanted, sought)
+    reach = _reach(connection, n, tenant, query, [uses.get(one) for one in wanted], [uses.get(one) for one in sought])
+    found = None
+    while (found is None or found.total < COUNTED) and (periods := _newest(connection, n, tenant, reach)):
+        found = asking.ranked(query, periods)
+        reach *= max(_WIDER, _SPARE * COUNTED / max(found.total, 1))
+    if found is None or found.total < COUNTED:
+        found = asking.ranked(query)
+    missing = query.limit - len(found.page)
+    if found.total == COUNTED and missing:  # behind those that were ranked
+        found.page.extend(asking.behind(missing, max(query.offset, COUNTED)))
+    return found
 
 
-def _rarer(connection: Connection, n: int, tenant: int, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
-    """What of several words the index should be asked for: without the common ones, unless all of them are."""
-    beginnings = [one.tokens[0] for one in wanted if len(one.tokens) == 1 and not one.is_phrase]
-    if len(wanted) < 2 or not beginnings:
-        return wanted
+def _uses(connection: Connection, n: int, tenant: int, wanted: Sequence[Wanted]) -> dict[Wanted, float]:
+    """How often words with these beginnings are used, where that is counted: not of numbers, nor of phrases."""
+    beginnings = {one.tokens[0]: one for one in wanted if len(one.tokens) == 1 and not one.is_phrase}
+    if not beginnings:
+        return {}
     rows = connection.exec_driver_sql(
-        # A beginning with so many words that they are not all counted is common, whatever their uses.
         f"""
         SELECT beginning, count(*), coalesce(sum(uses), 0) FROM unnest(%s::text[]) beginning, LATERAL (
             SELECT uses FROM {_S}.words_{n} WHERE tenant = %s AND word >= beginning AND word < beginning || U&'\\+10FFFF'
             LIMIT 1000) known
         GROUP BY beginning
         """,  # noqa: S608
-        (beginnings, tenant),
+        (list(beginnings), tenant),
     )
-    common = {beginning for beginning, words, uses in rows if words == 1000 or uses > _COMMON}
-    rarer = [one for one in wanted if one.is_phrase or len(one.tokens) > 1 or one.tokens[0] not in common]
-    return rarer or wanted
+    # A beginning with so many words that they are not all counted is common, whatever their uses.
+    return {beginnings[beginning]: math.inf if words == 1000 else float(uses) for beginning, words, uses in rows}
+
+
+def _reach(
+    connection: Connection,
+    n: int,
+    tenant: int,
+    query: SearchQuery,
+    wanted: Sequence[float | None],
+    sought: Sequence[float | None],
+) -> float:
+    """How many of the tenant's newest documents should hold what is counted; inf where it does not pay to ask for fewer than all.
+
+    `wanted` and `sought` are the uses of those words, as if no word knew of another; of a word whose uses are not counted, and of
+    what tags and years leave, nothing is known.
+    """
+    words, rarer = [one for one in wanted if one], [one for one in sought if one]
+    if not wanted or len(words) < len(wanted) or max(rarer) < _MANY * COUNTED or query.tags or query.year is not None:
+        return math.inf
+    documents = max(1, sum(held for _, held in _held(connection, n, tenant, _UNITS[0])))
+    seen = 1.0 if query.visible_to is None else _SEEN
+    met = documents * seen * math.prod(min(1.0, uses / documents) for uses in rarer)
+    walked = COUNTED / seen / math.prod(min(1.0, uses / documents) for uses in words)
+    return _SPARE * walked if _MANY * COUNTED <= met <= _VISITS * walked else math.inf
+
+
+def _newest(connection: Connection, n: int, tenant: int, documents: float) -> list[str]:
+    """The years, months and days of so many of the newest documents, or of some more; none where that is most of all."""
+    taken: list[str] = []
+    within, total, holding = "", 0, 0
+    for unit in _UNITS if math.isfinite(documents) else ():
+        periods = _held(connection, n, tenant, unit, within)
+        total = total or sum(held for _, held in periods)
+        for period, held in periods:
+            if holding + held > _ROUNDING * documents and unit < _UNITS[-1]:
+                within = period  # not all of it
+                break
+            taken.append(period)
+            holding += held
+            if holding >= documents:
+                return taken if holding <= _MOST * total else []
+    return []
+
+
+def _held(connection: Connection, n: int, tenant: int, unit: int, within: str = "") -> Sequence[tuple[str, int]]:
+    """Years, months or days of a year or month, newest first, and how many documents each has."""
+    rows = connection.exec_driver_sql(
+        f"SELECT period, documents FROM {_S}.periods_{n} WHERE tenant = %s AND unit = %s AND period >= %s AND period < %s"  # noqa: S608
+        " AND documents > 0 ORDER BY period DESC",
+        (tenant, unit, within, within + "~"),
+    )
+    return [(period, documents) for period, documents in rows]
 
 
 def _shown(
