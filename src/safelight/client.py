@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypedDict, cast
+from typing import Any, BinaryIO, Final, Self, TypedDict, Unpack, cast
 from urllib.parse import quote
 
 import httpx
@@ -590,6 +590,20 @@ _BY_STATUS: Final[dict[int, type[SafelightError]]] = {
 }
 
 
+class Words(TypedDict, total=False):
+    """What may be said of a picture when it comes in."""
+
+    title: str
+    description: str
+    tags: Sequence[str]
+    album: str
+    """Its id."""
+    visibility: str
+    """private, unlisted or public."""
+    custom: Mapping[str, Any]
+    """Fields of your own."""
+
+
 class Unreachable(BackendUnavailable):
     """There is not even a connection; waiting for an answer is of no use."""
 
@@ -647,16 +661,11 @@ class Client:
         self,
         path: Path,
         *,
-        title: str = "",
-        description: str = "",
-        tags: Sequence[str] = (),
-        album: str = "",
-        visibility: str = "",
-        custom: Mapping[str, Any] | None = None,
         name: str = "",
         wait_s: int | None = None,
         is_background: bool = False,
         told: Told = lambda _: None,
+        **words: Unpack[Words],
     ) -> Image:
         """Send one file, read as it goes; the record, with URLs. `status` is "developing" when it takes longer than `wait_s`.
 
@@ -664,14 +673,9 @@ class Client:
 
         Is not repeated: a connection that breaks may have been too late, so ask `by_sha256` before another try.
         """
-        fields: dict[str, Any] = {
-            "title": title,
-            "description": description,
-            "album_id": album,
-            "visibility": visibility,
-            "custom": orjson.dumps(custom).decode() if custom else "",
-        }
-        form = {name: value for name, value in fields.items() if value} | ({"tags": list(tags)} if tags else {})
+        form = _worded(**words)
+        if "custom" in form:
+            form["custom"] = orjson.dumps(form["custom"]).decode()
         headers = {} if wait_s is None else {"prefer": f"wait={wait_s}"}
         if is_background:
             headers["priority"] = "u=7"  # RFC 9218, section 4.1
@@ -681,25 +685,13 @@ class Client:
             return cast("Image", self._ask("POST", "/images", data=form, files=files, headers=headers))
 
     def import_url(
-        self,
-        url: str,
-        *,
-        key: str = "",
-        filename: str = "",
-        title: str = "",
-        description: str = "",
-        tags: Sequence[str] = (),
-        album: str = "",
-        visibility: str = "",
-        custom: Mapping[str, Any] | None = None,
-        wait_s: int | None = None,
+        self, url: str, *, key: str = "", filename: str = "", wait_s: int | None = None, **words: Unpack[Words]
     ) -> Image | None:
         """Have the server fetch a picture, in the background; the record, or None when it takes longer than `wait_s`.
 
         Asked again with the same key it is the same import, so a request that broke off may be repeated. Raises what refused it.
         """
-        body = _params({"url": url, "filename": filename, "title": title, "description": description, "album_id": album})
-        body |= _params({"visibility": visibility}) | {"tags": list(tags), "custom": dict(custom or {})}
+        body = _params({"url": url, "filename": filename}) | _worded(**words)
         headers = {"priority": "u=7"} | ({"idempotency-key": key} if key else {})
         if wait_s is not None:
             headers["prefer"] = f"wait={wait_s}"
@@ -707,24 +699,11 @@ class Client:
         return None if "state" in answer else cast("Image", answer)
 
     def announce(
-        self,
-        *,
-        size: int,
-        content_type: str = "",
-        sha256: str = "",
-        filename: str = "",
-        title: str = "",
-        description: str = "",
-        tags: Sequence[str] = (),
-        album: str = "",
-        visibility: str = "",
-        custom: Mapping[str, Any] | None = None,
+        self, *, size: int, content_type: str = "", sha256: str = "", filename: str = "", **words: Unpack[Words]
     ) -> Offer:
         """The right to PUT a file of so many bytes into the store, past the server. Raises TooManyBytes, QuotaExceeded, Unsupported."""
-        body = _params({"filename": filename, "title": title, "description": description, "album_id": album})
-        body |= _params({"content_type": content_type, "sha256": sha256, "visibility": visibility})
-        body |= {"method": "put", "size": size, "tags": list(tags), "custom": dict(custom or {})}
-        return cast("Offer", self._ask("POST", "/uploads", json=body))
+        body = _params({"method": "put", "size": size, "content_type": content_type, "sha256": sha256, "filename": filename})
+        return cast("Offer", self._ask("POST", "/uploads", json=body | _worded(**words)))
 
     def complete_upload(self, upload_id: str) -> Image:
         """Say that an announced file is in the store; the image, as of `upload`. May be repeated. Raises NotArrived, Missing, WrongState."""
@@ -1262,6 +1241,27 @@ class _Counted(io.BufferedReader):
 def _segment(text: str) -> str:
     """One segment of a path, whatever the caller gave for an id; dots alone would be taken for a way up (RFC 3986, 5.2.4)."""
     return quote(text, safe="").replace(".", "%2E") or "-"
+
+
+def _worded(
+    *,
+    title: str = "",
+    description: str = "",
+    tags: Sequence[str] = (),
+    album: str = "",
+    visibility: str = "",
+    custom: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The words as requests carry them, without those that say nothing."""
+    said = {
+        "title": title,
+        "description": description,
+        "tags": list(tags),
+        "album_id": album,
+        "visibility": visibility,
+        "custom": dict(custom or {}),
+    }
+    return {name: value for name, value in said.items() if value}
 
 
 def _params(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.acceptance.conftest import until
+from tests.acceptance.outside import Answers, Outside
 from tests.acceptance.test_cli import Shell
 from tests.pictures import jpeg
 from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
@@ -25,58 +24,39 @@ from safelight.client import Client
 PICTURES = {f"shoes/{number}.jpg": jpeg(120, 80, seed=9300 + number) for number in range(6)}
 
 
-class Cloud(ThreadingHTTPServer):
-    """Delivers PICTURES, counts who asks, and holds `held` back until it is set free."""
-
-    daemon_threads = True
+class Cloud(Outside):
+    """Delivers PICTURES, counts who asks, and holds `held` back until it may answer."""
 
     def __init__(self):
         self.asked = Counter()
         self.held = ""
-        self.free = threading.Event()
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Delivered)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Delivered(Answers):
     server: Cloud
 
     def do_GET(self):
         name = self.path.lstrip("/")
         self.server.asked[name] += 1
         if name == self.server.held:
-            self.server.free.wait(120)
+            self.server.may_answer.wait(120)
         body = PICTURES.get(name)
         self.send_response(200 if body else 404)
         self.send_header("Content-Length", str(len(body or b"")))
         self.end_headers()
-        try:
-            self.wfile.write(body or b"")
-        except OSError:
-            self.close_connection = True
-
-    def log_message(self, *_):
-        """Quiet."""
+        self.write(body or b"")
 
 
 @pytest.fixture
 def cloud():
-    server = Cloud()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.free.set()
-    server.shutdown()
-    server.server_close()
+    with Cloud().serving() as server:
+        yield server
 
 
 @pytest.fixture
 def near(new_server, cloud):
-    port = cloud.server_address[1]
-    new_server.environment |= {
-        "SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32",
-        "SAFELIGHT_OUTBOUND__PORTS": str(port),
-        "SAFELIGHT_OUTBOUND__IDLE_S": "120",
-        "SAFELIGHT_OUTBOUND__TOTAL_S": "120",
-    }
+    new_server.environment |= cloud.environment
     return new_server.start()
 
 
@@ -91,7 +71,7 @@ def counts(run, *names: str) -> tuple[int, ...]:
 
 
 def test_an_account_at_cloudinary_is_moved_once_though_the_command_is_killed(near, cloud, tmp_path):
-    base = f"http://127.0.0.1:{cloud.server_address[1]}"
+    base = f"http://127.0.0.1:{cloud.port}"
     resources = [
         {
             "public_id": name.removesuffix(".jpg"),
@@ -117,7 +97,7 @@ def test_an_account_at_cloudinary_is_moved_once_though_the_command_is_killed(nea
     until(lambda: cloud.asked["shoes/3.jpg"])
     process.kill()
     process.communicate()
-    cloud.free.set()
+    cloud.may_answer.set()
     resumed = shell(*arguments)
     again = shell(*arguments)
 
@@ -141,7 +121,7 @@ def test_an_account_at_cloudinary_is_moved_once_though_the_command_is_killed(nea
 
 
 def test_a_table_of_imgix_finds_what_is_there_already_though_nothing_is_remembered(near, cloud, tmp_path):
-    base = f"http://127.0.0.1:{cloud.server_address[1]}"
+    base = f"http://127.0.0.1:{cloud.port}"
     listing = tmp_path / "assets.csv"
     rows = [f'/{name},Shoe,"sale, {number}"' for number, name in enumerate(PICTURES)]
     listing.write_text("\n".join(["Origin path,Name,Tags", *rows, "/169.jpg,Secret,x"]))

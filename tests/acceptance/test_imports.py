@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from tests.acceptance.conftest import until
+from tests.acceptance.outside import Answers, Outside
 from tests.pictures import jpeg
 
 PICTURE = jpeg(900, 600, seed=8900)
 
 
-class Gallery(ThreadingHTTPServer):
+class Gallery(Outside):
     """Serves `/sea.jpg`; of `/slow.jpg` the first half, and the rest when it may."""
-
-    daemon_threads = True
 
     def __init__(self):
         self.halves = 0
-        self.may_end = threading.Event()
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Shown)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Shown(Answers):
     server: Gallery
 
     def do_GET(self):
@@ -31,38 +26,22 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(PICTURE)))
         self.end_headers()
         half = len(PICTURE) // 2
-        self.wfile.write(PICTURE[:half])
-        self.wfile.flush()
+        self.write(PICTURE[:half])
         if self.path == "/slow.jpg":
             self.server.halves += 1
-            self.server.may_end.wait(120)
-        try:
-            self.wfile.write(PICTURE[half:])
-        except OSError:
-            self.close_connection = True  # whoever asked is dead
-
-    def log_message(self, *_):
-        """Quiet."""
+            self.server.may_answer.wait(120)
+        self.write(PICTURE[half:])
 
 
 @pytest.fixture
 def gallery():
-    server = Gallery()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.may_end.set()
-    server.shutdown()
-    server.server_close()
+    with Gallery().serving() as server:
+        yield server
 
 
 def test_a_picture_is_imported_and_a_fetch_that_was_killed_is_taken_up_again(new_server, gallery):
-    port = gallery.server_address[1]
-    new_server.environment |= {
-        "SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32",
-        "SAFELIGHT_OUTBOUND__PORTS": str(port),
-        "SAFELIGHT_OUTBOUND__IDLE_S": "120",
-        "SAFELIGHT_OUTBOUND__TOTAL_S": "120",
-    }
+    port = gallery.port
+    new_server.environment |= gallery.environment
     new_server.start()
     with new_server.client() as client:
         whole = client.post("/imports", json={"url": f"http://127.0.0.1:{port}/sea.jpg", "title": "Sea"})
@@ -79,7 +58,7 @@ def test_a_picture_is_imported_and_a_fetch_that_was_killed_is_taken_up_again(new
 
     new_server.start()
     until(lambda: gallery.halves == 2)
-    gallery.may_end.set()
+    gallery.may_answer.set()
     with new_server.client() as client:
         told = until(lambda: (found := client.get(slow.headers["location"]).json())["state"] != "pending" and found)
         assert (told["state"], told["problem"]) == ("accepted", None)

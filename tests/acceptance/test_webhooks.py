@@ -3,63 +3,47 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks import Webhook
 from tests.acceptance.conftest import until
+from tests.acceptance.outside import Answers, Outside
 from tests.pictures import jpeg
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(Outside):
     """Notes what comes, and answers when it may."""
-
-    daemon_threads = True
 
     def __init__(self):
         self.heard = []
-        self.may_answer = threading.Event()
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Heard)
 
     def of(self, type):
         """(headers, body) of each message of this type, in the order of coming."""
         return [(headers, body) for headers, body in list(self.heard) if json.loads(body)["type"] == type]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Heard(Answers):
     server: Receiver
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.server.may_answer.wait(120)
-        try:
-            self.send_response(204)
-            self.end_headers()
-        except OSError:
-            self.close_connection = True  # whoever sent it is dead
-
-    def log_message(self, *_):
-        """Quiet."""
+        self.send_response(204)
+        self.end_headers()
 
 
 @pytest.fixture
 def receiver():
-    server = Receiver()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.may_answer.set()
-    server.shutdown()
-    server.server_close()
+    with Receiver().serving() as server:
+        yield server
 
 
 def test_what_was_accepted_is_told_though_the_server_dies_before_and_while_it_is(new_server, receiver):
-    port = receiver.server_address[1]
-    new_server.environment |= {
-        "SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32",
-        "SAFELIGHT_OUTBOUND__PORTS": str(port),
+    port = receiver.port
+    new_server.environment |= receiver.environment | {
         "SAFELIGHT_WEBHOOKS__IS_PLAIN_HTTP": "true",
         "SAFELIGHT_WEBHOOKS__TIMEOUT_S": "1",
         "SAFELIGHT_WEBHOOKS__PER_ENDPOINT": "2",

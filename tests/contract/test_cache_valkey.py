@@ -39,6 +39,21 @@ def trusting(tls: Gate) -> Tls:
     return Tls(ca=tls.ca, certificate=tls.certificate, key=tls.key)
 
 
+async def give_questions_up(cache, *, keys: int) -> None:
+    """Callers who go away at every point of a question; whoever asks next gets an answer of their own, or none."""
+    mine = [fresh() for _ in range(keys)]
+    for key in mine:
+        await keep(cache, key, key.encode(), "tag")
+    for n, key in enumerate(mine * 4):
+        task = asyncio.create_task(value_of(cache, key, "tag"))
+        for _ in range(n % 9):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert await value_of(cache, key, "tag") in {key.encode(), None}
+
+
 class TestValkeyCache(CacheContract):
     @pytest.fixture
     async def cache(self, valkey):
@@ -94,17 +109,7 @@ class TestCluster(CacheContract):
         assert await value_of(cache, key, tag) is None
 
     async def test_a_question_that_is_given_up_leaves_no_answer_and_no_connection_behind(self, cache):
-        keys = [fresh() for _ in range(20)]
-        for key in keys:
-            await keep(cache, key, key.encode(), "tag")
-        for n, key in enumerate(keys * 4):
-            task = asyncio.create_task(value_of(cache, key, "tag"))
-            for _ in range(n % 9):
-                await asyncio.sleep(0)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-            assert await value_of(cache, key, "tag") in {key.encode(), None}
+        await give_questions_up(cache, keys=20)
         await cache.ping()
         assert max(len(node._connections) for node in cache._servers._client.get_nodes()) <= 32
 
@@ -305,17 +310,7 @@ class TestAway:
 
     async def test_a_caller_who_goes_away_leaves_no_answer_for_the_next(self, valkey):
         async with connected(valkey) as cache:
-            keys = [fresh() for _ in range(50)]
-            for key in keys:
-                await keep(cache, key, key.encode(), "tag")
-            for n, key in enumerate(keys * 4):
-                task = asyncio.create_task(value_of(cache, key, "tag"))
-                for _ in range(n % 7):
-                    await asyncio.sleep(0)
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                assert await value_of(cache, key, "tag") in {key.encode(), None}
+            await give_questions_up(cache, keys=50)
 
 
 class TestAwayInACluster:

@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from safelight.cli import WrongUsage, output, privacy
 from safelight.cli.connection import HERE, Json, Server
-from safelight.errors import Conflict, Missing
+from safelight.cli.naming import the_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -637,12 +637,7 @@ def revoke_api_key(key: str, /, *, server: Server = HERE, json: Json = False) ->
 
 
 def _user(client: Client, name: str) -> User:
-    found = [each for each in client.users() if name in (each["id"], each["name"])]
-    if not found:
-        raise Missing(f"There is no user called {name!r}.")
-    if len(found) > 1:
-        raise Conflict(f"{len(found)} users are called {name!r}; give the id of one: {', '.join(each['id'] for each in found)}.")
-    return found[0]
+    return the_one([each for each in client.users() if name in (each["id"], each["name"])], name, "user")
 
 
 def _life(end: str | None, future: str, past: str) -> str:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import WrongUsage, output
-from safelight.cli.connection import HERE, Json, Server, album_id
-from safelight.domain.ids import is_id
-from safelight.errors import Conflict, Missing
-
-if TYPE_CHECKING:
-    from safelight.client import Client
+from safelight.cli.connection import HERE, Json, Server
+from safelight.cli.naming import album_id, user_id
 
 album = App(name="album", help="Albums: list them, lend them to users, and make links to them.")
 
@@ -83,7 +79,7 @@ def share_album(
     expires_at = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
     with server.connect() as client:
         grant = client.share_album(
-            album_id(client, album), _user_id(client, user), level=level, originals=originals, expires_at=expires_at
+            album_id(client, album), user_id(client, user), level=level, originals=originals, expires_at=expires_at
         )
     if json:
         output.say_json(grant)
@@ -106,7 +102,7 @@ def unshare_album(album: str, user: str, /, *, server: Server = HERE, json: Json
 
     """
     with server.connect() as client:
-        which, whose = album_id(client, album), _user_id(client, user)
+        which, whose = album_id(client, album), user_id(client, user)
         client.unshare_album(which, whose)
     output.say({"album": which, "user": whose}, f"{user} sees it no more.", as_json=json)
     return 0
@@ -227,15 +223,3 @@ def _password(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUsage(f"{file} cannot be read: {error}.") from None
     return text.partition("\n")[0].rstrip("\r")
-
-
-def _user_id(client: Client, name: str) -> str:
-    """The id of a user; an id is taken as it is, since only admins may look users up."""
-    if is_id(name):
-        return name
-    found = [each["id"] for each in client.users() if each["name"] == name]
-    if not found:
-        raise Missing(f"There is no user called {name!r}.")
-    if len(found) > 1:
-        raise Conflict(f"{len(found)} users are called {name!r}; give the id of one: {', '.join(found)}.")
-    return found[0]

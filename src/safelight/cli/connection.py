@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from cyclopts import Group, Parameter
 
 from safelight.cli import WrongUsage
-from safelight.errors import Conflict, Missing, Unauthenticated
+from safelight.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from safelight.client import Client
@@ -96,18 +96,3 @@ def how_to_reach(url: str) -> str:
     if _is_here(url):
         return f"Start it with `safelight serve --port {urlsplit(url).port or 80}`, or name another by --url or SAFELIGHT_URL."
     return "Check the address (--url or SAFELIGHT_URL) and the network."
-
-
-def album_id(client: Client, name: str, *, make: bool = False) -> str:
-    """The id of the album with this id or title; `make` makes one of this title when there is none.
-
-    Raises Missing, Conflict when several have the title.
-    """
-    found = [album["id"] for album in client.albums() if name in (album["id"], album["title"])]
-    if len(found) > 1:
-        raise Conflict(f"{len(found)} albums are called {name!r}; give the id of one: {', '.join(sorted(found))}.")
-    if found:
-        return found[0]
-    if not make:
-        raise Missing(f"There is no album called {name!r}.")
-    return client.add_album(name)["id"]

@@ -26,8 +26,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import EXIT_INTERRUPTED, EXIT_REFUSED, output
-from safelight.cli.connection import HERE, Json, Server, album_id
+from safelight.cli.connection import HERE, Json, Server
 from safelight.cli.crew import Stop, patiently, share
+from safelight.cli.naming import album_id
 from safelight.errors import BadField, Conflict, DamagedObject, Forbidden, SafelightError, TooMany, Unavailable
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from safelight.cli.accounts import PAGES, Asset, Other, Service, asset_of
-from safelight.cli.connection import album_id
 from safelight.cli.intake import Done, Intake, Told
 from safelight.cli.journal import Known
 from safelight.cli.listings import Broken, entries
+from safelight.cli.naming import album_id
 from safelight.domain.images import MAX_TAGS
 from safelight.errors import Missing, SafelightError, TooMany, Unauthenticated, Unavailable
 

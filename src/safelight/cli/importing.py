@@ -21,7 +21,7 @@ from cyclopts.validators import Number
 
 from safelight.cli import EXIT_INTERRUPTED, EXIT_REFUSED, WrongUsage, output
 from safelight.cli.accounts import Service
-from safelight.cli.connection import HERE, Json, Server, Visibility, album_id
+from safelight.cli.connection import HERE, Json, Server, Visibility
 from safelight.cli.crew import Stop, share
 from safelight.cli.import_bucket import BucketImport
 from safelight.cli.import_bucket import found as objects
@@ -30,6 +30,7 @@ from safelight.cli.import_listing import Folders, ListingImport
 from safelight.cli.import_listing import found as listed
 from safelight.cli.intake import Done, Intake, Item, Told
 from safelight.cli.journal import Journal
+from safelight.cli.naming import album_id
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 
 from safelight.cli import WrongUsage, output
 from safelight.cli.connection import HERE, Json, Server
-from safelight.errors import Conflict, Missing
+from safelight.cli.naming import the_one
 
 if TYPE_CHECKING:
     from safelight.client import Client, Issuer
@@ -243,9 +243,4 @@ def _pairs(words: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _issuer(client: Client, name: str) -> Issuer:
-    found = [each for each in client.issuers() if name in (each["id"], each["issuer"])]
-    if not found:
-        raise Missing(f"No issuer {name!r} is trusted.")
-    if len(found) > 1:
-        raise Conflict(f"{len(found)} are called {name!r}; give the id of one: {', '.join(each['id'] for each in found)}.")
-    return found[0]
+    return the_one([each for each in client.issuers() if name in (each["id"], each["issuer"])], name, "issuer")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import output
 from safelight.cli.connection import HERE, Json, Server
-
-if TYPE_CHECKING:
-    from safelight.client import Client, Purge
+from safelight.cli.waiting import ended
 
 purge = App(name="purge", help="What caches are to let go of, and how far that has come.")
 
 Wait = Annotated[bool, Parameter(help="Come back when it has ended; the exit code is 1 when it failed.")]
-_LOOK_S: Final = 1.0
 
 
 @purge.command
@@ -108,7 +104,7 @@ def _ask(
     with server.connect() as client:
         asked = client.purge(image=image, tag=tag, source=source, tenant=tenant)
         if wait:
-            asked = _waited(client, asked)
+            asked = ended(asked, client.purge_state)
     if json:
         output.say_json(asked)
     else:
@@ -117,16 +113,3 @@ def _ask(
         if asked["cause"]:
             output.out().print(output.text(f"The last try failed: {asked['cause']}"))
     return 1 if asked["state"] == "failed" else 0
-
-
-def _waited(client: Client, asked: Purge) -> Purge:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with output.progress(*columns, console=output.err()) as bar:
-        task = bar.add_task(asked["state"], total=asked["images"])
-        while asked["state"] not in ("done", "failed"):
-            time.sleep(_LOOK_S)
-            asked = client.purge_state(asked["id"])
-            bar.update(task, description=asked["state"], completed=asked["images_done"], total=asked["images"])
-    return asked

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from safelight.cli import WrongUsage, output
-from safelight.cli.connection import HERE, Json, Server, album_id
+from safelight.cli.connection import HERE, Json, Server
+from safelight.cli.naming import album_id
 
 if TYPE_CHECKING:
     from safelight.client import Recipe

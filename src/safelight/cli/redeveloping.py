@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import EXIT_REFUSED, WrongUsage, output
-from safelight.cli.connection import HERE, Json, Server, album_id
+from safelight.cli.connection import HERE, Json, Server
+from safelight.cli.naming import album_id
 
 if TYPE_CHECKING:
     from safelight.client import Client, Redevelopment

@@ -9,7 +9,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import WrongUsage, output
-from safelight.cli.connection import HERE, Json, Server, Visibility, album_id
+from safelight.cli.connection import HERE, Json, Server, Visibility
+from safelight.cli.naming import album_id
 from safelight.errors import BadField, SafelightError
 
 if TYPE_CHECKING:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from safelight.cli import WrongUsage, output, privacy
 from safelight.cli.connection import HERE, Json, Server
-from safelight.errors import Missing
+from safelight.cli.naming import the_one
 
 if TYPE_CHECKING:
     from safelight.client import Amounts, Client, Tenant
@@ -18,8 +19,40 @@ if TYPE_CHECKING:
 tenant = App(name="tenant", help="Tenants: make, limit, suspend, export and erase them.")
 
 Amount = Annotated[int | None, Parameter(validator=Number(gte=0))]
-Days = Annotated[int | None, Parameter(validator=Number(gte=0, lte=36_500))]
-Duplicates = Literal["tell", "refuse", "reuse"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which a tenant is kept. What is not said stays as it is; of a new tenant, as the installation has it."""
+
+    max_bytes: Amount = None
+    """Bytes of originals; 0 for any number."""
+    max_images: Amount = None
+    """Images; 0 for any number."""
+    max_transformations: Amount = None
+    """Renditions made on request in a month; 0 for any number."""
+    max_requests_per_s: Amount = None
+    """Requests a second of all its users together; 0 for any number."""
+    trash_days: Annotated[int | None, Parameter(validator=Number(gte=0, lte=36_500))] = None
+    """Days until its trash is purged."""
+    duplicates: Literal["tell", "refuse", "reuse"] | None = None
+    """What an upload of known bytes leads to."""
+
+    def said(self) -> dict[str, Any]:
+        """The members of a request that say so."""
+        quotas = {
+            "bytes": self.max_bytes,
+            "images": self.max_images,
+            "transformations": self.max_transformations,
+            "requests_per_s": self.max_requests_per_s,
+        }
+        limits = {name: value for name, value in quotas.items() if value is not None}
+        rest = {"trash_days": self.trash_days, "duplicates": self.duplicates}
+        return ({"quotas": limits} if limits else {}) | {name: value for name, value in rest.items() if value is not None}
+
+
+UNSAID: Final = Terms()
 
 
 @tenant.command(name="list")
@@ -60,16 +93,11 @@ def add_tenant(
     /,
     *,
     admin: str = "admin",
-    max_bytes: Amount = None,
-    max_images: Amount = None,
-    max_transformations: Amount = None,
-    max_requests_per_s: Amount = None,
-    trash_days: Days = None,
-    duplicates: Duplicates | None = None,
+    terms: Terms = UNSAID,
     server: Server = HERE,
     json: Json = False,
 ) -> int:
-    """Make a tenant with an admin. The token of the admin's API key is shown only now.
+    """Make a tenant with an admin, on the installation's terms where no others are given. The token of the admin's API key is shown only now.
 
     Parameters
     ----------
@@ -77,23 +105,10 @@ def add_tenant(
         Letters, digits, dots, dashes and underscores.
     admin
         What to call its first admin.
-    max_bytes
-        Of originals, 0 for any number. Default: the installation's.
-    max_images
-        Likewise.
-    max_transformations
-        Renditions made on request in a month, likewise.
-    max_requests_per_s
-        Of all its users together, likewise.
-    trash_days
-        Days until its trash is purged. Default: the installation's.
-    duplicates
-        What an upload of known bytes leads to.
 
     """
-    fields = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
     with server.connect() as client:
-        made = client.add_tenant(name, admin=admin, **fields)
+        made = client.add_tenant(name, admin=admin, **terms.said())
     output.say(made, f"Tenant {made['name']} is {made['id']}. Its admin's token, shown only now:", made["token"], as_json=json)
     return 0
 
@@ -104,13 +119,8 @@ def set_tenant(
     /,
     *,
     name: str = "",
-    max_bytes: Amount = None,
-    max_images: Amount = None,
-    max_transformations: Amount = None,
-    max_requests_per_s: Amount = None,
+    terms: Terms = UNSAID,
     inherit: tuple[Literal["max-bytes", "max-images", "max-transformations", "max-requests-per-s"], ...] = (),
-    trash_days: Days = None,
-    duplicates: Duplicates | None = None,
     source: tuple[str, ...] = (),
     no_sources: Annotated[bool, Parameter(negative="")] = False,
     server: Server = HERE,
@@ -124,20 +134,8 @@ def set_tenant(
         Name or id.
     name
         Another name.
-    max_bytes
-        Of originals; 0 for any number.
-    max_images
-        Images; 0 for any number.
-    max_transformations
-        Renditions made on request in a month; 0 for any number.
-    max_requests_per_s
-        Requests a second of all its users together; 0 for any number.
     inherit
         A limit that is the installation's from now on. May be repeated.
-    trash_days
-        Days until its trash is purged.
-    duplicates
-        What an upload of known bytes leads to.
     source
         Place elsewhere from which its pictures are delivered from now on, like
         `https://cdn.example.com/photos`. May be repeated; others are no more.
@@ -147,7 +145,7 @@ def set_tenant(
     """
     if source and no_sources:
         raise WrongUsage("Give either --source or --no-sources.")
-    changes = _fields(max_bytes, max_images, max_transformations, max_requests_per_s, trash_days, duplicates)
+    changes = terms.said()
     quotas = changes.pop("quotas", {}) | {each.removeprefix("max-").replace("-", "_"): None for each in inherit}
     changes |= ({"quotas": quotas} if quotas else {}) | ({"name": name} if name else {})
     changes |= {"sources": [*source]} if source or no_sources else {}
@@ -275,25 +273,6 @@ def usage(tenant: str = "", /, *, month: str = "", server: Server = HERE, json: 
     return 0
 
 
-def _fields(
-    max_bytes: int | None,
-    max_images: int | None,
-    max_transformations: int | None,
-    max_requests_per_s: int | None,
-    trash_days: int | None,
-    duplicates: str | None,
-) -> dict[str, Any]:
-    quotas = {
-        "bytes": max_bytes,
-        "images": max_images,
-        "transformations": max_transformations,
-        "requests_per_s": max_requests_per_s,
-    }
-    said = {name: value for name, value in quotas.items() if value is not None}
-    rest = {"trash_days": trash_days, "duplicates": duplicates}
-    return ({"quotas": said} if said else {}) | {name: value for name, value in rest.items() if value is not None}
-
-
 def _say(found: Tenant, *, as_json: bool) -> None:
     if as_json:
         output.say_json(found)
@@ -319,7 +298,4 @@ def _of(found: Tenant, name: Literal["bytes", "images"]) -> str:
 
 
 def _tenant(client: Client, name: str) -> Tenant:
-    found = next((each for each in client.tenants() if name in (each["id"], each["name"])), None)
-    if found is None:
-        raise Missing(f"There is no tenant called {name!r}.")
-    return found
+    return the_one([each for each in client.tenants() if name in (each["id"], each["name"])], name, "tenant")

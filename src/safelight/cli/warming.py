@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from safelight.cli import WrongUsage, output
 from safelight.cli.connection import HERE, Json, Server
-
-if TYPE_CHECKING:
-    from safelight.client import Client, Warming
-
-_LOOK_S: Final = 0.5
+from safelight.cli.waiting import ended
 
 
 def warm(
@@ -40,7 +35,7 @@ def warm(
     with server.connect() as client:
         warming = client.warm(transforms, image=image, album=album, tag=tag)
         if not detach:
-            warming = _waited(client, warming)
+            warming = ended(warming, client.warming)
     if json:
         output.say_json(warming)
     else:
@@ -50,16 +45,3 @@ def warm(
         if warming["cause"]:
             output.out().print(output.text(f"The last failure: {warming['cause']}"))
     return 1 if warming["state"] == "failed" or warming["failed"] else 0
-
-
-def _waited(client: Client, warming: Warming) -> Warming:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with output.progress(*columns, console=output.err()) as bar:
-        task = bar.add_task(warming["state"], total=warming["images"])
-        while warming["state"] not in ("done", "failed"):
-            time.sleep(_LOOK_S)
-            warming = client.warming(warming["id"])
-            bar.update(task, description=warming["state"], completed=warming["images_done"], total=warming["images"])
-    return warming

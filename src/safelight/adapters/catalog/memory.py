@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.positions import between, spread
 from safelight.adapters.catalog.rows import (
     checked_text,
@@ -149,7 +150,7 @@ class _Images:
 
     async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         state = self.transaction.write()
-        _own(image.tenant, self.tenant)
+        require_own(image.tenant, self.tenant)
         if image.id in state.images:
             raise AlreadyExists
         fresh = kept(image)
@@ -165,7 +166,7 @@ class _Images:
 
     async def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         state = self.transaction.write()
-        _own(image.tenant, self.tenant)
+        require_own(image.tenant, self.tenant)
         before = self._found(image.id)
         if before.revision != image.revision - 1:
             raise Stale
@@ -251,7 +252,7 @@ class _Shares:
 
     async def put_grant(self, grant: Grant) -> None:
         state = self.transaction.write()
-        _own(grant.tenant, self.tenant)
+        require_own(grant.tenant, self.tenant)
         self._require(grant.album, grant.user)
         state.grants[grant.album, grant.user] = grant_of(grant_columns(grant))
 
@@ -287,7 +288,7 @@ class _Shares:
 
     async def add_link(self, link: Link) -> None:
         state = self.transaction.write()
-        _own(link.tenant, self.tenant)
+        require_own(link.tenant, self.tenant)
         self._require(link.album, link.made_by)
         if link.id in state.links:
             raise AlreadyExists
@@ -323,7 +324,7 @@ class _Albums:
 
     async def add(self, album: Album) -> None:
         state = self.transaction.write()
-        _own(album.tenant, self.tenant)
+        require_own(album.tenant, self.tenant)
         if album.id in state.albums:
             raise AlreadyExists
         checked_text(album.title, album.description)
@@ -334,7 +335,7 @@ class _Albums:
 
     async def save(self, album: Album) -> None:
         state = self.transaction.write()
-        _own(album.tenant, self.tenant)
+        require_own(album.tenant, self.tenant)
         if self._found(album.id).revision != album.revision - 1:
             raise Stale
         checked_text(album.title, album.description)
@@ -421,7 +422,7 @@ class _ApiKeys:
 
     async def add(self, key: ApiKey) -> None:
         state = self.transaction.write()
-        _own(key.tenant, self.tenant)
+        require_own(key.tenant, self.tenant)
         if key.user not in state.users or state.users[key.user].tenant != self.tenant:
             raise Missing
         if key.id in state.keys:
@@ -435,7 +436,7 @@ class _ApiKeys:
 
     async def save(self, key: ApiKey) -> None:
         state = self.transaction.write()
-        _own(key.tenant, self.tenant)
+        require_own(key.tenant, self.tenant)
         kept = state.keys.get(key.id)
         if kept is None or kept.tenant != self.tenant:
             raise Missing
@@ -451,7 +452,7 @@ class _Issuers:
 
     async def add(self, issuer: TrustedIssuer) -> None:
         state = self.transaction.write()
-        _own(issuer.tenant, self.tenant)
+        require_own(issuer.tenant, self.tenant)
         issuer_columns(issuer)
         mine = [one for one in state.issuers.values() if one.tenant == self.tenant]
         if issuer.id in state.issuers or any(one.issuer == issuer.issuer for one in mine):
@@ -464,7 +465,7 @@ class _Issuers:
 
     async def save(self, issuer: TrustedIssuer) -> None:
         state = self.transaction.write()
-        _own(issuer.tenant, self.tenant)
+        require_own(issuer.tenant, self.tenant)
         issuer_columns(issuer)
         before = state.issuers.get(issuer.id)
         if before is None or before.tenant != self.tenant:
@@ -488,7 +489,7 @@ class _Issuers:
 
     async def add_identity(self, identity: Identity) -> None:
         state = self.transaction.write()
-        _own(identity.tenant, self.tenant)
+        require_own(identity.tenant, self.tenant)
         if identity.user not in state.users or state.users[identity.user].tenant != self.tenant:
             raise Missing
         checked_text(identity.issuer, identity.subject)
@@ -498,7 +499,7 @@ class _Issuers:
 
     async def save_identity(self, identity: Identity) -> None:
         state = self.transaction.write()
-        _own(identity.tenant, self.tenant)
+        require_own(identity.tenant, self.tenant)
         if (self.tenant, identity.issuer, identity.subject) not in state.identities:
             raise Missing
         state.identities[self.tenant, identity.issuer, identity.subject] = identity
@@ -513,7 +514,7 @@ class _Accounts:
 
     async def add_user(self, user: User) -> None:
         state = self.transaction.write()
-        _own(user.tenant, self.tenant)
+        require_own(user.tenant, self.tenant)
         if user.id in state.users:
             raise AlreadyExists
         self._name(user)
@@ -525,7 +526,7 @@ class _Accounts:
 
     async def save_user(self, user: User) -> None:
         state = self.transaction.write()
-        _own(user.tenant, self.tenant)
+        require_own(user.tenant, self.tenant)
         if user.id not in state.users or state.users[user.id].tenant != self.tenant:
             raise Missing
         self._name(user)
@@ -548,7 +549,7 @@ class _Accounts:
 
     async def add_signing_key(self, key: SigningKey) -> None:
         state = self.transaction.write()
-        _own(key.tenant, self.tenant)
+        require_own(key.tenant, self.tenant)
         if (key.tenant, key.kid) in state.ring:
             raise AlreadyExists
         state.ring[key.tenant, key.kid] = key
@@ -578,7 +579,7 @@ class _Uploads:
 
     async def add(self, upload: Upload) -> None:
         state = self.transaction.write()
-        _own(upload.tenant, self.tenant)
+        require_own(upload.tenant, self.tenant)
         if upload.id in state.uploads:
             raise AlreadyExists
         state.uploads[upload.id] = kept_upload(upload)
@@ -588,7 +589,7 @@ class _Uploads:
 
     async def save(self, upload: Upload) -> None:
         state = self.transaction.write()
-        _own(upload.tenant, self.tenant)
+        require_own(upload.tenant, self.tenant)
         if self._found(upload.id).revision != upload.revision - 1:
             raise Stale
         state.uploads[upload.id] = kept_upload(upload)
@@ -617,7 +618,7 @@ class _People:
 
     async def add_credential(self, credential: Credential) -> None:
         state = self.transaction.write()
-        _own(credential.tenant, self.tenant)
+        require_own(credential.tenant, self.tenant)
         self._user(credential.user)
         if credential.user in state.credentials:
             raise AlreadyExists
@@ -629,14 +630,14 @@ class _People:
 
     async def save_credential(self, credential: Credential) -> None:
         state = self.transaction.write()
-        _own(credential.tenant, self.tenant)
+        require_own(credential.tenant, self.tenant)
         self._mine(state.credentials.get(credential.user))
         self._address(credential)
         state.credentials[credential.user] = credential
 
     async def put_code(self, code: OneTimeCode) -> None:
         state = self.transaction.write()
-        _own(code.tenant, self.tenant)
+        require_own(code.tenant, self.tenant)
         self._user(code.user)
         state.codes[code.user, code.letter] = code
 
@@ -645,7 +646,7 @@ class _People:
 
     async def add_session(self, session: Session) -> None:
         state = self.transaction.write()
-        _own(session.tenant, self.tenant)
+        require_own(session.tenant, self.tenant)
         self._user(session.user)
         if session.id in state.sessions:
             raise AlreadyExists
@@ -657,7 +658,7 @@ class _People:
 
     async def save_session(self, session: Session) -> None:
         state = self.transaction.write()
-        _own(session.tenant, self.tenant)
+        require_own(session.tenant, self.tenant)
         self._mine(state.sessions.get(session.id))
         checked_text(session.address, session.agent)
         state.sessions[session.id] = session
@@ -692,7 +693,7 @@ class _Factors:
 
     async def put_totp(self, totp: Totp) -> None:
         state = self.transaction.write()
-        _own(totp.tenant, self.tenant)
+        require_own(totp.tenant, self.tenant)
         self._mine(state.users.get(totp.user))
         state.totps[totp.user] = totp
 
@@ -703,7 +704,7 @@ class _Factors:
 
     async def add_passkey(self, passkey: Passkey) -> None:
         state = self.transaction.write()
-        _own(passkey.tenant, self.tenant)
+        require_own(passkey.tenant, self.tenant)
         self._mine(state.users.get(passkey.user))
         if passkey.id in state.passkeys:
             raise AlreadyExists
@@ -720,7 +721,7 @@ class _Factors:
 
     async def save_passkey(self, passkey: Passkey) -> None:
         state = self.transaction.write()
-        _own(passkey.tenant, self.tenant)
+        require_own(passkey.tenant, self.tenant)
         self._mine(state.passkeys.get(passkey.id))
         checked_text(passkey.name, passkey.aaguid, *passkey.transports)
         state.passkeys[passkey.id] = passkey
@@ -839,7 +840,7 @@ class _Deliveries:
 
     async def add(self, delivery: Delivery) -> None:
         state = self.transaction.write()
-        _own(delivery.tenant, self.tenant)
+        require_own(delivery.tenant, self.tenant)
         if delivery.endpoint not in state.endpoints or state.endpoints[delivery.endpoint].tenant != self.tenant:
             raise Missing
         if (delivery.endpoint, delivery.id) in state.deliveries:
@@ -854,7 +855,7 @@ class _Deliveries:
 
     async def save(self, delivery: Delivery) -> None:
         state = self.transaction.write()
-        _own(delivery.tenant, self.tenant)
+        require_own(delivery.tenant, self.tenant)
         if (await self.get(delivery.endpoint, delivery.id)).revision != delivery.revision - 1:
             raise Stale
         state.deliveries[delivery.endpoint, delivery.id] = delivery_of(delivery_columns(delivery))
@@ -892,7 +893,7 @@ class _Webhooks:
 
     async def add(self, endpoint: Endpoint) -> None:
         state = self.transaction.write()
-        _own(endpoint.tenant, self.tenant)
+        require_own(endpoint.tenant, self.tenant)
         if endpoint.id in state.endpoints:
             raise AlreadyExists
         endpoint_columns(endpoint)
@@ -910,7 +911,7 @@ class _Webhooks:
 
     async def save(self, endpoint: Endpoint) -> None:
         state = self.transaction.write()
-        _own(endpoint.tenant, self.tenant)
+        require_own(endpoint.tenant, self.tenant)
         if (await self.get(endpoint.id)).revision != endpoint.revision - 1:
             raise Stale
         endpoint_columns(endpoint)
@@ -1069,7 +1070,7 @@ class _Records:
 
     async def emit(self, event: Event) -> None:
         state = self.transaction.write()
-        _own(event.tenant, self.tenant.id)
+        require_own(event.tenant, self.tenant.id)
         state.last_number += 1
         now = datetime.now(UTC)
         state.told[state.last_number] = event, now
@@ -1126,7 +1127,7 @@ class _Redevelopments:
 
     async def add(self, redevelopment: Redevelopment) -> None:
         state = self.transaction.write()
-        _own(redevelopment.tenant, self.tenant)
+        require_own(redevelopment.tenant, self.tenant)
         if redevelopment.id in state.redevelopments:
             raise AlreadyExists
         state.redevelopments[redevelopment.id] = redevelopment_of(redevelopment_columns(redevelopment))
@@ -1139,7 +1140,7 @@ class _Redevelopments:
 
     async def save(self, redevelopment: Redevelopment) -> None:
         state = self.transaction.write()
-        _own(redevelopment.tenant, self.tenant)
+        require_own(redevelopment.tenant, self.tenant)
         if (await self.get(redevelopment.id)).revision != redevelopment.revision - 1:
             raise Stale
         state.redevelopments[redevelopment.id] = redevelopment_of(redevelopment_columns(redevelopment))
@@ -1237,11 +1238,6 @@ class _Directory:
         checked_text(tenant.name)
         if any(one.name == tenant.name for one in self.transaction.read().tenants.values() if one.id != tenant.id):
             raise AlreadyExists
-
-
-def _own(tenant: TenantId | None, mine: TenantId) -> None:
-    if tenant != mine:
-        raise Forbidden("The record belongs to another tenant.")
 
 
 class MemoryCatalog:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import (
     key_columns,
     key_of,
@@ -24,7 +25,7 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
 from safelight.domain.ids import TenantId, UserId
 from safelight.domain.queries import micros
-from safelight.errors import Forbidden, Missing
+from safelight.errors import Missing
 
 _USERS: Final = select(users).where(users.c.tenant == bindparam("tenant")).order_by(users.c.name)
 _USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
@@ -68,7 +69,7 @@ class SqlApiKeys:
     @claiming
     def add(self, key: ApiKey) -> None:
         """A new row. Raises Missing for a user whom this tenant does not have."""
-        self._own(key.tenant)
+        require_own(key.tenant, self.tenant)
         if self.transaction.connection.execute(_USER, {"id": key.user, "tenant": self.tenant}).first() is None:
             raise Missing
         self.transaction.connection.execute(insert(api_keys), key_columns(key))
@@ -81,7 +82,7 @@ class SqlApiKeys:
     @writing
     def save(self, key: ApiKey) -> None:
         """Of two revocations the first stands."""
-        self._own(key.tenant)
+        require_own(key.tenant, self.tenant)
         columns = key_columns(key)
         values = {
             "old_id": key.id,
@@ -95,10 +96,6 @@ class SqlApiKeys:
 
     def _all(self, statement: Any, **values: str) -> Any:  # select() of several columns has no useful type
         return self.transaction.connection.execute(statement, {"tenant": self.tenant, **values}).mappings()
-
-    def _own(self, tenant: TenantId) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class SqlAccounts:
     @claiming
     def add_user(self, user: User) -> None:
         """A new row."""
-        self._own(user.tenant)
+        require_own(user.tenant, self.tenant)
         self.transaction.connection.execute(insert(users), user_columns(user))
 
     @reading
@@ -125,7 +122,7 @@ class SqlAccounts:
     @claiming
     def save_user(self, user: User) -> None:
         """Replace the row."""
-        self._own(user.tenant)
+        require_own(user.tenant, self.tenant)
         values = user_columns(user) | {"old_id": user.id, "old_tenant": self.tenant}
         if self.transaction.connection.execute(_SAVE_USER, values).rowcount != 1:
             raise Missing
@@ -145,7 +142,7 @@ class SqlAccounts:
     @claiming
     def add_signing_key(self, key: SigningKey) -> None:
         """A new row with a sealed secret."""
-        self._own(key.tenant)
+        require_own(key.tenant, self.tenant)
         values = {
             "tenant": key.tenant,
             "kid": key.kid,
@@ -187,7 +184,3 @@ class SqlAccounts:
 
     def _context(self, kid: str) -> str:
         return f"{self.tenant}/{kid}"
-
-    def _own(self, tenant: TenantId) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")

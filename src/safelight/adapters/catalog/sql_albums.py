@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.positions import between, spread
 from safelight.adapters.catalog.rows import album_columns, album_of
 from safelight.adapters.catalog.sql_images import chunks
@@ -16,7 +17,7 @@ from safelight.adapters.catalog.tables import album_images, albums, images
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
-from safelight.errors import Forbidden, Missing, Stale
+from safelight.errors import Missing, Stale
 
 _place: Final = album_images.c
 _here: Final = albums.c.tenant == bindparam("tenant")
@@ -75,7 +76,7 @@ class SqlAlbums:
     @claiming
     def add(self, album: Album) -> None:
         """A new row."""
-        self._own(album)
+        require_own(album.tenant, self.tenant)
         self.transaction.connection.execute(_ADD, album_columns(album))
 
     @reading
@@ -89,7 +90,7 @@ class SqlAlbums:
     @writing
     def save(self, album: Album) -> None:
         """Replace the row."""
-        self._own(album)
+        require_own(album.tenant, self.tenant)
         columns = album_columns(album)
         old = {"old_id": columns.pop("id"), "old_tenant": columns.pop("tenant"), "old_revision": album.revision - 1}
         saved = self.transaction.connection.execute(_SAVE, columns | old)
@@ -204,10 +205,6 @@ class SqlAlbums:
 
     def _key(self, album_id: AlbumId) -> dict[str, Any]:
         return {"id": album_id, "tenant": self.tenant}
-
-    def _own(self, album: Album) -> None:
-        if album.tenant != self.tenant:
-            raise Forbidden("The album belongs to another tenant.")
 
     @staticmethod
     def _read(row: Any) -> Album:  # a RowMapping; its keys are typed wider than text

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from safelight.adapters.catalog.own import change_own_row, own_row, require_own
 from safelight.adapters.catalog.rows import passkey_columns, passkey_of, totp_columns, totp_context, totp_of
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.tables import passkeys, spent, totps, users
@@ -15,7 +16,6 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import PasskeyId, TenantId, UserId
 from safelight.domain.queries import micros
-from safelight.errors import Forbidden, Missing
 
 _USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
 _TOTP: Final = select(totps).where(totps.c.user == bindparam("id"), totps.c.tenant == bindparam("tenant"))
@@ -43,13 +43,13 @@ class SqlFactors:
     @reading
     def totp(self, user: UserId) -> Totp:
         """By the user, unsealed."""
-        row = dict(self._one(_TOTP, user))
+        row = dict(own_row(self.transaction, self.tenant, _TOTP, user))
         return totp_of({**row, "secret": self.box.unseal(row["secret"], context=totp_context(self.tenant, user))})
 
     @claiming
     def put_totp(self, totp: Totp) -> None:
         """Out with the old, in with the new and its sealed secret."""
-        self._own(totp.tenant, totp.user)
+        self._require(totp.tenant, totp.user)
         sealed = self.box.seal(totp.secret, context=totp_context(totp.tenant, totp.user))
         self.transaction.connection.execute(_DROP_TOTP, {"old_id": totp.user, "old_tenant": self.tenant})
         self.transaction.connection.execute(insert(totps), totp_columns(totp) | {"secret": sealed})
@@ -62,13 +62,13 @@ class SqlFactors:
     @claiming
     def add_passkey(self, passkey: Passkey) -> None:
         """A new row."""
-        self._own(passkey.tenant, passkey.user)
+        self._require(passkey.tenant, passkey.user)
         self.transaction.connection.execute(insert(passkeys), passkey_columns(passkey))
 
     @reading
     def passkey(self, passkey_id: PasskeyId) -> Passkey:
         """By its id."""
-        return passkey_of(self._one(_PASSKEY, passkey_id))
+        return passkey_of(own_row(self.transaction, self.tenant, _PASSKEY, passkey_id))
 
     @reading
     def passkeys(self, user: UserId) -> list[Passkey]:
@@ -79,32 +79,20 @@ class SqlFactors:
     @writing
     def save_passkey(self, passkey: Passkey) -> None:
         """Replace the row."""
-        self._own(passkey.tenant)
-        self._written(_SAVE_PASSKEY, passkey.id, passkey_columns(passkey))
+        require_own(passkey.tenant, self.tenant)
+        change_own_row(self.transaction, self.tenant, _SAVE_PASSKEY, passkey.id, passkey_columns(passkey))
 
     @writing
     def remove_passkey(self, passkey_id: PasskeyId) -> None:
         """By its id."""
-        self._written(_REMOVE_PASSKEY, passkey_id, {})
+        change_own_row(self.transaction, self.tenant, _REMOVE_PASSKEY, passkey_id, {})
 
     @claiming
     def spend(self, mark: str, until: datetime) -> None:
         """A new row; the key is everybody's."""
         self.transaction.connection.execute(insert(spent), {"mark": mark, "tenant": self.tenant, "expires_at": micros(until)})
 
-    def _one(self, statement: Any, id: str) -> Any:  # select() of several columns has no useful type
-        row = self.transaction.connection.execute(statement, {"id": id, "tenant": self.tenant}).mappings().first()
-        if row is None:
-            raise Missing
-        return row
-
-    def _written(self, statement: Any, id: str, columns: dict[str, Any]) -> None:
-        values = columns | {"old_id": id, "old_tenant": self.tenant}
-        if self.transaction.connection.execute(statement, values).rowcount != 1:
-            raise Missing
-
-    def _own(self, tenant: TenantId, user: UserId | None = None) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
-        if user is not None:
-            self._one(_USER, user)
+    def _require(self, tenant: TenantId, user: UserId) -> None:
+        """Raises Forbidden for what is another tenant's, Missing where the user is not here."""
+        require_own(tenant, self.tenant)
+        own_row(self.transaction, self.tenant, _USER, user)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Boolean, ColumnElement, Select, and_, bindparam, delete, exists, func, insert, not_, select, tuple_, update
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import IMAGE_COLUMNS, image_columns, image_of
 from safelight.adapters.catalog.tables import album_images, albums, image_tags, images, tenants
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
@@ -18,7 +19,7 @@ from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
-from safelight.errors import BackendUnavailable, BadCursor, Forbidden, Missing, Stale
+from safelight.errors import BackendUnavailable, BadCursor, Missing, Stale
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ class SqlImages:
     @claiming
     def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """A new row, and one per tag."""
-        self._own(image)
+        require_own(image.tenant, self.tenant)
         self._count(image.stored_bytes, images=1, within=within)
         self.transaction.connection.execute(_ADD, image_columns(image))
         self._add_tags(image)
@@ -153,7 +154,7 @@ class SqlImages:
     @writing
     def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """Replace the row; tags and album places follow where what they carry has changed."""
-        self._own(image)
+        require_own(image.tenant, self.tenant)
         connection, this = self.transaction.connection, {"id": image.id, "tenant": self.tenant}
         before = connection.execute(_BEFORE, this).first()
         if before is None:
@@ -242,10 +243,6 @@ class SqlImages:
             # The set: a record that names a tag twice still has one row for it.
             tags = [stamp | {"tag": tag, "image": image.id} for tag in dict.fromkeys(image.tags)]
             self.transaction.connection.execute(_ADD_TAG, tags)
-
-    def _own(self, image: Image) -> None:
-        if image.tenant != self.tenant:
-            raise Forbidden("The image belongs to another tenant.")
 
 
 def chunks(ids: Sequence[T]) -> Iterator[list[T]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from safelight.adapters.catalog.carried import opened
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import (
     identity_columns,
     identity_of,
@@ -27,7 +28,7 @@ from safelight.domain.ids import IssuerId, TenantId, UserId
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
-from safelight.errors import Forbidden, Missing, Stale
+from safelight.errors import Missing, Stale
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
 _USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
@@ -77,7 +78,7 @@ class SqlIssuers:
     @claiming
     def add(self, issuer: TrustedIssuer) -> None:
         """A new row."""
-        self._own(issuer.tenant)
+        require_own(issuer.tenant, self.tenant)
         self.transaction.connection.execute(insert(trusted_issuers), issuer_columns(issuer))
 
     @reading
@@ -89,7 +90,7 @@ class SqlIssuers:
     @writing
     def save(self, issuer: TrustedIssuer) -> None:
         """By its id and the revision before."""
-        self._own(issuer.tenant)
+        require_own(issuer.tenant, self.tenant)
         columns = issuer_columns(issuer)
         values = {"terms": columns["terms"], "revision": issuer.revision}
         key = {"old_id": issuer.id, "old_tenant": self.tenant}
@@ -117,21 +118,17 @@ class SqlIssuers:
     @claiming
     def add_identity(self, identity: Identity) -> None:
         """A new row."""
-        self._own(identity.tenant)
+        require_own(identity.tenant, self.tenant)
         self._has(identity.user)
         self.transaction.connection.execute(insert(identities), identity_columns(identity))
 
     @claiming
     def save_identity(self, identity: Identity) -> None:
         """Replace the row."""
-        self._own(identity.tenant)
+        require_own(identity.tenant, self.tenant)
         old = {"old_tenant": self.tenant, "old_issuer": identity.issuer, "old_subject": identity.subject}
         if self.transaction.connection.execute(_SAVE_IDENTITY, identity_columns(identity) | old).rowcount != 1:
             raise Missing
-
-    def _own(self, tenant: TenantId | None) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
 
     def _has(self, user: UserId) -> None:
         if self.transaction.connection.execute(_USER, {"id": user, "tenant": self.tenant}).first() is None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, or_, select, text, update
 
+from safelight.adapters.catalog.own import change_own_row, own_row, require_own
 from safelight.adapters.catalog.rows import (
     code_columns,
     code_of,
@@ -28,7 +29,7 @@ from safelight.domain.ids import KeyId, LinkId, SessionId, TenantId, UserId
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
 from safelight.domain.sharing import Link
-from safelight.errors import Forbidden, Missing
+from safelight.errors import Missing
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
 _USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
@@ -96,48 +97,48 @@ class SqlPeople:
     @claiming
     def add_credential(self, credential: Credential) -> None:
         """A new row."""
-        self._own(credential.tenant, credential.user)
+        self._require(credential.tenant, credential.user)
         self.transaction.connection.execute(insert(credentials), credential_columns(credential))
 
     @reading
     def credential(self, user: UserId) -> Credential:
         """By the user."""
-        return credential_of(self._one(_CREDENTIAL, id=user))
+        return credential_of(own_row(self.transaction, self.tenant, _CREDENTIAL, user))
 
     @claiming
     def save_credential(self, credential: Credential) -> None:
         """Replace the row."""
-        self._own(credential.tenant)
-        self._replace(_SAVE_CREDENTIAL, credential.user, credential_columns(credential))
+        require_own(credential.tenant, self.tenant)
+        change_own_row(self.transaction, self.tenant, _SAVE_CREDENTIAL, credential.user, credential_columns(credential))
 
     @claiming
     def put_code(self, code: OneTimeCode) -> None:
         """Out with the old; writers of a tenant take turns."""
-        self._own(code.tenant, code.user)
+        self._require(code.tenant, code.user)
         self.transaction.connection.execute(_DROP_CODE, {"id": code.user, "old_letter": code.letter.value})
         self.transaction.connection.execute(insert(codes), code_columns(code))
 
     @reading
     def code(self, user: UserId, letter: Letter) -> OneTimeCode:
         """By user and letter."""
-        return code_of(self._one(_CODE, id=user, letter=letter.value))
+        return code_of(own_row(self.transaction, self.tenant, _CODE, user, letter=letter.value))
 
     @claiming
     def add_session(self, session: Session) -> None:
         """A new row."""
-        self._own(session.tenant, session.user)
+        self._require(session.tenant, session.user)
         self.transaction.connection.execute(insert(sessions), session_columns(session))
 
     @reading
     def session(self, session_id: SessionId) -> Session:
         """By its id."""
-        return session_of(self._one(_SESSION, id=session_id))
+        return session_of(own_row(self.transaction, self.tenant, _SESSION, session_id))
 
     @writing
     def save_session(self, session: Session) -> None:
         """Replace the row."""
-        self._own(session.tenant)
-        self._replace(_SAVE_SESSION, session.id, session_columns(session))
+        require_own(session.tenant, self.tenant)
+        change_own_row(self.transaction, self.tenant, _SAVE_SESSION, session.id, session_columns(session))
 
     @reading
     def sessions(self, user: UserId) -> list[Session]:
@@ -145,22 +146,10 @@ class SqlPeople:
         rows: Any = self.transaction.connection.execute(_SESSIONS, {"id": user, "tenant": self.tenant}).mappings()
         return [session_of(row) for row in rows]
 
-    def _one(self, statement: Any, **values: str) -> Any:  # select() of several columns has no useful type
-        row = self.transaction.connection.execute(statement, {**values, "tenant": self.tenant}).mappings().first()
-        if row is None:
-            raise Missing
-        return row
-
-    def _replace(self, statement: Any, id: str, columns: dict[str, Any]) -> None:
-        values = columns | {"old_id": id, "old_tenant": self.tenant}
-        if self.transaction.connection.execute(statement, values).rowcount != 1:
-            raise Missing
-
-    def _own(self, tenant: TenantId, user: UserId | None = None) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
-        if user is not None:
-            self._one(_USER, id=user)
+    def _require(self, tenant: TenantId, user: UserId) -> None:
+        """Raises Forbidden for what is another tenant's, Missing where the user is not here."""
+        require_own(tenant, self.tenant)
+        own_row(self.transaction, self.tenant, _USER, user)
 
 
 @dataclass(frozen=True, slots=True)

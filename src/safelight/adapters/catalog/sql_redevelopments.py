@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import redevelopment_columns, redevelopment_of
 from safelight.adapters.catalog.tables import redevelopments
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.ids import RedevelopmentId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.redevelopments import Redevelopment
-from safelight.errors import BackendUnavailable, Forbidden, Missing, Stale
+from safelight.errors import BackendUnavailable, Missing, Stale
 
 _table: Final = redevelopments
 _this: Final = (_table.c.id == bindparam("old_id")) & (_table.c.tenant == bindparam("old_tenant"))
@@ -47,7 +48,7 @@ class SqlRedevelopments:
     @claiming
     def add(self, redevelopment: Redevelopment) -> None:
         """A new row."""
-        self._own(redevelopment)
+        require_own(redevelopment.tenant, self.tenant)
         self.transaction.connection.execute(insert(_table), redevelopment_columns(redevelopment))
 
     @reading
@@ -58,7 +59,7 @@ class SqlRedevelopments:
     @writing
     def save(self, redevelopment: Redevelopment) -> None:
         """Replace the row of the revision before."""
-        self._own(redevelopment)
+        require_own(redevelopment.tenant, self.tenant)
         columns = redevelopment_columns(redevelopment)
         old = {"old_id": columns.pop("id"), "old_tenant": columns.pop("tenant"), "old_revision": redevelopment.revision - 1}
         if self.transaction.connection.execute(_SAVE, columns | old).rowcount != 1:
@@ -89,7 +90,3 @@ class SqlRedevelopments:
             return [redevelopment_of(row) for row in rows]
         except (ValueError, TypeError, KeyError) as error:
             raise BackendUnavailable("A row of the catalog cannot be read.") from error
-
-    def _own(self, redevelopment: Redevelopment) -> None:
-        if redevelopment.tenant != self.tenant:
-            raise Forbidden("The redevelopment belongs to another tenant.")

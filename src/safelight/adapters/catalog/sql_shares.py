@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import album_of, grant_columns, grant_of, link_columns, link_of
 from safelight.adapters.catalog.tables import album_grants, album_images, album_links, albums, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
@@ -16,7 +17,7 @@ from safelight.domain.ids import AlbumId, LinkId, TenantId, UserId
 from safelight.domain.images import Image
 from safelight.domain.queries import micros
 from safelight.domain.sharing import Grant, Link, Loan
-from safelight.errors import Forbidden, Missing
+from safelight.errors import Missing
 
 _grant: Final = album_grants.c
 _place: Final = album_images.c
@@ -84,8 +85,7 @@ class SqlShares:
     @writing
     def put_grant(self, grant: Grant) -> None:
         """Out with the old; writers of a tenant take turns."""
-        if grant.tenant != self.tenant:
-            raise Forbidden("The grant belongs to another tenant.")
+        require_own(grant.tenant, self.tenant)
         self._require(grant.album, grant.user)
         self._drop(grant.album, grant.user)
         self.transaction.connection.execute(insert(album_grants), grant_columns(grant))
@@ -122,8 +122,7 @@ class SqlShares:
     @claiming
     def add_link(self, link: Link) -> None:
         """A new row."""
-        if link.tenant != self.tenant:
-            raise Forbidden("The link belongs to another tenant.")
+        require_own(link.tenant, self.tenant)
         self._require(link.album, link.made_by)
         self.transaction.connection.execute(insert(album_links), link_columns(link))
 

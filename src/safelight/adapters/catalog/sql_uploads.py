@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import upload_columns, upload_of
 from safelight.adapters.catalog.tables import uploads
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.ids import TenantId, UploadId
 from safelight.domain.queries import micros
 from safelight.domain.uploads import Upload
-from safelight.errors import BackendUnavailable, Forbidden, Missing, Stale
+from safelight.errors import BackendUnavailable, Missing, Stale
 
 _this: Final = (uploads.c.id == bindparam("old_id")) & (uploads.c.tenant == bindparam("old_tenant"))
 _ADD: Final = insert(uploads)
@@ -40,7 +41,7 @@ class SqlUploads:
     @claiming
     def add(self, upload: Upload) -> None:
         """A new row."""
-        self._own(upload)
+        require_own(upload.tenant, self.tenant)
         self.transaction.connection.execute(_ADD, upload_columns(upload))
 
     @reading
@@ -51,7 +52,7 @@ class SqlUploads:
     @writing
     def save(self, upload: Upload) -> None:
         """Replace the row of the revision before."""
-        self._own(upload)
+        require_own(upload.tenant, self.tenant)
         columns = upload_columns(upload)
         old = {"old_id": columns.pop("id"), "old_tenant": columns.pop("tenant"), "old_revision": upload.revision - 1}
         if self.transaction.connection.execute(_SAVE, columns | old).rowcount != 1:
@@ -79,10 +80,6 @@ class SqlUploads:
 
     def _key(self, upload_id: UploadId) -> dict[str, str]:
         return {"old_id": upload_id, "old_tenant": self.tenant}
-
-    def _own(self, upload: Upload) -> None:
-        if upload.tenant != self.tenant:
-            raise Forbidden("The upload belongs to another tenant.")
 
 
 def _read(row: Mapping[str, Any]) -> Upload:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import delivery_columns, delivery_of, endpoint_columns, endpoint_of
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.tables import webhook_deliveries, webhooks
@@ -16,7 +17,7 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.ids import DeliveryId, EndpointId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
-from safelight.errors import BackendUnavailable, Forbidden, Missing, Stale
+from safelight.errors import BackendUnavailable, Missing, Stale
 
 _this: Final = (webhooks.c.id == bindparam("old_id")) & (webhooks.c.tenant == bindparam("old_tenant"))
 _GET: Final = select(webhooks).where(_this)
@@ -55,7 +56,7 @@ class SqlDeliveries:
     @claiming
     def add(self, delivery: Delivery) -> None:
         """A new row. Raises Missing for an endpoint that this tenant does not have."""
-        self._own(delivery)
+        require_own(delivery.tenant, self.tenant)
         endpoint = {"old_id": delivery.endpoint, "old_tenant": self.tenant}
         if self.transaction.connection.execute(_GET, endpoint).first() is None:
             raise Missing
@@ -69,7 +70,7 @@ class SqlDeliveries:
     @writing
     def save(self, delivery: Delivery) -> None:
         """Replace the row of the revision before."""
-        self._own(delivery)
+        require_own(delivery.tenant, self.tenant)
         columns = delivery_columns(delivery)
         old = {
             "old_id": columns.pop("id"),
@@ -114,10 +115,6 @@ class SqlDeliveries:
         except (ValueError, TypeError, KeyError) as error:
             raise BackendUnavailable("A row of the catalog cannot be read.") from error
 
-    def _own(self, delivery: Delivery) -> None:
-        if delivery.tenant != self.tenant:
-            raise Forbidden("The delivery belongs to another tenant.")
-
 
 @dataclass(frozen=True, slots=True)
 class SqlWebhooks:
@@ -131,7 +128,7 @@ class SqlWebhooks:
     @claiming
     def add(self, endpoint: Endpoint) -> None:
         """A new row with sealed secrets."""
-        self._own(endpoint)
+        require_own(endpoint.tenant, self.tenant)
         self.transaction.connection.execute(insert(webhooks), self._sealed(endpoint))
 
     @reading
@@ -148,7 +145,7 @@ class SqlWebhooks:
     @writing
     def save(self, endpoint: Endpoint) -> None:
         """Replace the row of the revision before."""
-        self._own(endpoint)
+        require_own(endpoint.tenant, self.tenant)
         columns = self._sealed(endpoint)
         old = {"old_id": columns.pop("id"), "old_tenant": columns.pop("tenant"), "old_revision": endpoint.revision - 1}
         if self.transaction.connection.execute(_SAVE, columns | old).rowcount != 1:
@@ -184,7 +181,3 @@ class SqlWebhooks:
 
     def _key(self, endpoint_id: EndpointId) -> dict[str, str]:
         return {"old_id": endpoint_id, "old_tenant": self.tenant}
-
-    def _own(self, endpoint: Endpoint) -> None:
-        if endpoint.tenant != self.tenant:
-            raise Forbidden("The endpoint belongs to another tenant.")

@@ -46,6 +46,30 @@ class Source:
     says: dict[str, bytes | Send] = field(default_factory=dict)
     heads: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Nobody asks any more."""
+
+    def silent(self, head: bytes) -> Send:
+        """Sends this, and then no more."""
+
+        async def send(writer: asyncio.StreamWriter) -> None:
+            writer.write(head)
+            await writer.drain()
+            await self.over.wait()
+
+        return send
+
+    def dripping(self, head: bytes) -> Send:
+        """Sends this, and then a byte now and then."""
+
+        async def send(writer: asyncio.StreamWriter) -> None:
+            writer.write(head)
+            while not self.over.is_set():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+        return send
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -74,6 +98,7 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Source]:
     try:
         yield source
     finally:
+        source.over.set()
         server.close()
 
 
@@ -293,37 +318,19 @@ class OutboundContract:
         "head", [b"", OK, OK + b"Content-Length: 9\r\n\r\nabc"], ids=["nothing", "half a head", "half a body"]
     )
     async def test_silence_is_waited_for_as_long_as_the_limit_says(self, outbound: Outbound, source: Source, head: bytes) -> None:
-        done = asyncio.Event()
-
-        async def silent(writer: asyncio.StreamWriter) -> None:
-            writer.write(head)
-            await writer.drain()
-            await done.wait()
-
-        source.says["/"] = silent
+        source.says["/"] = source.silent(head)
 
         with pytest.raises(SourceUnavailable):
             await self.read(outbound, source, "http://pictures.example:PORT/", self.hasty)
-        done.set()
 
     @pytest.mark.parametrize("head", [OK + b"Content-Length: 9999\r\n\r\n", OK], ids=["body", "head"])
     async def test_a_byte_now_and_then_does_not_outlast_the_total(self, outbound: Outbound, source: Source, head: bytes) -> None:
-        done = asyncio.Event()
-
-        async def drips(writer: asyncio.StreamWriter) -> None:
-            writer.write(head)
-            while not done.is_set():
-                writer.write(b"x")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-
-        source.says["/"] = drips
+        source.says["/"] = source.dripping(head)
 
         with pytest.raises(SourceUnavailable):
             await self.read(
                 outbound, source, "http://pictures.example:PORT/", FetchLimits(max_bytes=1_000_000, idle_s=30, total_s=0.5)
             )
-        done.set()
 
     async def test_a_name_server_that_does_not_answer_is_left(self, make: Make, source: Source) -> None:
         async def never(host: str) -> Sequence[Address]:
@@ -384,18 +391,10 @@ class OutboundContract:
 
     @pytest.mark.parametrize("head", [b"", OK + b"Content-Length: 9\r\n\r\nabc"], ids=["nothing", "half a body"])
     async def test_a_time_that_is_over_is_told_from_what_fails(self, outbound: Outbound, source: Source, head: bytes) -> None:
-        done = asyncio.Event()
-
-        async def silent(writer: asyncio.StreamWriter) -> None:
-            writer.write(head)
-            await writer.drain()
-            await done.wait()
-
-        source.says["/"] = silent
+        source.says["/"] = source.silent(head)
 
         with pytest.raises(SourceTimedOut):
             await self.copied(outbound, source, {}, self.hasty)
-        done.set()
 
     async def test_every_url_on_the_way_has_to_be_listed_where_there_is_a_list(self, outbound: Outbound, source: Source) -> None:
         source.says |= {"/a/1": leading("2"), "/a/2": leading("/b"), "/b": whole(PICTURE)}
@@ -462,19 +461,11 @@ class OutboundContract:
     async def test_an_answer_that_breaks_off_or_stalls_is_one_all_the_same(
         self, outbound: Outbound, source: Source, after: bytes
     ) -> None:
-        done = asyncio.Event()
-
-        async def stalls(writer: asyncio.StreamWriter) -> None:
-            writer.write(OK + after)
-            await writer.drain()
-            await done.wait()
-
-        source.says |= {"/broken": OK + after, "/stalled": stalls}
+        source.says |= {"/broken": OK + after, "/stalled": source.silent(OK + after)}
 
         for path in ("broken", "stalled"):
             answer = await self.send(outbound, source, f"http://pictures.example:PORT/{path}", self.hasty)
             assert (answer.status, answer.beginning) == (200, b"abc")
-        done.set()
 
     @pytest.mark.parametrize(
         "said",
@@ -492,21 +483,11 @@ class OutboundContract:
     async def test_a_post_that_is_answered_byte_by_byte_does_not_outlast_the_total(
         self, outbound: Outbound, source: Source
     ) -> None:
-        done = asyncio.Event()
-
-        async def drips(writer: asyncio.StreamWriter) -> None:
-            writer.write(OK)
-            while not done.is_set():
-                writer.write(b"x")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-
-        source.says["/"] = drips
+        source.says["/"] = source.dripping(OK)
 
         with pytest.raises(SourceUnavailable):
             limits = FetchLimits(max_bytes=1000, idle_s=30, total_s=0.5)
             await self.send(outbound, source, "http://pictures.example:PORT/", limits)
-        done.set()
 
     @pytest.mark.parametrize(
         "url",
