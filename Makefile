@@ -33,6 +33,12 @@ $(VENV)/.serve: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(OURS)
 	@touch $@
 
+$(VENV)/.servers: requirements-servers.lock pyproject.toml | $(VENV)/bin/python
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-servers.lock
+	@$(UV) pip install -q --python $(BIN)/python --no-deps -e .
+	@$(OURS)
+	@touch $@ $(VENV)/.serve
+
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.dev | $(VENV)/bin/python
 	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@
@@ -50,6 +56,9 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 .PHONY: serve
 serve: $(VENV)/.serve ## Start Safelight on http://127.0.0.1:8000 (ARGS="--port 9000 ...")
 	@exec $(BIN)/safelight serve $(ARGS)
+
+.PHONY: install
+install: $(VENV)/.servers ## Install the drivers of S3, PostgreSQL, DynamoDB, Valkey and Temporal, too
 
 REDBOT := tests/servers/redbot
 
@@ -179,6 +188,7 @@ test-browser: $(VENV)/.browser $(NODE:%=%/node_modules/.package-lock.json) | $(C
 locks: | $(UV) ## Resolve the pinned, hashed requirement locks anew
 	@$(COMPILE) --all-extras --group dev -o requirements-dev.lock
 	@$(COMPILE) --extra heic -c requirements-dev.lock -o requirements.lock
+	@$(COMPILE) --all-extras -c requirements-dev.lock -o requirements-servers.lock
 	@$(COMPILE) --all-extras --group dev --group bench -c requirements-dev.lock -o requirements-bench.lock
 	@$(COMPILE) --all-extras --group dev --group browser -c requirements-dev.lock -o requirements-browser.lock
 	@$(COMPILE) --all-extras --group dev --group security -c requirements-dev.lock -o requirements-security.lock

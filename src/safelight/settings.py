@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -1013,6 +1014,27 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"SAFELIGHT_AUTH__PASSKEY_ORIGINS: {origin} is no https:// origin of {self.passkey_domain} or below it"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _drivers_are_installed(self) -> Self:
+        """Only what a laptop needs is always installed; a backend without its driver would stop the start with a traceback."""
+        is_on_postgres = any(url.startswith("postgres") for url in (self.catalog.url, self.search.url, self.workflows.url))
+        fronts = self.cloudfront
+        wanted = (
+            ("postgres", "psycopg", is_on_postgres),
+            ("dynamodb", "aiobotocore", self.is_on_dynamodb),
+            ("s3", "obstore", bool(self.storage.url)),
+            ("s3", "aiobotocore", bool(self.events.sqs_url or fronts.front_distributions or fronts.bucket_distributions)),
+            ("valkey", "valkey", bool(self.cache.url.get_secret_value())),
+            ("temporal", "temporalio", self.is_on_temporal),
+        )
+        missing = {extra: None for extra, driver, is_wanted in wanted if is_wanted and find_spec(driver) is None}
+        if missing:
+            raise ValueError(
+                f"The settings name backends whose drivers are not installed: run `make install` in the clone, or install"
+                f" safelight[{','.join(missing)}]"
+            )
         return self
 
     @property

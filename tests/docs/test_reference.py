@@ -46,6 +46,13 @@ def test_every_link_between_pages_leads_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_every_page_is_on_the_map():
+    pages = {str(path.relative_to(ROOT / "docs")) for room in ("tutorial", "howto", "reference", "explanation") for path in (ROOT / "docs" / room).glob("*.md")}
+    listed = re.findall(r"\]\(([^)#]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
+
+    assert pages - set(listed) == set()
+
+
 @pytest.mark.parametrize("port", sorted((ROOT / "src/safelight/ports").glob("[a-z]*.py")), ids=lambda p: p.stem)
 def test_a_port_has_at_most_nine_methods_and_a_contract_suite(port):
     import ast

@@ -142,3 +142,25 @@ def test_durable_work_is_kept_nowhere_else(url):
 def test_a_queue_is_a_plain_word(queue):
     with pytest.raises(ValidationError, match="queue"):
         Settings(workflows={"queue": queue})
+
+
+@pytest.mark.parametrize(
+    ("extra", "driver", "given"),
+    (
+        ("postgres", "psycopg", {"catalog": {"url": "postgresql://db/c"}}),
+        ("postgres", "psycopg", {"workflows": {"url": "postgresql://db/c"}}),
+        ("dynamodb", "aiobotocore", {"catalog": {"url": "dynamodb://eu-west-1/pictures"}}),
+        ("s3", "obstore", {"storage": {"url": "s3://pictures"}}),
+        ("s3", "aiobotocore", {"events": {"sqs_url": "https://sqs.example/1/q"}}),
+        ("valkey", "valkey", {"cache": {"url": "valkey://host:6379/0"}}),
+        ("temporal", "temporalio", {"workflows": {"url": "temporal://host:7233"}}),
+    ),
+)
+def test_a_backend_whose_driver_is_not_installed_stops_the_start_and_is_told_how_to_be_had(monkeypatch, extra, driver, given):
+    Settings(**given)
+    Settings()
+    monkeypatch.setattr("safelight.settings.find_spec", lambda name: None if name == driver else object())
+    Settings()
+
+    with pytest.raises(ValidationError, match=rf"`make install`.*safelight\[{extra}\]"):
+        Settings(**given)
