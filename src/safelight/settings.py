@@ -466,6 +466,17 @@ class RemoteSettings(_Section):
         15.0, gt=0, le=300, description="Seconds for one fetch; the limits of `SAFELIGHT_OUTBOUND__…` hold too."
     )
     failed_s: int = Field(5, ge=1, le=3600, description="Seconds for which a source that failed is not asked again.")
+    s3_endpoint_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "",
+        description="Address of the server of `s3://…` places. Empty: AWS; or, where neither this nor a region or an access key is"
+        " set here, as the installation's own buckets are reached.",
+    )
+    s3_region: str = Field("", description="Their region. Empty: from the credentials chain, else us-east-1.")
+    s3_path_style: bool | None = Field(None, description="`endpoint/bucket/key` for them. Default: on AWS no, elsewhere yes.")
+    s3_access_key_id: str = Field(
+        "", description="Access key that may read them. Empty: the credentials chain: environment, files, web identity, instance."
+    )
+    s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Its secret.")
 
 
 class WebhookSettings(_Section):
@@ -956,6 +967,12 @@ class Settings(BaseSettings):
     def _a_certificate_has_its_key(self) -> Self:
         if (self.server.tls_cert is None) != (self.server.tls_key is None):
             raise ValueError("SAFELIGHT_SERVER__TLS_CERT and SAFELIGHT_SERVER__TLS_KEY go together")
+        return self
+
+    @model_validator(mode="after")
+    def _an_access_key_has_its_secret(self) -> Self:
+        if bool(self.remote.s3_access_key_id) != bool(self.remote.s3_secret_access_key.get_secret_value()):
+            raise ValueError("SAFELIGHT_REMOTE__S3_ACCESS_KEY_ID and SAFELIGHT_REMOTE__S3_SECRET_ACCESS_KEY go together")
         return self
 
     @model_validator(mode="after")

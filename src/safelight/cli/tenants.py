@@ -138,7 +138,7 @@ def set_tenant(
         A limit that is the installation's from now on. May be repeated.
     source
         Place elsewhere from which its pictures are delivered from now on, like
-        `https://cdn.example.com/photos`. May be repeated; others are no more.
+        `https://cdn.example.com/photos` or `s3://bucket/photos`. May be repeated; others are no more.
     no_sources
         Deliver nothing from elsewhere.
 

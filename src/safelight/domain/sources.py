@@ -1,7 +1,8 @@
 """Sources: where pictures that are not the tenant's own may be delivered from, and for how long a copy of one is good. Pure.
 
-A place of the allow-list is a server with a path, `https://cdn.example.com/photos`; it covers what lies at or below it. The threat
-is a path that says one thing to who compares it and another to who serves it: one that climbs, in whichever spelling, lies nowhere.
+A place of the allow-list is a server with a path, `https://cdn.example.com/photos`, or a bucket with a prefix, `s3://bucket/photos`;
+it covers what lies at or below it. The threat is a path that says one thing to who compares it and another to who serves it: one
+that climbs, in whichever spelling, lies nowhere.
 """
 
 from __future__ import annotations
@@ -20,17 +21,44 @@ from safelight.domain.addresses import Target, parse
 from safelight.errors import BadField, SourceNotAllowed
 
 MAX_SOURCES: Final = 20
+MAX_KEY_BYTES: Final = 1024
+"""In UTF-8 (Amazon S3 User Guide, Naming Amazon S3 objects)."""
+_S3: Final = "s3://"
+_BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+"""Amazon S3 User Guide, General purpose bucket naming rules. It becomes a part of a host's name."""
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")
 _ESCAPED: Final = 4
 """How often a name may be escaped over and over; nobody means more, and looking further is work for whoever asks."""
 
 
-def source(url: str) -> Target:
+@dataclass(frozen=True, slots=True)
+class BucketObject:
+    """`s3://bucket/key`, as the AWS CLI reads it: the key is what the bucket has, `%`, `?`, `#` and `+` being letters like any.
+
+    `key` is '' for a place that is a whole bucket.
+    """
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{_S3}{self.bucket}/{self.key}"
+
+
+Elsewhere = Target | BucketObject
+
+
+def source(url: str) -> Elsewhere:
     """What an address of the grammars names. Raises SourceNotAllowed: what cannot be read is on nobody's list."""
     try:
-        return parse(url)
+        return elsewhere(url)
     except BadField:
         raise SourceNotAllowed from None
+
+
+def elsewhere(url: str) -> Elsewhere:
+    """The same, of who may be told what is wrong with it. Raises BadField."""
+    return _bucket_object(url) if _is_of_bucket(url) else parse(url)
 
 
 def encoded(url: str) -> str:
@@ -43,10 +71,10 @@ def places(words: Iterable[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for word in words:
         try:
-            place = parse(word)
+            place = elsewhere(word.removesuffix("/") if _is_of_bucket(word) else word)
         except BadField as error:
             raise BadField(f"sources: {word[:80]!r}: {error.detail}", field="sources") from None
-        if "?" in place.path or climbs(place.path):
+        if isinstance(place, Target) and ("?" in place.path or climbs(place.path)):
             raise BadField(f"sources: {word[:80]!r} has a query, or a path that climbs.", field="sources")
         found[str(place)] = None
     if len(found) > MAX_SOURCES:
@@ -54,13 +82,18 @@ def places(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def covered(found: Target, listed: Iterable[str]) -> bool:
+def covered(found: Elsewhere, listed: Iterable[str]) -> bool:
     """Whether it lies at or below a place of a tenant's list."""
     return any(covers(_place(place), found) for place in listed)
 
 
-def covers(place: Target, found: Target) -> bool:
-    """Whether it is at the same server, and at or below whole segments of the place's path."""
+def covers(place: Elsewhere, found: Elsewhere) -> bool:
+    """Whether it is at the same server or in the same bucket, and at or below whole segments of the place's path or key."""
+    if isinstance(place, BucketObject) or isinstance(found, BucketObject):
+        if not (isinstance(place, BucketObject) and isinstance(found, BucketObject) and found.key):
+            return False
+        is_below = not place.key or found.key == place.key or found.key.startswith(f"{place.key}/")
+        return is_below and place.bucket == found.bucket
     is_there = (place.scheme, place.host, place.port) == (found.scheme, found.host, found.port)
     own, path = place.path.rstrip("/"), found.path.partition("?")[0]
     return is_there and (path == own or path.startswith(f"{own}/")) and not climbs(path)
@@ -78,8 +111,26 @@ def climbs(path: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _place(text: str) -> Target:
-    return parse(text)
+def _place(text: str) -> Elsewhere:
+    return elsewhere(text)
+
+
+def _is_of_bucket(url: str) -> bool:
+    return url[: len(_S3)].lower() == _S3
+
+
+def _bucket_object(url: str) -> BucketObject:
+    bucket, _, key = url[len(_S3) :].partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise BadField("url names no bucket: s3://bucket/key.", field="url")
+    if any(char < " " or char == "\\" or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in key):
+        raise BadField("url has no backslashes or control characters.", field="url")
+    # Stores that keep objects as files take `a//b` for `a/b`, and proxies before any store may.
+    if key and ("" in key.split("/") or climbs(key)):
+        raise BadField("url has a key with an empty part, or one that climbs.", field="url")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise BadField(f"url has a key of more than {MAX_KEY_BYTES} bytes.", field="url")
+    return BucketObject(bucket, key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,11 @@ import structlog
 
 from safelight.domain import access
 from safelight.domain.accounts import Actor
-from safelight.domain.addresses import parse
 from safelight.domain.ids import ImageId, PurgeId, TenantId, is_id, new_id
 from safelight.domain.images import Image, normal_tag
 from safelight.domain.purges import KEPT, LEASE, SETTLE, Ground, Purge, PurgeOf, PurgeState, joined, paths_of
 from safelight.domain.queries import Cursor, ImageQuery, Sort
+from safelight.domain.sources import elsewhere
 from safelight.errors import Missing, SafelightError, Stale, Unavailable
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
@@ -91,7 +91,7 @@ class Purges:
                     counts = dict(await records.images.tags(tag, 1000))
                     purge = replace(purge, value=tag, images=counts.get(tag, 0))
                 case PurgeOf.SOURCE:
-                    purge = replace(purge, value=str(parse(value)))
+                    purge = replace(purge, value=str(elsewhere(value)))
                 case PurgeOf.TENANT:
                     purge = replace(purge, images=records.tenant.stored.images)
         await self._add(purge)

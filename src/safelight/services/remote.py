@@ -27,7 +27,7 @@ from safelight.concurrency import Expiring, Gate, SingleFlight
 from safelight.domain.accounts import Tenant
 from safelight.domain.addresses import Reach, Target
 from safelight.domain.ids import TenantId
-from safelight.domain.sources import Patience, covered, good_for, is_shared, source
+from safelight.domain.sources import BucketObject, Elsewhere, Patience, covered, good_for, is_shared, source
 from safelight.errors import (
     Busy,
     DamagedObject,
@@ -46,6 +46,7 @@ from safelight.imaging import Format, Header, Sandbox
 from safelight.imaging.transform import Original
 from safelight.ports.archive import Archive
 from safelight.ports.catalog import Catalog
+from safelight.ports.foreign_buckets import ForeignBuckets
 from safelight.ports.outbound import FetchLimits, Outbound, Reading
 from safelight.ports.shelf import Shelf
 from safelight.ports.storage import Stored
@@ -156,6 +157,8 @@ class RemoteSources:
     shelf: Shelf | None
     sandbox: Sandbox
     outbound: Outbound
+    buckets: ForeignBuckets | None
+    """None where no settings say how buckets are reached."""
     turns: Turns
     clock: Callable[[], datetime]
     spool_path: Path
@@ -170,7 +173,7 @@ class RemoteSources:
         failed: Expiring[str, SafelightError | Copy] = Expiring(ttl_s=self.rules.failed_s, size=10_000, now=time.monotonic)
         object.__setattr__(self, "_failed", failed)
 
-    async def copy(self, house: Tenant, found: Target) -> Copy:
+    async def copy(self, house: Tenant, found: Elsewhere) -> Copy:
         """A copy that is good, of what the tenant's list covers.
 
         Raises Missing, SourceNotAllowed, SourceFailed, SourceTimedOut, Busy, and what a file is refused with.
@@ -228,7 +231,7 @@ class RemoteSources:
                 after = page[-1].key
         return swept
 
-    async def _looked_up(self, house: Tenant, found: Target, folder: str) -> Copy:
+    async def _looked_up(self, house: Tenant, found: Elsewhere, folder: str) -> Copy:
         since_s, patience_s = time.monotonic(), self.rules.limits.total_s
         for attempt in itertools.count():
             copy = await self._stored(folder)
@@ -246,7 +249,7 @@ class RemoteSources:
             await self.turns.rest(attempt)
         raise AssertionError("counting has no end")
 
-    async def _asked_for(self, house: Tenant, found: Target, copy: Copy | None, folder: str) -> Copy:
+    async def _asked_for(self, house: Tenant, found: Elsewhere, copy: Copy | None, folder: str) -> Copy:
         try:
             return await self._refreshed(house, found, copy, folder)
         except SafelightError as error:
@@ -277,7 +280,7 @@ class RemoteSources:
             case _:
                 return error if error.kind in _AT_FAULT else None
 
-    async def _refreshed(self, house: Tenant, found: Target, copy: Copy | None, folder: str) -> Copy:
+    async def _refreshed(self, house: Tenant, found: Elsewhere, copy: Copy | None, folder: str) -> Copy:
         async with self._reading(house, found, copy.conditions() if copy else {}) as reading:
             if reading.is_unchanged and copy is not None:
                 return await self._kept_on(copy, reading)
@@ -295,9 +298,13 @@ class RemoteSources:
                 )
                 return await self._kept(fetched, chunks_of(spool.fd))
 
-    def _reading(self, house: Tenant, found: Target, conditions: Mapping[str, str]) -> AbstractAsyncContextManager[Reading]:
+    def _reading(self, house: Tenant, found: Elsewhere, conditions: Mapping[str, str]) -> AbstractAsyncContextManager[Reading]:
         """What its source answers. Redirects lead to what the tenant's list covers, or nowhere."""
-        listed = {source(place).port for place in house.sources}
+        if isinstance(found, BucketObject):
+            if self.buckets is None:
+                raise SourceNotAllowed
+            return self.buckets.get(found, conditions, limits=self.rules.limits)
+        listed = {place.port for place in map(source, house.sources) if isinstance(place, Target)}
         own = self.rules.reach
         reach = replace(own, ports=own.ports | listed, is_listed=lambda target: covered(target, house.sources))
         return self.outbound.get(found, conditions, reach=reach, limits=self.rules.limits)
@@ -345,7 +352,7 @@ class RemoteSources:
         self._failed.drop(folder)
 
 
-def folder_of(tenant: TenantId, found: Target) -> str:
+def folder_of(tenant: TenantId, found: Elsewhere) -> str:
     """Under which lies what is kept of an address."""
     return f"{tenant}/{_FOLDER}{hashlib.sha256(str(found).encode()).hexdigest()[:32]}/"
 

@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 
 from safelight.domain import access
 from safelight.domain.accounts import Actor, SigningKey, Tenant
-from safelight.domain.addresses import Target
 from safelight.domain.proofs import ForeignSignature, Signature
-from safelight.domain.sources import covered, source
+from safelight.domain.sources import Elsewhere, covered, source
 from safelight.errors import BadOption, BadSignature, Busy, Misdirected, Missing, PresetsOnly, SourceNotAllowed
 from safelight.imaging.transform import (
     NO_HINTS,
@@ -93,7 +92,7 @@ class RemoteDelivery:
         signer = await self.delivery.signer(actor.tenant)
         return [signer.remote_url(str(found), text) for text in texts], datetime.fromtimestamp(signer.exp, UTC)
 
-    async def _house(self, found: Target, host: str, check: Callable[[Iterable[SigningKey]], float]) -> tuple[Tenant, float]:
+    async def _house(self, found: Elsewhere, host: str, check: Callable[[Iterable[SigningKey]], float]) -> tuple[Tenant, float]:
         """Whose picture that is, and until when the signature holds. Raises SourceNotAllowed, ExpiredSignature, TenantSuspended."""
         standing = self.delivery.standing
         for tenant in await standing.with_sources():

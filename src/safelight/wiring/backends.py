@@ -23,7 +23,7 @@ from safelight.ports.cdn import Cdn
 from safelight.ports.inbox import Inbox
 from safelight.ports.incoming import Incoming, Reception
 from safelight.ports.mailer import Mailer
-from safelight.ports.outbound import Outbound
+from safelight.ports.outbound import FetchLimits, Outbound
 from safelight.ports.search import Search
 from safelight.ports.shelf import Shelf
 from safelight.ports.source import Source
@@ -35,7 +35,7 @@ from safelight.settings import Settings, listed
 
 if TYPE_CHECKING:
     from safelight.adapters.storage.incoming import EmbeddedIncoming
-    from safelight.adapters.storage.s3 import S3Options, S3Store
+    from safelight.adapters.storage.s3 import S3ForeignBuckets, S3Options, S3Store
     from safelight.adapters.storage.s3.governance import Governance
     from safelight.adapters.workflows.temporal import TemporalOptions
 from safelight.wiring.keys import catalog_keys, secret_box
@@ -47,6 +47,36 @@ def make_outbound() -> Outbound:
     from safelight.adapters.outbound.httpx import HttpxOutbound
 
     return HttpxOutbound()
+
+
+def make_foreign_buckets(settings: Settings, limits: FetchLimits) -> S3ForeignBuckets | None:
+    """The buckets that operators list as sources; None where nothing says how any bucket is reached."""
+    storage, remote = settings.storage, settings.remote
+    is_apart = bool(remote.s3_endpoint_url or remote.s3_region or remote.s3_access_key_id)
+    if not (storage.url or is_apart):
+        return None
+    from safelight.adapters.storage.s3 import S3ForeignBuckets, S3Options
+
+    reached = (
+        (remote.s3_endpoint_url, remote.s3_region, remote.s3_path_style, remote.s3_access_key_id, remote.s3_secret_access_key)
+        if is_apart
+        else (storage.endpoint_url, storage.region, storage.path_style, storage.access_key_id, storage.secret_access_key)
+    )
+    endpoint_url, region, path_style, access_key_id, secret_access_key = reached
+    options = S3Options(
+        originals_bucket="",
+        renditions_bucket="",
+        endpoint_url=endpoint_url or None,
+        region=region or None,
+        path_style=path_style,
+        access_key_id=access_key_id or None,
+        secret_access_key=secret_access_key.get_secret_value() or None,
+        connect_timeout_s=limits.connect_s,
+        attempt_timeout_s=limits.idle_s,
+        deadline_s=limits.total_s,
+    )
+    own = s3_options(settings) if storage.url else None
+    return S3ForeignBuckets(options, own=frozenset() if own is None else frozenset({own.originals_bucket, own.renditions_bucket}))
 
 
 def make_catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:

@@ -59,6 +59,7 @@ from safelight.settings import Settings
 from safelight.wiring.backends import (
     engine_of,
     make_cdns,
+    make_foreign_buckets,
     make_inbox,
     make_mailer,
     make_outbound,
@@ -102,6 +103,8 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     darkroom = make_darkroom(settings, keeping, clock, instruments, ink)
     development = darkroom.development
     outbound = overrides.get("outbound") or make_outbound()
+    remote = remote_rules(settings)
+    foreign = make_foreign_buckets(settings, remote.limits)
 
     fronts = overrides.get("fronts", make_cdns(settings, "front_distributions"))
     backs = make_cdns(settings, "bucket_distributions")
@@ -111,10 +114,11 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         keeping.shelf,
         darkroom.sandbox,
         outbound,
+        foreign,
         darkroom.turns,
         clock,
         settings.spool_path,
-        remote_rules(settings),
+        remote,
     )
     made = Derived(catalog, buckets.renditions, keeping.shelf, clock, darkroom.bell.ring)
     ground = ground_of(settings, has_front=bool(fronts), has_back=bool(backs))
@@ -313,6 +317,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
             darkroom.part,
             # Not vital, and not asked by readiness either: an API of few requests a second, without which delivery goes on.
             *(Part(f"cdn_{cdn.name}", cdn.open, cdn.close, None, is_vital=False) for cdn in (*fronts, *backs)),
+            *(() if foreign is None else (Part("foreign_buckets", foreign.open, foreign.close, None, is_vital=False),)),
             Part("progress", progress.open, progress.close, None),
             Part("workflows", workflows.open, workflows.close, workflows.ping),
             Part("meter", meter.open, meter.close, None),

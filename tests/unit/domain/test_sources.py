@@ -58,6 +58,52 @@ def test_what_lies_beside_it_or_climbs_is_not(url):
     assert not covered(source(url), LISTED)
 
 
+BUCKETS = places(["s3://bucket/photos/", "S3://whole", "https://bucket/photos"])
+
+
+def test_places_in_buckets_have_one_spelling():
+    assert BUCKETS == ("s3://bucket/photos", "s3://whole/", "https://bucket/photos")
+    assert places(BUCKETS) == BUCKETS
+    assert places(["s3://bucket/summer 2026", "s3://bucket/100%"]) == ("s3://bucket/summer 2026", "s3://bucket/100%")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/photos/sea.jpg",
+        "s3://bucket/photos",
+        "s3://bucket/photos/..sea..jpg",
+        "s3://bucket/photos/a b/100%?w=9#é+.jpg",
+        "S3://bucket/photos/sea.jpg",
+        "s3://whole/anything",
+    ],
+)
+def test_objects_at_or_below_a_place_in_a_bucket_are_covered_and_spelled_as_they_are(url):
+    assert covered(source(url), BUCKETS)
+    assert str(source(url)).removeprefix("s3") == url[2:]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/photos-of-others/sea.jpg",
+        "s3://bucket/photosea.jpg",
+        "s3://bucket/Photos/sea.jpg",
+        "s3://bucket/sea.jpg",
+        "s3://bucket",
+        "s3://bucket-of-others/photos/sea.jpg",
+        "s3://bucket.evil/photos/sea.jpg",
+        "s3://whole",
+        "s3://whole/",
+        "s3://whole2/anything",
+        "https://whole/anything",
+        "http://bucket/photos/sea.jpg",
+    ],
+)
+def test_objects_beside_it_are_not(url):
+    assert not covered(source(url), BUCKETS)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -65,8 +111,27 @@ def test_what_lies_beside_it_or_climbs_is_not(url):
         "https://cdn.example.com\\@evil.example/photos/",
         "https://0x7f.1/photos/",
         "file:///etc/passwd",
-        "s3://bucket/key",
         "local:///etc/passwd",
+        "s3://",
+        "s3:///key",
+        "s3://Bucket/key",
+        "s3://a/key",
+        "s3://user@bucket/key",
+        "s3://bucket:443/key",
+        "s3://bucket..name/key",
+        "s3://bucket?x/key",
+        "s3://arn:aws:s3:eu-central-1:123456789012:accesspoint/key",
+        "s3://bucket/photos//sea.jpg",
+        "s3://bucket//photos/sea.jpg",
+        "s3://bucket/photos/",
+        "s3://bucket/photos/../secret.jpg",
+        "s3://bucket/photos/./sea.jpg",
+        "s3://bucket/photos/%2e%2e/secret.jpg",
+        "s3://bucket/photos/%252E%252e%252fsecret.jpg",
+        "s3://bucket/photos\\..\\secret.jpg",
+        "s3://bucket/photos/sea\x00.jpg",
+        "s3://bucket/photos/sea\ud800.jpg",
+        "s3://bucket/" + "é" * 513,
         "https://",
         "https://cdn.example.com/" + "x" * 3000,
     ],

@@ -51,7 +51,7 @@ class TenantPatch(In):
     sources: tuple[Annotated[str, Field(max_length=2048)], ...] = Field(
         (),
         max_length=20,
-        description="Places elsewhere from which its pictures are delivered: `https://host/path`; the operator's.",
+        description="Places elsewhere from which its pictures are delivered: `https://host/path` or `s3://bucket/prefix`; the operator's.",
     )
     quotas: QuotasIn = QuotasIn()
 

@@ -1201,7 +1201,7 @@ class CatalogContract(
                 quotas=Quotas(bytes=2**40, images=0, requests_per_s=7),
                 origins=("https://shop.example", "http://localhost:5173"),
                 domains=("photos.shop.example", "shop.example"),
-                sources=("https://cdn.shop.example/photos", "https://pictures.example/a%20b/"),
+                sources=("https://cdn.shop.example/photos", "https://pictures.example/a%20b/", "s3://archive/summer 2026"),
                 presets={"card": ("w=300", "w=320,h=200"), "tile": ("w=80,h=80,fit=cover",)},
                 recipes=recipes,
             )

@@ -11,6 +11,7 @@
     incoming      S3Incoming: presigned forms and PUTs, and what was sent by them
     vault         S3Vault: backups below a prefix of any bucket
     source        S3Source: somebody's pictures below a prefix of any bucket, read by a command
+    foreign       S3ForeignBuckets: objects of listed buckets, read by a server for delivery
     governance    what else a bucket should be, set and verified item by item
 
 obstore carries the bytes because its client CPU per request is a fifth of botocore's; aiobotocore does what obstore cannot:
@@ -18,9 +19,10 @@ versions, delete markers, copies, conditional multipart and the configuration of
 """
 
 from safelight.adapters.storage.s3.bucket import S3Storage
+from safelight.adapters.storage.s3.foreign import S3ForeignBuckets
 from safelight.adapters.storage.s3.incoming import S3Incoming
 from safelight.adapters.storage.s3.options import S3Options
 from safelight.adapters.storage.s3.store import S3Store
 from safelight.adapters.storage.s3.vault import S3Vault
 
-__all__ = ["S3Incoming", "S3Options", "S3Storage", "S3Store", "S3Vault"]
+__all__ = ["S3ForeignBuckets", "S3Incoming", "S3Options", "S3Storage", "S3Store", "S3Vault"]

@@ -52,7 +52,7 @@ class Connection:
         self._region = region
         self._credentials = credentials
         self._closing: contextlib.AsyncExitStack = closing
-        self._stores: dict[BucketName, Bytes] = {name: self._bytes(name) for name in ("originals", "renditions")}
+        self._stores: dict[BucketName, Bytes] = {}
 
     @classmethod
     async def make(cls, options: S3Options) -> Self:
@@ -110,6 +110,8 @@ class Connection:
 
     def bytes(self, bucket: BucketName) -> Bytes:
         """The client that carries the bytes of this bucket, with its encryption."""
+        if bucket not in self._stores:
+            self._stores[bucket] = self._bytes(bucket)
         return self._stores[bucket]
 
     async def call(self, what: str, attempt: Callable[[], Awaitable[T]], *, is_quiet: bool = False) -> T:
