@@ -140,13 +140,14 @@ class Albums:
             images = await records.images.get_many(image_ids)
             if len(images) != len(set(image_ids)) or not all(access.may(actor, wanted, image) for image in images):
                 raise Missing("One of the images is not there.")
-            if album.image_count + len(images) > MAX_ALBUM_IMAGES:
-                raise BadField(f"An album has at most {MAX_ALBUM_IMAGES} images.", field="images")
             # Whoever may edit the album adds to it on its owner's behalf.
             lent_by = {actor.user, album.owner} if wanted == "image.read" else {actor.user}
             await records.albums.insert(album_id, image_ids, before=before, lent_by=lent_by)
             await self._tell(records, AlbumEdited, album_id)
             album = await records.albums.get(album_id)
+            # Counted when they are in, and undone by raising: those that are only moved take no more room.
+            if album.image_count > MAX_ALBUM_IMAGES:
+                raise BadField(f"An album has at most {MAX_ALBUM_IMAGES} images.", field="images")
         self.relay.nudge()
         return album
 

@@ -202,9 +202,9 @@ class Ingest:
         Raises what `accept` raises for the file, and Missing, Forbidden, Stale, WrongState.
         """
         header = await self.sandbox.probe(arrival.fd)
-        image = await self._replaceable(actor, image_id, if_revision, arrival.size_bytes)
+        image, number = await self._replaceable(actor, image_id, if_revision, arrival.size_bytes)
         version = Version(
-            number=image.highest_version + 1,
+            number=number,
             sha256=arrival.sha256,
             size_bytes=arrival.size_bytes,
             media_type=header.format.media_type,
@@ -218,15 +218,16 @@ class Ingest:
 
     async def restore_version(self, actor: Actor, image_id: ImageId, number: int) -> Image:
         """Make an earlier version's bytes the next version. Raises Missing, Forbidden, WrongState, QuotaExceeded, DamagedObject."""
-        image = await self._replaceable(actor, image_id, None, 0)
+        image, next_number = await self._replaceable(actor, image_id, None, 0)
         earlier = next((version for version in image.earlier if version.number == number), None)
         if earlier is None:
             raise Missing
-        version = replace(earlier, number=image.highest_version + 1, created_at=self.clock())
+        version = replace(earlier, number=next_number, created_at=self.clock())
         opened = await self.originals.open(image.key_of_version(number))
         return await self._next(image, version, opened.chunks)
 
-    async def _replaceable(self, actor: Actor, image_id: ImageId, if_revision: int | None, size_bytes: int) -> Image:
+    async def _replaceable(self, actor: Actor, image_id: ImageId, if_revision: int | None, size_bytes: int) -> tuple[Image, int]:
+        """The image, and the number of its next version."""
         async with self.catalog.tenant(actor.tenant) as records:
             image, house = await records.images.get(image_id), records.tenant
         access.require(actor, "image.edit", image)
@@ -235,7 +236,18 @@ class Ingest:
         # Asked again under the lock; asked here so that bytes which cannot stay are not stored at all.
         image.replaced(replace(image.present, number=image.highest_version + 1), at=self.clock())
         self.standing.room_of(house, size_bytes, images=0)
-        return image
+        number = image.highest_version + 1
+        while await self._is_taken(image.key_of_version(number)):
+            number += 1
+        return image, number
+
+    async def _is_taken(self, key: str) -> bool:
+        """By a replacement that is under way, or that a crash has cut off: its bytes stay until they are reconciled."""
+        try:
+            await self.originals.stat(key)
+        except Missing:
+            return False
+        return True
 
     async def _next(self, image: Image, version: Version, chunks: AsyncIterator[bytes]) -> Image:
         key = image.key_of_version(version.number)
@@ -248,12 +260,16 @@ class Ingest:
                 raise DamagedObject
             async with self.catalog.tenant(image.tenant, writes=True) as records:
                 current = await records.images.get(image.id)
+                if current.highest_version != image.highest_version:
+                    raise WrongState("The image has been replaced in the meantime.")
                 recipe = await held_for(records, current)
                 replaced = current.replaced(version, at=self.clock(), recipe=recipe)
                 await records.images.save(replaced, within=self.standing.quotas(records.tenant))
                 await records.emit(ImageReplaced.of(replaced))
-        except BaseException:
-            await asyncio.shield(self.originals.purge(key.removesuffix("original")))
+        except SafelightError as error:
+            # As in `admit`: who does not answer may have committed all the same, and so may who was cancelled at the commit.
+            if not isinstance(error, Unavailable):
+                await asyncio.shield(self.originals.purge(key.removesuffix("original")))
             raise
         self.bell.ring(image.id)
         self.relay.nudge()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -229,7 +229,7 @@ class Library:
         log.info("search.reindexed", documents=count)
         return count
 
-    async def _walk(self, tenant: TenantId) -> Any:
+    async def _walk(self, tenant: TenantId) -> AsyncIterator[Sequence[Image]]:
         query = ImageQuery(sort=Sort.CREATED, limit=200)
         while True:
             async with self.catalog.tenant(tenant) as records:
