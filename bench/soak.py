@@ -154,8 +154,9 @@ def measure(*, minutes: float, seed: str, clients: int, rest_s: float, with_came
         photos += photographs("camera")[:2]
     gallery = free_port()
     environment = {"SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32", "SAFELIGHT_OUTBOUND__PORTS": str(gallery)}
-    # A memory of pictures that is full before the warm-up ends: it fills up to its bound, which is no leak.
+    # A memory of pictures, and threads for runs, that are full before the warm-up ends: they grow up to their bounds, which is no leak.
     environment |= {"SAFELIGHT_LOG__LEVEL": "warning", "SAFELIGHT_DELIVERY__MEMORY_BYTES": str(4 * 2**20)}
+    environment |= {"SAFELIGHT_DEVELOP__WAITING": "16", "SAFELIGHT_DEVELOP__WAITING_PER_TENANT": "12"}
     with scratch() as folder, Server(folder / "data", environment=environment) as server:
         order = {
             "minutes": minutes, "seed": seed, "clients": clients, "rest_s": rest_s, "gallery": gallery, "url": server.url,

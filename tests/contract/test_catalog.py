@@ -318,7 +318,8 @@ class TestConnections:
     @pytest.mark.parametrize("writes", [False, True], ids=["reader", "writer"])
     async def test_every_connection_has_the_pragmas_that_durability_needs(self, catalog, writes):
         tenant = await tenant_in(catalog)
-        wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "cache_size": -4096, "query_only": int(not writes)}
+        wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "query_only": int(not writes)}
+        wanted |= {"cache_size": -4096, "mmap_size": 0}
         async with catalog.tenant(tenant.id, writes=writes) as records:
 
             def pragmas():

@@ -213,10 +213,10 @@ class Sqlite:
             for pragma in (
                 "synchronous=FULL",  # an acknowledged upload survives the loss of power
                 f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
-                # What is read comes through the map. The cache, in KiB and of each connection, has only what a transaction changes
-                # and what is still in the log; the writer's fills to its bound with everything that it ever touched.
-                "cache_size=-4096",
-                "mmap_size=268435456",
+                "cache_size=-4096",  # KiB, per connection: the writer's fills to its bound with everything that it ever touched
+                # A read after a write by somebody else begins with an empty map, and faulting its pages in costs more than reading
+                # them; an error of the disk under a map is a SIGBUS that ends the process (sqlite.org/mmap.html).
+                "mmap_size=0",
                 "temp_store=MEMORY",
                 "journal_size_limit=67108864",
                 f"query_only={'ON' if read_only else 'OFF'}",

@@ -186,8 +186,7 @@ class SqliteSearch:
             check_same_thread=False,  # closed by another thread than the one that uses it
         )
         try:
-            # As in the catalog: what is read comes through the map, and the cache (KiB) is only for what is written.
-            for pragma in ("synchronous=FULL", "cache_size=-4096", "mmap_size=268435456", "temp_store=MEMORY"):
+            for pragma in ("synchronous=FULL", "cache_size=-4096", "mmap_size=0", "temp_store=MEMORY"):  # as the catalog's
                 connection.execute(f"PRAGMA {pragma}")
         except BaseException:
             connection.close()
