@@ -156,9 +156,13 @@ def started(command: Sequence[str], port: int, path: str, log: Path, environment
 def contenders(opened: contextlib.ExitStack, folder: Path, files: list[Path]) -> list[Contender]:
     cores = len(os.sched_getaffinity(0))
     found: list[Contender] = []
-    server = opened.enter_context(
-        Server(folder / "data", environment={"SAFELIGHT_LOG__LEVEL": "warning", "SAFELIGHT_DELIVERY__BAKE_AVIF": "false"})
-    )
+    # A process a core, as thumbor has and as sharp has threads.
+    environment = {
+        "SAFELIGHT_SERVER__WORKERS": str(cores),
+        "SAFELIGHT_LOG__LEVEL": "warning",
+        "SAFELIGHT_DELIVERY__BAKE_AVIF": "false",
+    }
+    server = opened.enter_context(Server(folder / "data", environment=environment))
     print(f"uploading {len(files)} photographs", file=sys.stderr, flush=True)
     ids = upload(server, files, len(files))["ids"]
     server.settle()

@@ -53,15 +53,25 @@ def listed(value: str) -> tuple[str, ...]:
     return tuple(value.replace(",", " ").split())
 
 
+_LEAST_RENDER_MEMORY: Final = 64 * 1024**2
+
+
 def _memory_share() -> int:
-    return max(64 * 1024**2, min(4 * 1024**3, memory_limit() // 4))
+    return max(_LEAST_RENDER_MEMORY, min(4 * 1024**3, memory_limit() // 4))
 
 
 _TOLD: Final[dict[Any, str]] = {
-    _cores: "one per core",
-    _memory_share: "a quarter of what the cgroup allows, at most 4 GiB",
+    _cores: "one per core, shared by the server's processes",
+    _memory_share: "a quarter of what the cgroup allows, at most 4 GiB, shared by the server's processes",
 }
 """How the reference names defaults that a machine decides."""
+_OF_THE_MACHINE: Final = (
+    ("develop", "slots", 1),
+    ("delivery", "max_renders", 1),
+    ("delivery", "render_memory_bytes", _LEAST_RENDER_MEMORY),
+    ("auth", "hashes_at_once", 1),
+)
+"""Section, field, and what a process needs at least."""
 
 
 def _http_url(value: str) -> str:
@@ -132,7 +142,9 @@ class Server(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on.")
-    workers: int = Field(1, ge=1, le=64, description="API processes. One serves a laptop; each has its own caches.")
+    workers: int = Field(
+        1, ge=1, le=64, description="API processes. One serves a laptop; as many as cores deliver most. Each has its own caches."
+    )
     max_requests: int = Field(
         256,
         ge=8,
@@ -533,7 +545,7 @@ class Events(_Section):
 class Develop(_Section):
     """How renditions are made."""
 
-    slots: int = Field(default_factory=_cores, ge=1, description="Images decoded at the same time. Default: one per core.")
+    slots: int = Field(default_factory=_cores, ge=1, description="Images decoded at the same time, per process.")
     waiting: int = Field(
         64,
         ge=1,
@@ -569,10 +581,12 @@ class DeliverySettings(_Section):
         " processes of a machine and outlives them. Empty: none.",
     )
     disk_bytes: int = Field(10 * 1024**3, ge=16 * 1024**2, description="Bytes that it may take.")
-    max_renders: int = Field(default_factory=_cores, ge=1, description="Renditions made on the fly at the same time.")
+    max_renders: int = Field(
+        default_factory=_cores, ge=1, description="Renditions made on the fly at the same time, per process."
+    )
     render_memory_bytes: int = Field(
         default_factory=_memory_share,
-        ge=64 * 1024**2,
+        ge=_LEAST_RENDER_MEMORY,
         description="Bytes that making all those together may take, per process; one that needs more is made alone.",
     )
     render_s: float = Field(15.0, gt=0, description="Seconds that making one of them may take; then it is refused.")
@@ -763,7 +777,7 @@ class Auth(_Section):
     )
     hash_memory_kib: int = Field(19_456, ge=8_192, description="Argon2id: KiB of memory for one hash.")
     hash_passes: int = Field(2, ge=1, le=20, description="Argon2id: passes over that memory.")
-    hashes_at_once: int = Field(default_factory=_cores, ge=1, description="Passwords hashed at the same time.")
+    hashes_at_once: int = Field(default_factory=_cores, ge=1, description="Passwords hashed at the same time, per process.")
     hashes_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
     account_failures: int = Field(
         10, ge=1, description="Failed attempts on one account after which the next waits: 1 s, then twice as long each time."
@@ -1101,6 +1115,19 @@ class Settings(BaseSettings):
     def is_alone(self) -> bool:
         """Nobody else takes pictures into the same buckets: files of this machine, held by one server with one process."""
         return self.is_embedded and self.workflows_url == "sqlite" and not self.storage.url and self.server.workers == 1
+
+    def of_one_process(self) -> Self:
+        """For one of the processes of a server: what the machine decides by its cores and its memory is shared by all of them.
+
+        What somebody has set is of each process, as it says.
+        """
+        changes: dict[str, Any] = {}
+        for section, field, least in _OF_THE_MACHINE:
+            chosen = changes.get(section, getattr(self, section))
+            if field not in chosen.model_fields_set:
+                share = max(least, getattr(chosen, field) // self.server.workers)
+                changes[section] = chosen.model_copy(update={field: share})
+        return self.model_copy(update=changes)
 
     @property
     def own_url(self) -> str:

@@ -34,6 +34,19 @@ def test_a_value_out_of_range_names_its_setting(monkeypatch):
         settings()
 
 
+def test_the_processes_of_a_server_share_what_the_machine_decides_and_nothing_that_somebody_has_set(monkeypatch):
+    monkeypatch.setenv("SAFELIGHT_DELIVERY__MAX_RENDERS", "6")
+    whole = settings(server__workers=2)
+    share = whole.of_one_process()
+
+    assert share.develop.slots == max(1, whole.develop.slots // 2)
+    assert share.auth.hashes_at_once == max(1, whole.auth.hashes_at_once // 2)
+    assert share.delivery.render_memory_bytes == max(64 * 1024**2, whole.delivery.render_memory_bytes // 2)
+    assert share.delivery.max_renders == 6
+    assert settings(server__workers=64).of_one_process().develop.slots == 1
+    assert settings(server__workers=1).of_one_process() == settings(server__workers=1)
+
+
 def test_settings_do_not_change_once_read():
     with pytest.raises(ValidationError):
         Settings().server.port = 1  # type: ignore[misc]

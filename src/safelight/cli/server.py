@@ -277,7 +277,7 @@ def _served(chosen: Settings, target: str) -> Any:
     die_with_parent()
     few_arenas()
     gc.enable()
-    return Front(build(chosen), console=router)
+    return Front(build(chosen.of_one_process()), console=router)
 
 
 def die_with_parent() -> None:
