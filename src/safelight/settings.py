@@ -490,6 +490,11 @@ class RemoteSettings(_Section):
     )
     s3_secret_access_key: SecretStr = Field(SecretStr(""), description="Its secret.")
 
+    @property
+    def is_apart(self) -> bool:
+        """Buckets are reached otherwise than the installation's own, or there are none of those."""
+        return bool(self.s3_endpoint_url or self.s3_region or self.s3_access_key_id)
+
 
 class WebhookSettings(_Section):
     """Telling tenants' own endpoints what has happened. Which addresses and ports are open is what SAFELIGHT_OUTBOUND says."""
@@ -1055,7 +1060,7 @@ class Settings(BaseSettings):
         wanted = (
             ("postgres", "psycopg", is_on_postgres),
             ("dynamodb", "aiobotocore", self.is_on_dynamodb),
-            ("s3", "obstore", bool(self.storage.url)),
+            ("s3", "obstore", bool(self.storage.url) or self.remote.is_apart),
             ("s3", "aiobotocore", bool(self.events.sqs_url or fronts.front_distributions or fronts.bucket_distributions)),
             ("valkey", "valkey", bool(self.cache.url.get_secret_value())),
             ("temporal", "temporalio", self.is_on_temporal),

@@ -15,6 +15,7 @@ from safelight.cli.server import refusal
 from safelight.errors import SourceNotAllowed, SourceRefused, SourceTimedOut, SourceUnavailable
 from safelight.settings import Settings
 from safelight.testing.contracts.foreign_buckets import DATA, LIMITS, ForeignBucketsContract, read
+from safelight.wiring import build
 from safelight.wiring.backends import make_foreign_buckets
 
 HASTY = replace(LIMITS, total_s=0.5)
@@ -128,7 +129,7 @@ async def test_without_credentials_it_is_unavailable(monkeypatch, tmp_path, prox
     assert proxy.requests == []
 
 
-def test_the_settings_say_how_buckets_are_reached_and_which_are_ours():
+def test_the_settings_say_how_buckets_are_reached_and_which_are_ours(tmp_path):
     ours = {"url": "s3://ours/below", "access_key_id": "own", "secret_access_key": "s", "endpoint_url": "https://own.example"}
     apart = {"s3_access_key_id": "reader", "s3_secret_access_key": "t"}
 
@@ -140,6 +141,7 @@ def test_the_settings_say_how_buckets_are_reached_and_which_are_ours():
     assert (other._options.access_key_id, other._options.endpoint_url) == ("reader", None)
     assert (alone._options.access_key_id, alone._options.region) == (None, "eu-central-1")
     assert same._own == other._own == {"ours", "ours-renditions"}
+    assert build(Settings(data_dir=tmp_path, storage=ours)).tenants.own_buckets == same._own
 
 
 @pytest.mark.parametrize("half", [{"s3_access_key_id": "reader"}, {"s3_secret_access_key": "hush"}], ids=["key", "secret"])

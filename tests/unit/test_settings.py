@@ -164,6 +164,7 @@ def test_a_queue_is_a_plain_word(queue):
         ("postgres", "psycopg", {"workflows": {"url": "postgresql://db/c"}}),
         ("dynamodb", "aiobotocore", {"catalog": {"url": "dynamodb://eu-west-1/pictures"}}),
         ("s3", "obstore", {"storage": {"url": "s3://pictures"}}),
+        ("s3", "obstore", {"remote": {"s3_region": "eu-west-1"}}),
         ("s3", "aiobotocore", {"events": {"sqs_url": "https://sqs.example/1/q"}}),
         ("valkey", "valkey", {"cache": {"url": "valkey://host:6379/0"}}),
         ("temporal", "temporalio", {"workflows": {"url": "temporal://host:7233"}}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -66,8 +66,8 @@ def encoded(url: str) -> str:
     return base64.urlsafe_b64encode(url.encode()).rstrip(b"=").decode()
 
 
-def places(words: Iterable[str]) -> tuple[str, ...]:
-    """An allow-list in its one spelling, each place once. Raises BadField."""
+def places(words: Iterable[str], *, own_buckets: Collection[str] = ()) -> tuple[str, ...]:
+    """An allow-list in its one spelling, each place once. Raises BadField; for a bucket of ours too, which has all tenants' objects."""
     found: dict[str, None] = {}
     for word in words:
         try:
@@ -76,6 +76,8 @@ def places(words: Iterable[str]) -> tuple[str, ...]:
             raise BadField(f"sources: {word[:80]!r}: {error.detail}", field="sources") from None
         if isinstance(place, Target) and ("?" in place.path or climbs(place.path)):
             raise BadField(f"sources: {word[:80]!r} has a query, or a path that climbs.", field="sources")
+        if isinstance(place, BucketObject) and place.bucket in own_buckets:
+            raise BadField(f"sources: {word[:80]!r} is a bucket of this installation's own.", field="sources")
         found[str(place)] = None
     if len(found) > MAX_SOURCES:
         raise BadField(f"sources are at most {MAX_SOURCES}.", field="sources")

@@ -57,6 +57,7 @@ class Tenants:
     standing: Standing
     trash_days: int
     watermarks: Named = field(default_factory=dict)
+    own_buckets: frozenset[str] = frozenset()
 
     async def list(self, actor: Actor) -> Sequence[Tenant]:
         """All, oldest first. Raises Forbidden."""
@@ -115,7 +116,7 @@ class Tenants:
             _checked_name(changes["name"])
         _checked(changes)
         if "sources" in changes:
-            changes = {**changes, "sources": places(changes["sources"])}
+            changes = {**changes, "sources": places(changes["sources"], own_buckets=self.own_buckets)}
 
         def changed(tenant: Tenant) -> Tenant:
             if if_revision is not None and tenant.revision != if_revision:

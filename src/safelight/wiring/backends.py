@@ -52,14 +52,13 @@ def make_outbound() -> Outbound:
 def make_foreign_buckets(settings: Settings, limits: FetchLimits) -> S3ForeignBuckets | None:
     """The buckets that operators list as sources; None where nothing says how any bucket is reached."""
     storage, remote = settings.storage, settings.remote
-    is_apart = bool(remote.s3_endpoint_url or remote.s3_region or remote.s3_access_key_id)
-    if not (storage.url or is_apart):
+    if not (storage.url or remote.is_apart):
         return None
     from safelight.adapters.storage.s3 import S3ForeignBuckets, S3Options
 
     reached = (
         (remote.s3_endpoint_url, remote.s3_region, remote.s3_path_style, remote.s3_access_key_id, remote.s3_secret_access_key)
-        if is_apart
+        if remote.is_apart
         else (storage.endpoint_url, storage.region, storage.path_style, storage.access_key_id, storage.secret_access_key)
     )
     endpoint_url, region, path_style, access_key_id, secret_access_key = reached
@@ -75,8 +74,15 @@ def make_foreign_buckets(settings: Settings, limits: FetchLimits) -> S3ForeignBu
         attempt_timeout_s=limits.idle_s,
         deadline_s=limits.total_s,
     )
-    own = s3_options(settings) if storage.url else None
-    return S3ForeignBuckets(options, own=frozenset() if own is None else frozenset({own.originals_bucket, own.renditions_bucket}))
+    return S3ForeignBuckets(options, own=own_buckets(settings))
+
+
+def own_buckets(settings: Settings) -> frozenset[str]:
+    """In which the objects of all tenants lie; none on files."""
+    if not settings.storage.url:
+        return frozenset()
+    options = s3_options(settings)
+    return frozenset({options.originals_bucket, options.renditions_bucket})
 
 
 def make_catalog(settings: Settings, *, is_whole: bool = True) -> Catalog:

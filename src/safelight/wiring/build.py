@@ -63,6 +63,7 @@ from safelight.wiring.backends import (
     make_inbox,
     make_mailer,
     make_outbound,
+    own_buckets,
     stand_ins,
 )
 from safelight.wiring.darkroom import Darkroom, make_darkroom
@@ -182,7 +183,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
     renditions = _renditions(settings, keeping, darkroom, instruments, bake_later)
     delivery = _delivery(settings, keeping, darkroom, clock, instruments, standing, meter, renditions)
     baking = Baking(catalog, delivery)
-    tenants = Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks)
+    tenants = Tenants(catalog, clock, standing, settings.trash.days, settings.watermarks, own_buckets(settings))
     people = make_people(settings, keeping, clock, relay, standing, codes, outbound)
     webhooks = Webhooks(catalog, clock, told, people.step_up, courier.nudge)
     ingest = Ingest(catalog, buckets.originals, darkroom.sandbox, relay, clock, darkroom.bell, standing, meter, darkroom.at_hand)

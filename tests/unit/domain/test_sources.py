@@ -104,6 +104,12 @@ def test_objects_beside_it_are_not(url):
     assert not covered(source(url), BUCKETS)
 
 
+@pytest.mark.parametrize("word", ["s3://ours", "S3://ours/below", "s3://ours-renditions/"])
+def test_a_bucket_in_which_all_tenants_objects_lie_is_on_no_list(word):
+    with pytest.raises(BadField, match="own"):
+        places(["s3://ours-of-others/photos", word], own_buckets={"ours", "ours-renditions"})
+
+
 @pytest.mark.parametrize(
     "url",
     [
