@@ -235,7 +235,9 @@ def checked(name: str, document: Mapping[str, Any], watermarks: Named = _NOTHING
     `watermarks` are the installation's, by name; what a name stands for now is what this version means for ever.
     """
     if not _NAME.fullmatch(name):
-        raise BadField("A recipe's name has 1 to 32 small letters, digits, dashes and underscores, a letter first.", field="name")
+        raise BadField(
+            "A recipe's name has 1 to 32 lower-case letters, digits, dashes and underscores, a letter first.", field="name"
+        )
     if strange := sorted(document.keys() - _READ.keys()):
         raise BadField(f"A recipe has no field {str(strange[0])[:50]!r}.", field=str(strange[0])[:50])
     said: dict[str, Any] = {}
@@ -277,7 +279,7 @@ def _own_size(name: Any, said: Any) -> OwnSize:
     # What begins with "master" is kept apart and never delivered.
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _SIDES or name.startswith("master"):
         raise BadField(
-            "The name of a size has 1 to 32 small letters, digits, dashes and underscores, a letter first, is no preset's, and does"
+            "The name of a size has 1 to 32 lower-case letters, digits, dashes and underscores, a letter first, is no preset's, and does"
             " not begin with master.",
             field=where,
         )

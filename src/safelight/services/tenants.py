@@ -14,7 +14,7 @@ from safelight.domain import access
 from safelight.domain.accounts import Actor, Role, Scope, Tenant, User
 from safelight.domain.ids import TenantId, UserId, new_id
 from safelight.domain.sources import places
-from safelight.domain.tenants import Quotas, checked_quotas
+from safelight.domain.tenants import Quotas, checked_name, checked_quotas, checked_terms
 from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
 from safelight.imaging import PRESETS
 from safelight.imaging.transform import parse_request
@@ -29,12 +29,8 @@ log = structlog.get_logger()
 BUILT_IN: Final = frozenset(preset.name for preset in PRESETS)
 OWN: Final = frozenset({"trash_days", "duplicates", "origins"})
 """What an admin may change of their own tenant; the rest is the operator's."""
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RACES: Final = 5
-_ORIGIN: Final = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-_DOMAIN: Final = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-MAX_ORIGINS: Final = 20
 MAX_PRESETS: Final = 50
 MAX_VERSIONS: Final = 50
 
@@ -84,10 +80,10 @@ class Tenants:
         now = self.clock()
         tenant = Tenant(
             id=TenantId(new_id(now.timestamp())),
-            name=_checked_name(name),
+            name=checked_name(name),
             created_at=now,
             quotas=checked_quotas(quotas),
-            **{"trash_days": self.trash_days, **_checked(fields)},
+            **{"trash_days": self.trash_days, **checked_terms(fields)},
         )
         try:
             async with self.catalog.directory(writes=True) as directory:
@@ -113,8 +109,8 @@ class Tenants:
         tenant = await self.get(actor, tenant_id)
         access.require(actor, "tenant.configure" if changes.keys() <= OWN else "tenant.manage", tenant)
         if "name" in changes:
-            _checked_name(changes["name"])
-        _checked(changes)
+            checked_name(changes["name"])
+        checked_terms(changes)
         if "sources" in changes:
             changes = {**changes, "sources": places(changes["sources"], own_buckets=self.own_buckets)}
 
@@ -154,7 +150,8 @@ class Tenants:
         access.require(actor, "preset.manage")
         if not _PRESET.fullmatch(name) or name in BUILT_IN:
             raise BadField(
-                "A preset's name has 1 to 32 small letters, digits, dashes and underscores, and is not one of ours.", field="name"
+                "A preset's name has 1 to 32 lower-case letters, digits, dashes and underscores, a letter first, and is not one of ours.",
+                field="name",
             )
         parse_request(f"{options}.webp", named=self.watermarks)
 
@@ -227,23 +224,3 @@ def _require_kept(tenant: Tenant) -> Tenant:
     if tenant.erasure:
         raise WrongState("This tenant is being erased.")
     return tenant
-
-
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise BadField("A tenant's name has 1 to 64 letters, digits, dots, dashes and underscores.", field="name")
-    return name
-
-
-def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not 0 <= fields.get("trash_days", 0) <= 36_500:
-        raise BadField("trash_days is a whole number from 0 to 36500.", field="trash_days")
-    domains = fields.get("domains", ())
-    if len(domains) > MAX_ORIGINS or not all(len(domain) <= 253 and _DOMAIN.fullmatch(domain) for domain in domains):
-        raise BadField(
-            f"domains are at most {MAX_ORIGINS} host names in small letters, like photos.shop.example.", field="domains"
-        )
-    origins = fields.get("origins", ())
-    if len(origins) > MAX_ORIGINS or not all(len(origin) <= 300 and _ORIGIN.fullmatch(origin) for origin in origins):
-        raise BadField(f"origins are at most {MAX_ORIGINS} like https://shop.example, as browsers send them.", field="origins")
-    return fields
