@@ -144,8 +144,10 @@ async def run(count: int, *, at: str | None = None, keeps: bool = False) -> dict
     random.seed(7)
     if at is not None:
         with psycopg.connect(at) as connection:
-            (name,) = connection.execute("SELECT name FROM safelight_search.tenants WHERE tenant = 1").fetchone()
-        return {"documents": count, **await measured(at, TenantId(name))}
+            name, held = connection.execute(
+                "SELECT name, (SELECT count(*) FROM safelight_search.docs_1) FROM safelight_search.tenants WHERE tenant = 1"
+            ).fetchone()
+        return {"documents": held, **await measured(at, TenantId(name))}
     with tempfile.TemporaryDirectory() as place:
         make_cluster(Path(place) / "cluster")
         server = PostgresServer(Path(place) / "cluster", shared_buffers="1GB", synchronous_commit="off", max_wal_size="8GB")
