@@ -59,7 +59,8 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"The {result['photographs']} photographs are camera files of 2 to 24 megapixels and crops and reductions of them ([which](../../tests/PHOTOGRAPHS.md)), no two alike."
     yield "Safelight works as always: it checks a signature, makes the picture from the smallest of its own masters that has the pixels (2048, 1200 and 600 px), seals it, and keeps it in its store for"
-    yield "next time. The others check nothing and keep nothing; they read the photograph itself, at its full size, each time."
+    yield "next time. The others check nothing and keep nothing; they read the photograph itself, at its full size, each time. Each may use all cores: Safelight"
+    yield "(`SAFELIGHT_SERVER__WORKERS`) and thumbor by a process for each, sharp by as many threads."
     if "imgproxy" not in result["names"]:
         yield "imgproxy was not there to be measured: it needs a binary that is built with libvips of the system."
     yield ""

@@ -18,7 +18,7 @@ async def signed(app, image: str, transform: str) -> str:
 
 async def keys(app, image: str) -> list[str]:
     tenant = (await app.safelight.accounts.authenticate(app.token)).tenant
-    found = await app.safelight.delivery.buckets.renditions.piles(f"{tenant}/{image}/")
+    found = await app.safelight.delivery.renditions.store.piles(f"{tenant}/{image}/")
     return [pile.key for pile in found if "/g" in pile.key]
 
 
@@ -89,7 +89,7 @@ async def test_what_cannot_be_made_smaller_stays_and_is_final(run):
         object.__setattr__(app.safelight.delivery.renditions, "bake_later", never)
         url = await signed(app, image, "w=200.avif")
         await app.client.get(url)
-        store, (payload,) = app.safelight.delivery.buckets.renditions, payloads
+        store, (payload,) = app.safelight.delivery.renditions.store, payloads
         await store.put(payload["draft"], b"tiny", media_type="image/avif")
         app.safelight.delivery.renditions.drafts.clear()
         for run_id in ("bake-one", "bake-two"):  # a step may run twice

@@ -76,13 +76,13 @@ async def test_a_pyramid_that_is_lost_or_torn_is_made_again(run, picture):
         id = await put(app, picture)
         assert (await app.client.get(f"/iiif/3/{id}/0,0,512,512/max/0/default.jpg")).status_code == 200
         (key,) = await pyramids(renditions)
-        app.safelight.delivery.pyramids.headers.drop(key)
+        app.safelight.delivery.renderer.pyramids.headers.drop(key)
 
         await renditions.purge(key)
         assert (await app.client.get(f"/iiif/3/{id}/512,0,512,512/max/0/default.jpg")).status_code == 200
         assert made_of(app)["pyramid"] == 2
 
-        app.safelight.delivery.pyramids.headers.drop(key)
+        app.safelight.delivery.renderer.pyramids.headers.drop(key)
         await renditions.put(key, b"SLtiles1 torn")
         assert (await app.client.get(f"/iiif/3/{id}/1024,0,512,512/max/0/default.jpg")).status_code == 200
         assert made_of(app)["pyramid"] == 3

@@ -23,7 +23,7 @@ async def signed(app, image: str, *transforms: str) -> list[str]:
 async def keys(app, image: str) -> list[str]:
     """Of everything that is kept of the image beside its original."""
     tenant = (await app.safelight.accounts.authenticate(app.token)).tenant
-    return [pile.key for pile in await app.safelight.delivery.buckets.renditions.piles(f"{tenant}/{image}/")]
+    return [pile.key for pile in await app.safelight.delivery.renditions.store.piles(f"{tenant}/{image}/")]
 
 
 async def age(app, image: str, *urls: str) -> None:
@@ -32,7 +32,7 @@ async def age(app, image: str, *urls: str) -> None:
         await app.client.get(url)
     made = [key for key in await keys(app, image) if "/g" in key]
     for key in made:
-        await app.safelight.delivery.buckets.renditions.put(key, OLD, media_type="image/webp")
+        await app.safelight.delivery.renditions.store.put(key, OLD, media_type="image/webp")
         app.safelight.delivery.renditions.memory.drop(key)
     if app.safelight.delivery.renditions.shelf is not None:
         await app.safelight.delivery.renditions.shelf.drop(made[0].partition("/1/")[0] + "/")

@@ -141,7 +141,7 @@ async def test_sizes_of_its_own_are_made_listed_delivered_and_made_again_when_th
     async with app.safelight.catalog.tenant(tenant) as records:
         image = await records.images.get(record["id"])
     for rendition in image.renditions:
-        await delivery.buckets.renditions.delete(rendition.object_key)
+        await delivery.renditions.store.delete(rendition.object_key)
         delivery.renditions.memory.drop(
             image.made_key(rendition.preset, Format(rendition.format).extension, folder=image.developed_folder)
         )

@@ -84,7 +84,7 @@ async def test_what_cannot_be_asked_for_is_refused_by_its_option_before_anything
 
         assert (answer.status_code, answer.json()["code"], answer.json()["option"]) == (400, "bad_option", option)
         assert transforms[-1] in answer.json()["detail"]
-        assert await app.safelight.delivery.buckets.renditions.scan("warmings/") == []
+        assert await app.safelight.delivery.renditions.store.scan("warmings/") == []
 
 
 async def test_strange_wishes_are_refused(run):

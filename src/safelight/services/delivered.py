@@ -83,8 +83,6 @@ class DeliveryLimits:
     """What the settings allow one request."""
 
     url_ttl_s: int
-    render_s: float
-    """Seconds that making one rendition may take, once it has begun."""
     max_animation_pixels: int
     presets_only: bool = False
     """Other transforms are refused, signed or not."""

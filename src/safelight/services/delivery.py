@@ -4,14 +4,12 @@ Presets go by signed URL, or by plain URL where the image is not private; any ot
 may ask for any size may have us compute for ever.
 
 A hit touches two dictionaries and one HMAC, and the same URL again within two seconds not even that (`again`). What has not been
-made, or has been lost, is made: once per key however many ask, at most so many at a time; from our own master in a thread, or,
-where that does not suffice, from the original in the sandbox.
+made, or has been lost, is made: once per key however many ask, at most so many at a time (`renditions`, `renderer`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,25 +23,21 @@ from safelight.concurrency import Expiring
 from safelight.domain import access
 from safelight.domain.accounts import PRESET_REFERENCE, Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
-from safelight.domain.images import Image, Rendition, Version, Visibility
+from safelight.domain.images import Image, Rendition, Visibility
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.recipes import OwnSize
 from safelight.errors import (
     BadOption,
     BadSignature,
-    DamagedObject,
-    DecodeBudgetExceeded,
     Misdirected,
     Missing,
     PresetsOnly,
 )
-from safelight.imaging import PRESETS, File, Format, Sandbox
-from safelight.imaging.metadata.packet import Credits, packet
+from safelight.imaging import PRESETS, Format
 from safelight.imaging.transform import (
     MARK_SIDE,
     Fonts,
     Gravity,
-    Metadata,
     Named,
     Order,
     Request,
@@ -59,12 +53,11 @@ from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.services.cloudfront import CloudFront
 from safelight.services.delivered import Asked, Delivered, DeliveryLimits, Grounds, Known, Seen
-from safelight.services.development import Buckets
 from safelight.services.marks import Mark, is_marked, is_part, no_watermark
 from safelight.services.meter import Meter
-from safelight.services.originals import delivered_version, descriptor, original_of
-from safelight.services.pyramids import Pyramids
+from safelight.services.originals import delivered_version, original_of
 from safelight.services.remembered import Remembered
+from safelight.services.renderer import Renderer
 from safelight.services.renditions import Renditions, Wanted
 from safelight.services.signer import Signer
 from safelight.services.standing import Standing
@@ -83,15 +76,13 @@ class Delivery:
 
     catalog: Catalog
     remembered: Remembered
-    buckets: Buckets
-    sandbox: Sandbox
     clock: Callable[[], datetime]
     instruments: Instruments
     standing: Standing
     meter: Meter
     limits: DeliveryLimits
     renditions: Renditions
-    pyramids: Pyramids
+    renderer: Renderer
     known: Expiring[ImageId, Known]
     rings: Expiring[TenantId, tuple[Tenant, tuple[SigningKey, ...]]]
     presets: Mapping[str, str] = field(default_factory=dict)
@@ -251,13 +242,8 @@ class Delivery:
                 ink.append(await self.ink(image.tenant, watermark))
 
         async def make() -> bytes:
-            from safelight.imaging.pipeline import render
-
-            master = await self.buckets.originals.get(image.delivered_master_key)
-            self.instruments.renders.labels("master").inc()
             quality = recipe.quality(format) if recipe else None
-            made = partial(render, side=SIDES[preset], format=format, quality=quality, watermark=watermark, mark=b"".join(ink))
-            return (await asyncio.to_thread(made, master)).data
+            return await self.renderer.preset(image, SIDES[preset], format, quality, watermark, b"".join(ink))
 
         stored_at = rendition.object_key if rendition else ""
         return Wanted(key, format, _DECODED_MASTER_BYTES, make, prepare, stored_at=stored_at), rendition
@@ -335,12 +321,12 @@ class Delivery:
             if mark is not None:
                 ink.append(await self.drawn(mark))
             if settled.window is not None:
-                await self.pyramids.ensure(image, version)
+                await self.renderer.pyramids.ensure(image, version)
 
         async def make() -> bytes:
             if is_counted:
                 await self.meter.transforming(image.tenant)
-            return await self._made(image, version, settled, b"".join(ink), is_baked=is_baked)
+            return await self.renderer.transform(image, version, settled, b"".join(ink), is_baked=is_baked)
 
         wanted = Wanted(key, format, settled.weight, make, prepare, is_kept=is_kept)
         if self.renditions.bake_later is not None and is_kept and not is_baked and _can_be_baked(settled):
@@ -386,58 +372,6 @@ class Delivery:
         request = Request(Spec(format=Format.PNG, width=MARK_SIDE, height=MARK_SIDE))
         made = await self._transformed(mark.image, request, None, "", is_public=False, max_age_s=None)
         return made.body
-
-    async def _made(self, image: Image, version: Version, settled: Settled, mark: bytes, *, is_baked: bool = False) -> bytes:
-        from safelight.imaging.transform import apply
-
-        xmp = packet(_credits(image, settled.spec.metadata))
-        if settled.window is not None:
-            with contextlib.suppress(Missing, DamagedObject):  # lost since: the original has the pixels, too
-                tiles = await self.pyramids.tiles(image, version, settled.window)
-                self.instruments.renders.labels("tiles").inc()
-                return await self._in_a_thread(
-                    partial(apply.transform_tiles, tiles, settled.window, is_baked=is_baked), version, settled.spec, xmp, mark
-                )
-        if settled.needs_original:
-            self.instruments.renders.labels("original").inc()
-            async with descriptor(self.buckets.originals, image, version) as fd:
-                return await self.in_sandbox(fd, settled.spec, xmp=xmp, mark=mark)
-        side = apply.lesser_side(settled.spec, version.width, version.height)
-        master, is_lesser = await self._master(image, side)
-        self.instruments.renders.labels("baked" if is_baked else "master").inc()
-        work = partial(apply.transform, master, is_baked=is_baked, is_lesser=is_lesser)
-        return await self._in_a_thread(work, version, settled.spec, xmp, mark)
-
-    async def _master(self, image: Image, side: int) -> tuple[bytes, bool]:
-        """The lesser master of that side, if there is one, or else the large one; and whether it is a lesser one."""
-        if side:
-            with contextlib.suppress(Missing, DamagedObject):
-                return await self.buckets.originals.get(image.delivered_lesser_key(side)), True
-        return await self.buckets.originals.get(image.delivered_master_key), False
-
-    async def in_sandbox(self, fd: int, spec: Spec, *, xmp: bytes = b"", mark: bytes = b"") -> bytes:
-        """The transform of a stranger's file, within the time for it. Raises what the sandbox raises, DecodeBudgetExceeded."""
-        try:
-            async with asyncio.timeout(self.limits.render_s):
-                return (await self.sandbox.transform(fd, spec, xmp=xmp, mark=mark)).data
-        except TimeoutError:
-            raise DecodeBudgetExceeded("The transform takes more time than allowed.") from None
-
-    async def _in_a_thread(self, work: Callable[..., File], version: Version, spec: Spec, xmp: bytes, mark: bytes) -> bytes:
-        """The file that a function of `transform.apply` makes of our own bytes, within the time for it."""
-        from safelight.imaging.libvips import Stop
-
-        stop = Stop(self.limits.render_s)
-        made = partial(work, source_width=version.width, source_height=version.height, xmp=xmp, mark=mark, stop=stop)
-        making = asyncio.ensure_future(asyncio.to_thread(made, spec))
-        try:
-            return (await asyncio.shield(making)).data
-        except asyncio.CancelledError:
-            stop.now()
-            # The thread still holds what the gate has counted: leave only when it has.
-            with contextlib.suppress(Exception):
-                await making
-            raise
 
     async def check(self, actor: Actor, text: str) -> None:
         """Whether the actor may ask for `w=300.webp`, `thumb_300.avif` or a preset of the tenant's own. Raises BadOption, PresetsOnly."""
@@ -565,27 +499,6 @@ def _own_size(image: Image, name: str) -> OwnSize | None:
 
 def _no_extension() -> BadOption:
     return BadOption(f"Extensions are {', '.join(sorted(FORMATS))}.", option="extension")
-
-
-def _credits(image: Image, wanted: Metadata) -> Credits:
-    """From what the file said when it was developed, not from what its owner says now: renditions are not made again for words."""
-    if wanted is Metadata.NONE:
-        return Credits()
-    public = image.metadata.get("public", {})
-    named = Credits(creator=str(public.get("creator", "")), copyright=str(public.get("copyright", "")))
-    if wanted is Metadata.COPYRIGHT:
-        return named
-    xmp, iptc, exif = (public.get(block, {}) for block in ("xmp", "iptc", "exif"))
-    keywords = xmp.get("dc:subject") or iptc.get("Keywords") or ()
-    return replace(
-        named,
-        title=str(xmp.get("dc:title") or iptc.get("ObjectName") or ""),
-        description=str(xmp.get("dc:description") or iptc.get("Caption-Abstract") or exif.get("ImageDescription") or ""),
-        keywords=[keywords] if isinstance(keywords, str) else [str(word) for word in keywords],
-        camera=image.camera,
-        lens=str(public.get("lens", "")),
-        taken_at=image.taken_at.isoformat() if image.taken_at else "",
-    )
 
 
 def _changed_at(image: Image) -> datetime:

@@ -149,7 +149,7 @@ class RemoteDelivery:
             except Missing:
                 raise Busy("The picture has just changed where it comes from; ask again.", retry_after_s=1) from None
             try:
-                return await delivery.in_sandbox(fd, spec, mark=b"".join(ink))
+                return await delivery.renderer.of_file(fd, spec, mark=b"".join(ink))
             finally:
                 os.close(fd)
 

@@ -41,6 +41,7 @@ from safelight.services.redevelopments import Redevelopments
 from safelight.services.relay import Relay
 from safelight.services.remote import RemoteSources
 from safelight.services.remote_delivery import RemoteDelivery
+from safelight.services.renderer import Renderer
 from safelight.services.renditions import BakeLater, Renditions
 from safelight.services.resumable import Resumable
 from safelight.services.rounds import Rounds
@@ -421,15 +422,15 @@ def _delivery(
     return Delivery(
         keeping.catalog,
         keeping.remembered,
-        keeping.buckets,
-        darkroom.sandbox,
         clock,
         instruments,
         standing,
         meter,
         delivery_limits(settings),
         renditions=renditions,
-        pyramids=darkroom.pyramids,
+        renderer=Renderer(
+            keeping.buckets.originals, darkroom.pyramids, darkroom.sandbox, instruments, settings.delivery.render_s
+        ),
         known=darkroom.known,
         rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
         presets=read_presets(settings.imgproxy.presets, settings.watermarks),

@@ -206,7 +206,6 @@ def delivery_limits(settings: Settings) -> DeliveryLimits:
     delivery = settings.delivery
     return DeliveryLimits(
         url_ttl_s=delivery.url_ttl_s,
-        render_s=delivery.render_s,
         max_animation_pixels=delivery.max_animation_pixels,
         presets_only=delivery.presets_only,
     )
