@@ -1,7 +1,7 @@
-"""Delivery: a ready rendition of about 30 KB by signed URL, from memory, beside nginx serving the same file from disk.
+"""Delivery: a ready rendition of about 30 KB by signed URL, from memory, beside nginx and caddy serving the same file from disk.
 
-Server on one core, generator on another, the same for both. The service checks a signature at every request and nginx
-checks nothing: the ratio is what the service's whole way costs against the least that any server can cost.
+Server on one core, generator on another, the same for all. The service checks a signature and the peers check nothing: against
+nginx, the ratio is what the service's whole way costs against the least that any server can cost.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,10 @@ from photographs import photographs
 
 CONNECTIONS = 32
 SIZE_BYTES = 30_000
+TARGETS = {"nginx": 0.25, "caddy": 2.0}
+"""Requests per second of the service, at least so many times a peer's."""
+TARGET_P99_MS = 15.0
+"""At half load."""
 
 CONFIGURATION = """
 {user}
@@ -47,22 +51,53 @@ http {{
 """
 
 
+CADDYFILE = """
+{{
+  admin off
+  auto_https off
+}}
+http://127.0.0.1:{port} {{
+  root * {folder}/www
+  file_server
+}}
+"""
+
+
 @contextmanager
 def nginx(folder: Path, content: bytes, name: str, cores: str) -> Iterator[tuple[int, str]]:
     """Its process and the file's address."""
+    me = pwd.getpwuid(os.getuid()).pw_name
+    user = f"user {me};" if os.getuid() == 0 else ""
+    command = [nginx_path() or "nginx", "-p", str(folder), "-c", str(folder / "configuration")]
+    with _serving(command, CONFIGURATION, folder, content, name, cores, user=user) as found:
+        yield found
+
+
+@contextmanager
+def caddy(folder: Path, content: bytes, name: str, cores: str) -> Iterator[tuple[int, str]]:
+    """The same."""
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(folder / "configuration")]
+    with _serving(command, CADDYFILE, folder, content, name, cores) as found:
+        yield found
+
+
+@contextmanager
+def _serving(
+    command: Sequence[str], configuration: str, folder: Path, content: bytes, name: str, cores: str, **words: str
+) -> Iterator[tuple[int, str]]:
     (folder / "www").mkdir(parents=True)
     (folder / "www" / name).write_bytes(content)
     port = free_port()
-    me = pwd.getpwuid(os.getuid()).pw_name
-    user = f"user {me};" if os.getuid() == 0 else ""
-    (folder / "nginx.conf").write_text(CONFIGURATION.format(user=user, folder=folder, port=port))
-    command = ["taskset", "-c", cores, nginx_path() or "nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (folder / "configuration").write_text(configuration.format(folder=folder, port=port, **words))
+    log = folder / "error.log"
+    environment = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    with log.open("ab") as sink:
+        process = subprocess.Popen(["taskset", "-c", cores, *command], stdout=sink, stderr=sink, env=environment)
     try:
         deadline = time.monotonic() + 10
         while not answers(port, f"/{name}"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"nginx does not serve:\n{(folder / 'error.log').read_text()[-500:]}")
+                raise RuntimeError(f"{command[0]} does not serve:\n{log.read_text()[-500:]}")
             time.sleep(0.02)
         yield process.pid, f"http://127.0.0.1:{port}/{name}"
     finally:
@@ -95,30 +130,28 @@ def measure(*, quick: bool) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
     ours, generator = str(cores[0]), str(cores[-1])
     rounds, seconds = (2, 3) if quick else (6, 5)
-    cells: dict[str, list[dict[str, Any]]] = {}
-    half: dict[str, list[dict[str, Any]]] = {}
-    with scratch() as folder, Server(folder / "data", cores=ours, environment={"SAFELIGHT_LOG__LEVEL": "warning"}) as server:
+    with scratch() as folder, ExitStack() as opened:
+        environment = {"SAFELIGHT_LOG__LEVEL": "warning"}
+        server = opened.enter_context(Server(folder / "data", cores=ours, environment=environment))
         url, content, kind = rendition(server)
         urls: dict[str, tuple[int, str]] = {"service": (server.pid, url)}
-        if nginx_path() is None:
-            print("  nginx is not installed: left out", file=sys.stderr)
-            return measured(urls, cells, half, rounds, seconds, generator, content, "")
-        with nginx(folder / "nginx", content, f"file.{kind}", ours) as (pid, static):
-            urls["nginx"] = pid, static
-            version = subprocess.run([nginx_path() or "", "-v"], capture_output=True, text=True, check=True).stderr
-            return measured(urls, cells, half, rounds, seconds, generator, content, version.rpartition("/")[2].strip())
+        peers: dict[str, str] = {}
+        if (path := nginx_path()) is not None:
+            urls["nginx"] = opened.enter_context(nginx(folder / "nginx", content, f"file.{kind}", ours))
+            version = subprocess.run([path, "-v"], capture_output=True, text=True, check=True).stderr
+            peers["nginx"] = version.rpartition("/")[2].strip()
+        if shutil.which("caddy"):
+            urls["caddy"] = opened.enter_context(caddy(folder / "caddy", content, f"file.{kind}", ours))
+            version = subprocess.run(["caddy", "version"], capture_output=True, text=True, check=True).stdout
+            peers["caddy"] = version.split()[0]
+        for name in sorted(TARGETS.keys() - peers):
+            print(f"  {name} is not installed: left out", file=sys.stderr)
+        return measured(urls, rounds, seconds, generator) | {"size_bytes": len(content), "peers": peers}
 
 
-def measured(
-    urls: dict[str, tuple[int, str]],
-    cells: dict[str, list[dict[str, Any]]],
-    half: dict[str, list[dict[str, Any]]],
-    rounds: int,
-    seconds: float,
-    generator: str,
-    content: bytes,
-    peer: str,
-) -> dict[str, Any]:
+def measured(urls: dict[str, tuple[int, str]], rounds: int, seconds: float, generator: str) -> dict[str, Any]:
+    cells: dict[str, list[dict[str, Any]]] = {}
+    half: dict[str, list[dict[str, Any]]] = {}
     for number in range(rounds):
         for name, (pid, url) in urls.items():
             cell = one(pid, url, seconds=seconds, generator=generator)
@@ -134,14 +167,21 @@ def measured(
     figures = ("requests_per_s", "cpu_us", "p50_ms", "p99_ms")
     return {
         "connections": CONNECTIONS,
-        "size_bytes": len(content),
-        "nginx": peer,
         "cells": {name: {figure: spread([row[figure] for row in rows]) for figure in figures} for name, rows in cells.items()},
         "half": {
             name: {figure: spread([row[figure] for row in rows]) for figure in ("requests_per_s", "p50_ms", "p99_ms")}
             for name, rows in half.items()
         },
-        "cpu_ratio": spread([a["cpu_us"] / b["cpu_us"] for a, b in zip(cells["service"], cells["nginx"])]) if peer else None,
+        "ratios": {
+            peer: {
+                figure: spread([a[figure] / b[figure] for a, b in zip(cells["service"], rows, strict=True)])
+                for figure in ("requests_per_s", "cpu_us")
+            }
+            for peer, rows in cells.items()
+            if peer != "service"
+        },
+        "targets": TARGETS,
+        "target_p99_ms": TARGET_P99_MS,
         "rounds": {"full": cells, "half": half},
     }
 

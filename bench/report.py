@@ -27,6 +27,7 @@ COLOURS = {
     "sharp best": "#5d7fa3",
     "sharp per size": "#9db4cd",
     "nginx": "#7f8c8d",
+    "caddy": "#5d7fa3",
 }
 
 
@@ -67,6 +68,14 @@ def targets(found: Found) -> Iterator[tuple[str, float, float, str]]:
                     if peer in found["develop"][kind]["ratios"][ours]:
                         ratio = found["develop"][kind]["ratios"][ours][peer]["median"]
                         yield f"CPU per photograph of {words}, against {ENGINES[peer]}, {how}", ratio, limit, " x"
+    if "delivery" in found and "ratios" in found["delivery"]:
+        for peer, least in found["delivery"]["targets"].items():
+            if peer in found["delivery"]["ratios"]:
+                ratio = found["delivery"]["ratios"][peer]["requests_per_s"]["median"]
+                yield f"time per warm delivery at full speed, against {peer}", 1 / ratio, 1 / least, " x"
+        if "service" in found["delivery"]["half"]:
+            late = found["delivery"]["half"]["service"]["p99_ms"]["median"]
+            yield "p99 of a warm delivery at half load", late, found["delivery"]["target_p99_ms"], " ms"
     if "memory" in found:
         for clients, peak in found["memory"]["peak_mb"].items():
             yield f"peak memory, {clients} uploads of 24 megapixels at once", peak["median"], found["memory"]["target_mb"], " MB"
@@ -266,11 +275,8 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
     yield "![CPU microseconds per delivery](../images/bench-delivery.svg)"
     yield ""
     yield f"A ready rendition of {result['size_bytes']:,} bytes, {result['connections']} connections, server (logging warnings only) pinned to one core and the generator to another."
-    yield (
-        "Safelight answers from memory, and decides a signed URL anew every two seconds: in between it looks whether what it was decided by still holds. nginx"
-        + (f" {result['nginx']}" if result["nginx"] else "")
-        + " sends the same file from disk and checks nothing."
-    )
+    yield "Safelight answers from memory, and decides a signed URL anew every two seconds: in between it looks whether what it was decided by still holds."
+    yield f"{' and '.join(f'{peer} {version}' for peer, version in result['peers'].items())} send the same file from disk and check nothing."
     yield "Half load is half of what the round before had reached, at a steady rate."
     yield ""
     yield _row("by", "CPU us each", "requests/s", "p50 ms", "p99 ms", "p99 ms at half load")
@@ -285,9 +291,9 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
             _range(cell["p99_ms"]),
             _range(half["p99_ms"]) if half else "",
         )
-    if result["cpu_ratio"]:
+    for peer, ratios in result["ratios"].items():
         yield ""
-        yield f"CPU of a delivery against nginx: {_range(result['cpu_ratio'], 1)} x."
+        yield f"Against {peer}: requests per second {_range(ratios['requests_per_s'])} x, CPU of a delivery {_range(ratios['cpu_us'])} x."
 
 
 def memory(result: dict[str, Any]) -> Iterator[str]:
@@ -362,9 +368,9 @@ def plot_develop(result: dict[str, Any], path: Path) -> None:
 
 
 def plot_delivery(result: dict[str, Any], path: Path) -> None:
-    figure, axes = _axes(7.5, 1.7)
     names = list(result["cells"])
-    labels = ["Safelight, signed, from memory" if name == "service" else "nginx, unsigned, from disk" for name in names]
+    figure, axes = _axes(7.5, 0.7 + 0.5 * len(names))
+    labels = ["Safelight, signed, from memory" if name == "service" else f"{name}, unsigned, from disk" for name in names]
     _bars(
         axes,
         labels,
