@@ -56,18 +56,18 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.bucket:bucket",
             "Buckets on S3: set versioning, encryption, policy and lifecycle, and find drift.",
         ),
-        "failures": ("safelight.cli.admin:failures", "Work that was given up: look, try again, forget."),
+        "failures": ("safelight.cli.failures:failures", "Work that was given up: look, try again, forget."),
         "issuer": (
             "safelight.cli.issuers:issuer",
             "Outside issuers whose tokens are believed: Cognito, Auth0, Keycloak, any OpenID provider.",
         ),
-        "keys": ("safelight.cli.admin:keys", "Keys that sign delivery URLs, and those that sign access tokens."),
+        "keys": ("safelight.cli.keys:keys", "Keys that sign delivery URLs, and those that sign access tokens."),
         "mail": (
             "safelight.cli.mail:mail",
             "Letters of a server that sends none: with SAFELIGHT_MAIL__HOST unset they are files.",
         ),
         "tenant": ("safelight.cli.tenants:tenant", "Tenants: make, limit, suspend, export and erase them."),
-        "user": ("safelight.cli.admin:user", "Users and their API keys."),
+        "user": ("safelight.cli.users:user", "Users and their API keys."),
         "webhook": (
             "safelight.cli.webhooks:webhook",
             "Whom to tell of what happens: webhook endpoints, and the log of what they were told.",

@@ -115,7 +115,7 @@ def _settings(data_dir: Path | None) -> tuple[Settings, list[Check]]:
     return Settings.model_construct(data_dir=folder), findings
 
 
-def _versions(chosen: Settings) -> Checks:
+def _versions(_: Settings) -> Checks:
     import pyvips
 
     vips = ".".join(str(pyvips.version(part)) for part in range(3))
@@ -145,10 +145,10 @@ async def _decoded(chosen: Settings) -> list[Check]:
 
     limits = Limits(wall_s=chosen.limits.decode_s, memory_bytes=chosen.limits.decode_memory_bytes)
     async with Sandbox(slots=1, limits=limits) as sandbox:
-        return [_protections(sandbox, limits), *await _formats(sandbox), await _fonts(sandbox)]
+        return [_protections(sandbox), *await _formats(sandbox), await _fonts(sandbox)]
 
 
-def _protections(sandbox: Sandbox, limits: object) -> Check:
+def _protections(sandbox: Sandbox) -> Check:
     holding = sandbox.protections()
     missing = [name for name in _PROTECTIONS if name not in holding]
     if not missing:

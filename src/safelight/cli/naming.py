@@ -9,7 +9,7 @@ from safelight.domain.ids import is_id
 from safelight.errors import Conflict, Missing
 
 if TYPE_CHECKING:
-    from safelight.client import Client
+    from safelight.client import Client, User
 
 Record = TypeVar("Record", bound=Mapping[str, object])
 
@@ -24,11 +24,14 @@ def the_one(found: Sequence[Record], name: str, noun: str) -> Record:
     return found[0]
 
 
+def user(client: Client, name: str) -> User:
+    """The user with this id or name, as admins see them. Raises as `the_one`, Forbidden for who is no admin."""
+    return the_one([each for each in client.users() if name in (each["id"], each["name"])], name, "user")
+
+
 def user_id(client: Client, name: str) -> str:
     """The id of a user; an id is taken as it is, since only admins may look users up. Raises as `the_one`."""
-    if is_id(name):
-        return name
-    return the_one([each for each in client.users() if each["name"] == name], name, "user")["id"]
+    return name if is_id(name) else user(client, name)["id"]
 
 
 def album_id(client: Client, name: str, *, make: bool = False) -> str:

@@ -145,6 +145,14 @@ def when(stamp: str | None) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def life(end: str | None, future: str, past: str) -> str:
+    """What a time of expiry or retirement means now: `live`, `expires` and when, or `expired`, in the words given."""
+    moment = when(end)
+    if moment is None:
+        return "live"
+    return past if moment <= datetime.now(UTC) else f"{future} {minute(end)}"
+
+
 def many(count: int, noun: str, plural: str | None = None) -> str:
     """`1 file`, `2 files`."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -59,3 +59,15 @@ def test_marks_of_a_highlight_become_styles_and_entities_text() -> None:
 )
 def test_times_are_shown_in_utc(stamp: str | None, shown: str) -> None:
     assert output.minute(stamp) == shown
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    (
+        (None, "live"),
+        ("2001-02-03T04:05:06Z", "expired"),
+        ("9001-02-03T04:05:06Z", "expires 9001-02-03 04:05"),
+    ),
+)
+def test_a_time_of_expiry_reads_as_what_it_means_now(end: str | None, shown: str) -> None:
+    assert output.life(end, "expires", "expired") == shown
