@@ -10,6 +10,7 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 import pytest
+from tests.api.test_versions import Silent
 from tests.pictures import jpeg
 
 from safelight.domain.ids import UploadId, new_id
@@ -378,6 +379,28 @@ async def test_parts_that_came_side_by_side_are_joined(run):
         assert (await app.client.get(f"/images/{told['image_id']}/original")).content == PICTURE
         assert len((await app.client.get("/images")).json()["images"]) == 1
         assert await objects(app) == []
+
+
+async def test_joining_whose_commit_nobody_has_heard_of_keeps_its_bytes(run):
+    async with run() as app:
+        part = await create(app, len(PICTURE), Upload_Concat="partial")
+        await patch(app, part, PICTURE)
+        uploads = app.safelight.uploads
+        catalog = uploads.catalog
+        object.__setattr__(uploads, "catalog", Silent(catalog))
+        answer = await app.client.post("/tus/", headers=TUS | {"Upload-Concat": f"final;{part}"})
+        object.__setattr__(uploads, "catalog", catalog)
+        assert answer.status_code == 503
+
+        async with catalog.directory() as directory:
+            (house,) = await directory.tenants()
+        async with catalog.tenant(house.id) as records:
+            rows = await records.uploads.due(utc_now() + timedelta(days=30), limit=10)
+        (joined,) = [row for row in rows if row.state is UploadState.ARRIVED]
+        image = (await uploads.arrived(joined.tenant, joined.id)).image
+
+        assert image is not None
+        assert (await app.client.get(f"/images/{image}/original")).content == PICTURE
 
 
 async def test_only_whole_parts_are_joined_and_not_more_than_fit(run):

@@ -13,7 +13,7 @@ from safelight.errors import BackendUnavailable
 FIRST, SECOND = jpeg(64, 48, seed=91), png(30, 50, seed=92)
 
 
-class _Silent:
+class Silent:
     """A catalog that does what it is asked, and whose word on a commit is lost."""
 
     def __init__(self, inner) -> None:
@@ -48,7 +48,7 @@ async def test_a_replacement_whose_commit_nobody_has_heard_of_keeps_its_bytes(ru
         image = await uploaded(app)
         ingest = app.safelight.ingest
         catalog = ingest.catalog
-        object.__setattr__(ingest, "catalog", _Silent(catalog))
+        object.__setattr__(ingest, "catalog", Silent(catalog))
         answer = await app.client.put(f"/images/{image}/original", files={"file": SECOND})
         object.__setattr__(ingest, "catalog", catalog)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from safelight.domain.accounts import Actor, Role, Scope
 from safelight.domain.ids import new_id
 from safelight.domain.images import Image
 from safelight.domain.purges import LEASE, MOST_ATTEMPTS, SETTLE, Ground, PurgeOf, PurgeState, joined, paths_of
-from safelight.errors import BackendUnavailable, Busy, Forbidden, Missing, WrongState
+from safelight.errors import BackendUnavailable, Busy, Forbidden, Missing, TooBroad, WrongState
 from safelight.observability import Instruments
 from safelight.services.derived import Derived
 from safelight.services.purges import Purges
@@ -199,6 +201,36 @@ async def test_a_tag_that_no_image_has_is_done_at_once(hall):
 
     assert (await hall.state(asked)).state is PurgeState.DONE
     assert not hall.front.told
+
+
+async def test_one_that_asks_for_too_much_keeps_no_other_one_waiting(slow):
+    image, *_ = await slow.images(12, tags=("rare",))
+    broad = await slow.purges.ask(slow.actor, PurgeOf.TAG, "rare")
+    other = await slow.purges.ask(slow.actor, PurgeOf.IMAGE, image)
+    slow.settle()
+    await slow.purges.go_on()
+
+    class Narrow:
+        """A catalog that refuses to look for tags, as DynamoDB does behind fifty thousand images without one."""
+
+        directory = slow.catalog.directory
+
+        @asynccontextmanager
+        async def tenant(self, tenant, *, writes=False):
+            async with slow.catalog.tenant(tenant, writes=writes) as records:
+                yield SimpleNamespace(images=SimpleNamespace(get_many=records.images.get_many, page=self.page))
+
+        async def page(self, query):
+            raise TooBroad
+
+    narrow = slow.told((slow.front,), (slow.back,), catalog=Narrow())
+    for _ in range(3):
+        slow.front.finish()
+        slow.back.finish()
+        await narrow.go_on()
+
+    assert (await slow.state(other)).state is PurgeState.DONE
+    assert (await slow.state(broad)).cause.startswith("too_broad")
 
 
 async def test_one_that_is_busy_is_asked_again_later_and_later(hall):

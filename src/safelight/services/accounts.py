@@ -19,6 +19,7 @@ from safelight.concurrency import Expiring
 from safelight.domain import access
 from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User, hash_of
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
+from safelight.domain.tenants import NOTHING
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, Unavailable, WrongState
 from safelight.ports.catalog import Catalog, Records
 from safelight.services.api_keys import TOKEN_PREFIX, new_key
@@ -29,6 +30,7 @@ from safelight.signing.imgproxy import FULL_BYTES, MIN_BYTES
 
 log = structlog.get_logger()
 
+_FIRST_TENANT: Final = "default"
 EVERY_SCOPE: Final = frozenset(Scope)
 MIN_SECRET_BYTES: Final = 8
 _KNOWN_SECRETS: Final = frozenset({b"MY_SECURE_KEY", b"my-security-key", b"ALWAYS_CHANGE_ME"})
@@ -51,33 +53,47 @@ class Accounts:
         """On an empty installation: a tenant, its operator, a signing key and an API key. The token, to be shown once; else None.
 
         `keep` gets the token before anything is committed: a crash in between leaves a token that opens nothing, and the next
-        start makes another, while the other order could leave an installation that nobody can enter.
+        start makes another, while the other order could leave an installation that nobody can enter. So could a tenant that a
+        crash has left without its operator: that is finished.
         """
         async with self.catalog.directory() as directory:
-            if await directory.tenants():
-                return None
+            tenants = await directory.tenants()
         now = self.clock()
         tenant = Tenant(
             id=TenantId(new_id(now.timestamp())),
-            name="default",
+            name=_FIRST_TENANT,
             created_at=now,
             trash_days=self.trash_days,
             duplicates=DuplicatePolicy.TELL,
         )
+        if tenants:
+            tenant = tenants[0]
+            if not await self._is_unfinished(tenants):
+                return None
         operator = User(id=UserId(new_id(now.timestamp())), tenant=tenant.id, name="operator", role=Role.OPERATOR, created_at=now)
         token, key = new_key(operator, "first key", EVERY_SCOPE, now, expires_at=None)
         keep(token)
         try:
-            async with self.catalog.directory(writes=True) as directory:
-                await directory.add_tenant(tenant)
+            if not tenants:
+                async with self.catalog.directory(writes=True) as directory:
+                    await directory.add_tenant(tenant)
+            async with self.catalog.tenant(tenant.id, writes=True) as records:
+                if await records.accounts.users():
+                    return None  # another server started at the same time, and has finished it
+                await records.accounts.add_user(operator)
+                await records.accounts.api_keys.add(key)
+                await records.accounts.add_signing_key(new_signing_key(tenant.id, now))
         except AlreadyExists:
             return None  # another server started at the same time and was first
-        async with self.catalog.tenant(tenant.id, writes=True) as records:
-            await records.accounts.add_user(operator)
-            await records.accounts.api_keys.add(key)
-            await records.accounts.add_signing_key(new_signing_key(tenant.id, now))
         log.info("installation.created", tenant=tenant.id)
         return token
+
+    async def _is_unfinished(self, tenants: Sequence[Tenant]) -> bool:
+        """Whether there is nothing but the first tenant, with nobody and nothing in it."""
+        if len(tenants) != 1 or tenants[0].name != _FIRST_TENANT or tenants[0].stored != NOTHING:
+            return False
+        async with self.catalog.tenant(tenants[0].id) as records:
+            return not await records.accounts.users()
 
     async def authenticate(self, token: str, address: str = "") -> Actor:
         """Whose API key or access token it is that came from this client address. Raises Unauthenticated, and never says why; TenantSuspended."""

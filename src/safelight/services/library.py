@@ -111,11 +111,16 @@ class Library:
                 except TimeoutError:
                     continue
 
-    async def edit(self, actor: Actor, image_id: ImageId, changes: dict[str, Any], *, if_revision: int | None) -> Image:
-        """Change words, tags, visibility or custom values. Raises Missing, Forbidden, Stale, WrongState, BadField."""
+    async def edit(
+        self, actor: Actor, image_id: ImageId, changes: Callable[[Image], dict[str, Any]], *, if_revision: int | None
+    ) -> Image:
+        """Change words, tags, visibility or custom values, to what `changes` says of the image as nobody else can change it meanwhile.
+
+        Raises Missing, Forbidden, Stale, WrongState, BadField, and what `changes` raises.
+        """
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             image = await self._mine(records, actor, "image.edit", image_id, if_revision)
-            edited = image.edited(at=self.clock(), **changes)
+            edited = image.edited(at=self.clock(), **changes(image))
             await records.images.save(edited)
             await records.emit(ImageEdited.of(edited))
             if edited.visibility.is_narrower_than(image.visibility):

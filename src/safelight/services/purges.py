@@ -221,7 +221,11 @@ class Purges:
         """The next batch, as it is kept now; empty when nothing waits."""
         sliced = []
         for purge in waiting:
-            sliced.append(await self._sliced(purge))
+            try:
+                sliced.append(await self._sliced(purge))
+            except SafelightError as error:  # one that asks for too much keeps no other one waiting
+                await self._put_off([purge], error)
+                continue
             if len(joined(sliced, self.ground)) < len(sliced):
                 break
         batch, now = new_id(), self.clock()

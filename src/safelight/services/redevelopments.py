@@ -29,7 +29,7 @@ from safelight.domain.redevelopments import (
     can_be_begun,
     checked_rate,
 )
-from safelight.errors import Busy, Missing, Stale, WrongState
+from safelight.errors import Busy, Missing, SafelightError, Stale, Unavailable, WrongState
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.services.recipes import held_for
@@ -123,6 +123,11 @@ class Redevelopments:
                 begun += await self._advance(tenant, redevelopment_id)
             except (Stale, Missing):
                 log.debug("redevelopment.overtaken", redevelopment=redevelopment_id)  # another process goes on with it
+            except Unavailable:
+                raise
+            except SafelightError as error:
+                # One that asks for too much keeps nobody else's waiting.
+                log.warning("redevelopment.not_gone_on", redevelopment=redevelopment_id, code=error.code)
             if begun:
                 self.relay.nudge()
         return begun

@@ -30,6 +30,7 @@ from safelight.errors import (
     Stale,
     TakenOver,
     TooManyBytes,
+    Unavailable,
     WrongOffset,
     WrongState,
 )
@@ -127,8 +128,10 @@ class Resumable:
                 state=UploadState.ARRIVED,
             )
             await self.uploads.add(actor, upload)
-        except SafelightError:
-            await self.uploads.incoming.drop(pieces)
+        except SafelightError as error:
+            # Who does not answer may have committed all the same: those bytes are left to the sweep, which asks the catalog.
+            if not isinstance(error, Unavailable):
+                await self._dropped(upload, pieces)
             raise
         for partial in {partial.id: partial for partial in partials}.values():
             try:

@@ -335,15 +335,17 @@ async def get(
 @refuses(Unsupported, WrongState)
 async def patch(request: Request, hall: Hall, actor: Asking, id: Id, revision: IfMatch) -> Response:
     """Change words, tags, visibility, focal point or custom values by an RFC 7396 merge patch, under If-Match if you like."""
-    changes = await merge_patch(request)
-    image = image_id(id)
-    if changes.get("custom"):
-        current = await hall.library.get(actor, image)
+    given = await merge_patch(request)
+
+    def changes(current: Image) -> dict[str, Any]:
+        if not given.get("custom"):
+            return given
         try:
-            changes["custom"] = small_json(merged(current.custom, changes["custom"]))
+            return given | {"custom": small_json(merged(current.custom, given["custom"]))}
         except ValueError as error:
             raise BadField(f"custom: {error}", field="custom") from error
-    edited = await hall.library.edit(actor, image, changes, if_revision=revision)
+
+    edited = await hall.library.edit(actor, image_id(id), changes, if_revision=revision)
     return answer((await presented(request, hall, [edited]))[0], etag=etag_of(edited))
 
 
