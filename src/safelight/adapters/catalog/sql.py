@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 from safelight.adapters.catalog.carried import HALF_FILLED
 from safelight.adapters.catalog.engines import database_at
 from safelight.adapters.catalog.migrations import HEAD
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql_accounts import SqlAccounts, SqlApiKeys
 from safelight.adapters.catalog.sql_albums import SqlAlbums
@@ -43,7 +44,7 @@ from safelight.domain.accounts import Tenant
 from safelight.domain.audit import INSTALLATION
 from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
-from safelight.errors import BackendUnavailable, Forbidden, WrongState
+from safelight.errors import BackendUnavailable, WrongState
 from safelight.ports.catalog import Directory, Journal, Records
 from safelight.ports.ledger import Ledger
 
@@ -72,8 +73,7 @@ class SqlRecords:
     @writing
     def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
-        if event.tenant != self.tenant.id:
-            raise Forbidden("The event belongs to another tenant.")
+        require_own(event.tenant, self.tenant.id)
         write_event(self.transaction, event)
 
 

@@ -82,7 +82,7 @@ def read_named(watermarks: Mapping[str, str]) -> Named:
     named: dict[str, Mapping[str, Any]] = {}
     for name, options in watermarks.items():
         if not _NAME.fullmatch(name):
-            raise ValueError(f"a name is small letters, digits, - and _, at most 24, a letter first; not '{name}'")
+            raise ValueError(f"a name is lower-case letters, digits, - and _, at most 24, a letter first; not '{name}'")
         try:
             given = _read(options)
             if strange := sorted(option for option in given if not option.startswith("watermark")):

@@ -11,12 +11,13 @@ from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item, Key, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
 from safelight.domain.ids import TenantId, UserId
 from safelight.domain.people import Letter
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
+from safelight.errors import AlreadyExists, Busy, Missing
 
 if TYPE_CHECKING:  # which itself reads users as they are read here
     from safelight.adapters.catalog.dynamodb.issuers import DynamoIssuers
@@ -48,7 +49,7 @@ class DynamoApiKeys:
     async def add(self, key: ApiKey) -> None:
         """The key, and an item that tells whose it is. Raises Missing for a user whom this tenant does not have."""
         self.transaction.require_writing()
-        self._own(key.tenant)
+        require_own(key.tenant, self.tenant)
         user = items.user_key(self.tenant, key.user)
         if await self.transaction.item(user) is None:
             raise Missing
@@ -73,7 +74,7 @@ class DynamoApiKeys:
     async def save(self, key: ApiKey) -> None:
         """Of two revocations the first stands."""
         self.transaction.require_writing()
-        self._own(key.tenant)
+        require_own(key.tenant, self.tenant)
         before = await self.transaction.item(items.api_key(self.tenant, key.id))
         if before is None:
             raise Missing
@@ -82,10 +83,6 @@ class DynamoApiKeys:
         if before.get("revoked_at") is not None:
             after["revoked_at"] = before["revoked_at"]
         self.transaction.change(before, after, expected={"revoked_at": before.get("revoked_at")}, otherwise=Busy, unit=key.id)
-
-    def _own(self, tenant: TenantId) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ class DynamoAccounts:
     async def add_user(self, user: User) -> None:
         """The user, and an item that holds the name."""
         self.transaction.require_writing()
-        self._own(user.tenant)
+        require_own(user.tenant, self.tenant)
         item = placed(items.user_key(self.tenant, user.id), rows.user_columns(user))
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
@@ -116,7 +113,7 @@ class DynamoAccounts:
     async def save_user(self, user: User) -> None:
         """Change what differs, the holder of the name with it."""
         self.transaction.require_writing()
-        self._own(user.tenant)
+        require_own(user.tenant, self.tenant)
         before = await self.transaction.item(items.user_key(self.tenant, user.id))
         if before is None:
             raise Missing
@@ -157,7 +154,7 @@ class DynamoAccounts:
     async def add_signing_key(self, key: SigningKey) -> None:
         """A new item with a sealed secret."""
         self.transaction.require_writing()
-        self._own(key.tenant)
+        require_own(key.tenant, self.tenant)
         columns = {
             "kid": key.kid,
             "tenant": key.tenant,
@@ -211,7 +208,3 @@ class DynamoAccounts:
 
     def _context(self, kid: str) -> str:
         return f"{self.tenant}/{kid}"
-
-    def _own(self, tenant: TenantId) -> None:
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")

@@ -14,10 +14,11 @@ from safelight.adapters.catalog.dynamodb.faults import ConditionFailed
 from safelight.adapters.catalog.dynamodb.items import Item, decoded, encoded
 from safelight.adapters.catalog.dynamodb.shares import DynamoShares, counted, forget_link
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.positions import GAP, between
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
-from safelight.errors import AlreadyExists, Forbidden, Missing, Stale
+from safelight.errors import AlreadyExists, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class DynamoAlbums:
     async def add(self, album: Album) -> None:
         """A new item."""
         self.transaction.require_writing()
-        self._own(album)
+        require_own(album.tenant, self.tenant)
         item = items.album_item(album)
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
@@ -44,7 +45,7 @@ class DynamoAlbums:
     async def save(self, album: Album) -> None:
         """Change what differs. The cover is part of what must not have changed: removing its image unsets it in passing."""
         self.transaction.require_writing()
-        self._own(album)
+        require_own(album.tenant, self.tenant)
         before = await self._found(album.id)
         if before["revision"] != album.revision - 1:
             raise Stale
@@ -206,7 +207,3 @@ class DynamoAlbums:
         if item is None or item["tenant"] != self.tenant:
             raise Missing
         return item
-
-    def _own(self, album: Album) -> None:
-        if album.tenant != self.tenant:
-            raise Forbidden("The album belongs to another tenant.")

@@ -32,12 +32,13 @@ from safelight.adapters.catalog.dynamodb.trail import DynamoTrail
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.adapters.catalog.dynamodb.uploads import DynamoUploads
 from safelight.adapters.catalog.dynamodb.webhooks import DynamoDeliveries, DynamoWebhooks
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.accounts import Tenant
 from safelight.domain.audit import INSTALLATION
 from safelight.domain.events import Event
 from safelight.domain.ids import TenantId
-from safelight.errors import BackendUnavailable, Forbidden, SafelightError, WrongState
+from safelight.errors import BackendUnavailable, SafelightError, WrongState
 from safelight.ports.catalog import Directory, Journal, Records
 from safelight.ports.ledger import Ledger
 
@@ -67,8 +68,7 @@ class DynamoRecords:
     async def emit(self, event: Event) -> None:
         """Into the outbox, in this transaction."""
         self.transaction.require_writing()
-        if event.tenant != self.tenant.id:
-            raise Forbidden("The event belongs to another tenant.")
+        require_own(event.tenant, self.tenant.id)
         write_event(self.transaction, event)
 
 

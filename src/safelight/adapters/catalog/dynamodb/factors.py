@@ -14,11 +14,12 @@ from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item, Key, columns_of, key_of, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import PasskeyId, TenantId, UserId
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
+from safelight.errors import AlreadyExists, Busy, Missing
 
 _USED_UP: Final = ("secret", "confirmed_at", "last_step", "recovery")
 
@@ -104,8 +105,7 @@ class DynamoFactors:
 
     async def _begin(self, tenant: TenantId, user: UserId | None = None) -> None:
         self.transaction.require_writing()
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
+        require_own(tenant, self.tenant)
         if user is not None:
             await self._found(items.user_key(self.tenant, user))
 

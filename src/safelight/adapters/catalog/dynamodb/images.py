@@ -11,12 +11,13 @@ from typing import Any, Final
 from safelight.adapters.catalog.dynamodb import items, tags
 from safelight.adapters.catalog.dynamodb.items import Item, Key
 from safelight.adapters.catalog.dynamodb.transaction import MAX_LOOKED_AT, Transaction, Walk, merged
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import checked_text, handed_out, matches
 from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Room, Stored, exceeded
-from safelight.errors import AlreadyExists, BadCursor, Busy, Forbidden, Missing, SafelightError, Stale, TooBroad
+from safelight.errors import AlreadyExists, BadCursor, Busy, Missing, SafelightError, Stale, TooBroad
 
 _FETCHED: Final = 100
 """Images fetched at a time, at most."""
@@ -47,7 +48,7 @@ class DynamoImages:
     async def add(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """The image's item, and those it is found by."""
         self.transaction.require_writing()
-        self._own(image)
+        require_own(image.tenant, self.tenant)
         item = items.image_item(image)
         if await self.transaction.item(items.image_key(image.id)) is not None:
             raise AlreadyExists
@@ -68,7 +69,7 @@ class DynamoImages:
     async def save(self, image: Image, *, within: Quotas = UNLIMITED) -> None:
         """Change what differs; what it is found by and its places in albums follow."""
         self.transaction.require_writing()
-        self._own(image)
+        require_own(image.tenant, self.tenant)
         before = await self._found(image.id)
         if before["revision"] != image.revision - 1:
             raise Stale
@@ -267,10 +268,6 @@ class DynamoImages:
         if item is None or item["tenant"] != self.tenant:
             raise Missing
         return item
-
-    def _own(self, image: Image) -> None:
-        if image.tenant != self.tenant:
-            raise Forbidden("The image belongs to another tenant.")
 
 
 def _plan(query: ImageQuery, tenant: TenantId) -> _Plan:

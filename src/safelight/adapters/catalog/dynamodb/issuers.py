@@ -13,6 +13,7 @@ from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.accounts import user_of
 from safelight.adapters.catalog.dynamodb.items import Item, key_of, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.tables import inherited_keys
 from safelight.domain.accounts import User
@@ -20,7 +21,7 @@ from safelight.domain.ids import IssuerId, TenantId
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Busy, Forbidden, Missing, Stale
+from safelight.errors import AlreadyExists, Busy, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,7 @@ class DynamoIssuers:
 
     def _begin(self, tenant: TenantId | None) -> None:
         self.transaction.require_writing()
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
+        require_own(tenant, self.tenant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from safelight.adapters.catalog.dynamodb.faults import ConditionFailed
 from safelight.adapters.catalog.dynamodb.issuers import DynamoTrust
 from safelight.adapters.catalog.dynamodb.items import Item, Key, columns_of, decoded, encoded, key_of, placed
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction, Walk
+from safelight.adapters.catalog.own import require_own
 from safelight.domain.accounts import User
 from safelight.domain.ids import KeyId, LinkId, SessionId, TenantId, UserId
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session
 from safelight.domain.queries import micros
 from safelight.domain.sharing import Link
-from safelight.errors import AlreadyExists, Busy, Forbidden, Missing
+from safelight.errors import AlreadyExists, Busy, Missing
 
 SWEPT: Final = 500
 """Items that one sweep forgets of each shard, at most."""
@@ -108,8 +109,7 @@ class DynamoPeople:
 
     async def _begin(self, tenant: TenantId, user: UserId | None = None) -> None:
         self.transaction.require_writing()
-        if tenant != self.tenant:
-            raise Forbidden("The record belongs to another tenant.")
+        require_own(tenant, self.tenant)
         if user is not None:
             await self._found(items.user_key(self.tenant, user))
 

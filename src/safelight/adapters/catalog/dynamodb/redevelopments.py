@@ -8,10 +8,11 @@ from datetime import datetime
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.domain.ids import RedevelopmentId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.redevelopments import Redevelopment
-from safelight.errors import AlreadyExists, Forbidden, Missing, Stale
+from safelight.errors import AlreadyExists, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class DynamoRedevelopments:
 
     async def add(self, redevelopment: Redevelopment) -> None:
         """A new item."""
-        self._own(redevelopment)
+        self.transaction.require_writing()
+        require_own(redevelopment.tenant, self.tenant)
         item = items.redevelopment_item(redevelopment)
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
@@ -36,7 +38,8 @@ class DynamoRedevelopments:
 
     async def save(self, redevelopment: Redevelopment) -> None:
         """Change what differs."""
-        self._own(redevelopment)
+        self.transaction.require_writing()
+        require_own(redevelopment.tenant, self.tenant)
         before = await self._found(redevelopment.id)
         if before["revision"] != redevelopment.revision - 1:
             raise Stale
@@ -75,8 +78,3 @@ class DynamoRedevelopments:
         if item is None:
             raise Missing
         return item
-
-    def _own(self, redevelopment: Redevelopment) -> None:
-        self.transaction.require_writing()
-        if redevelopment.tenant != self.tenant:
-            raise Forbidden("The redevelopment belongs to another tenant.")

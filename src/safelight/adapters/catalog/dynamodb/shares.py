@@ -12,11 +12,12 @@ from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, LinkId, TenantId, UserId
 from safelight.domain.images import Image
 from safelight.domain.sharing import Grant, Link, Loan
-from safelight.errors import AlreadyExists, Forbidden, Missing
+from safelight.errors import AlreadyExists, Missing
 
 _COUNTED: Final = 8
 """Albums of a page whose images are counted at the same time."""
@@ -32,8 +33,7 @@ class DynamoShares:
     async def put_grant(self, grant: Grant) -> None:
         """Both items, as long as album and user are there."""
         self.transaction.require_writing()
-        if grant.tenant != self.tenant:
-            raise Forbidden("The grant belongs to another tenant.")
+        require_own(grant.tenant, self.tenant)
         await self._require(grant.album, grant.user, unit=grant.user)
         for item in items.grant_items(rows.grant_columns(grant)):
             self.transaction.put(item, unit=grant.user)
@@ -105,8 +105,7 @@ class DynamoShares:
     async def add_link(self, link: Link) -> None:
         """The link, and an entry in the lists of its album and of who made it."""
         self.transaction.require_writing()
-        if link.tenant != self.tenant:
-            raise Forbidden("The link belongs to another tenant.")
+        require_own(link.tenant, self.tenant)
         pk, sk = items.link_key(link.id)
         item = rows.link_columns(link) | {"PK": pk, "SK": sk}
         if await self.transaction.item((pk, sk)) is not None:

@@ -8,10 +8,11 @@ from datetime import datetime
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.domain.ids import TenantId, UploadId
 from safelight.domain.queries import micros
 from safelight.domain.uploads import Upload
-from safelight.errors import AlreadyExists, Forbidden, Missing, Stale
+from safelight.errors import AlreadyExists, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class DynamoUploads:
     async def add(self, upload: Upload) -> None:
         """A new item."""
         self.transaction.require_writing()
-        self._own(upload)
+        require_own(upload.tenant, self.tenant)
         item = items.upload_item(upload)
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
@@ -38,7 +39,7 @@ class DynamoUploads:
     async def save(self, upload: Upload) -> None:
         """Change what differs."""
         self.transaction.require_writing()
-        self._own(upload)
+        require_own(upload.tenant, self.tenant)
         before = await self._found(upload.id)
         if before["revision"] != upload.revision - 1:
             raise Stale
@@ -70,7 +71,3 @@ class DynamoUploads:
         if item is None or item["tenant"] != self.tenant:
             raise Missing
         return item
-
-    def _own(self, upload: Upload) -> None:
-        if upload.tenant != self.tenant:
-            raise Forbidden("The upload belongs to another tenant.")

@@ -14,11 +14,12 @@ from safelight.adapters.catalog import rows
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import PRESENT, Transaction
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.ids import DeliveryId, EndpointId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
-from safelight.errors import AlreadyExists, BackendUnavailable, Forbidden, Missing, Stale
+from safelight.errors import AlreadyExists, BackendUnavailable, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class DynamoDeliveries:
     async def add(self, delivery: Delivery) -> None:
         """A new item, as long as the endpoint is there."""
         self.transaction.require_writing()
-        self._own(delivery)
+        require_own(delivery.tenant, self.tenant)
         item = items.delivery_item(delivery)
         if not await self._is_there(delivery.endpoint):
             raise Missing
@@ -49,7 +50,7 @@ class DynamoDeliveries:
     async def save(self, delivery: Delivery) -> None:
         """Change what differs."""
         self.transaction.require_writing()
-        self._own(delivery)
+        require_own(delivery.tenant, self.tenant)
         before = await self._found(delivery.endpoint, delivery.id)
         if before["revision"] != delivery.revision - 1:
             raise Stale
@@ -112,10 +113,6 @@ class DynamoDeliveries:
             raise Missing
         return item
 
-    def _own(self, delivery: Delivery) -> None:
-        if delivery.tenant != self.tenant:
-            raise Forbidden("The delivery belongs to another tenant.")
-
 
 @dataclass(frozen=True, slots=True)
 class DynamoWebhooks:
@@ -129,7 +126,7 @@ class DynamoWebhooks:
     async def add(self, endpoint: Endpoint) -> None:
         """A new item with sealed secrets, and an entry in the list of all."""
         self.transaction.require_writing()
-        self._own(endpoint)
+        require_own(endpoint.tenant, self.tenant)
         item = self._item(endpoint)
         if await self.transaction.item(items.key_of(item)) is not None:
             raise AlreadyExists
@@ -148,7 +145,7 @@ class DynamoWebhooks:
     async def save(self, endpoint: Endpoint) -> None:
         """Change what differs, the list with it."""
         self.transaction.require_writing()
-        self._own(endpoint)
+        require_own(endpoint.tenant, self.tenant)
         before = await self._found(endpoint.id)
         if before["revision"] != endpoint.revision - 1:
             raise Stale
@@ -196,10 +193,6 @@ class DynamoWebhooks:
         if item is None:
             raise Missing
         return item
-
-    def _own(self, endpoint: Endpoint) -> None:
-        if endpoint.tenant != self.tenant:
-            raise Forbidden("The endpoint belongs to another tenant.")
 
 
 def _unit(delivery: Delivery) -> str:
