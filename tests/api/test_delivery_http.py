@@ -106,7 +106,7 @@ async def test_a_client_who_goes_away_ends_the_work(run, monkeypatch):
                 raise
             return b""
 
-        monkeypatch.setattr(type(app.safelight.delivery), "_made", slow)
+        monkeypatch.setattr(type(app.safelight.delivery.renderer), "transform", slow)
         sent: list[object] = []
         messages = [{"type": "http.request", "body": b"", "more_body": False}]
 

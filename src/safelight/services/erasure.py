@@ -39,6 +39,9 @@ log = structlog.get_logger()
 
 FAR: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _JSON: Final = "application/json"
+_UNTOLD: Final = 1000
+_LOOK_EVERY_S: Final = 0.1
+_LOOKS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ class Erasure:
             await self.originals.purge(f"{place}list")
             return
         listed = await self.originals.get(f"{place}list")
+        await self._relayed(user)
         await self._forget_journal(tenant, user)  # a step that was under way may have told of itself
         await self._require_gone(tenant, user, orjson.loads(listed))
         removed, digest = _removed(orjson.loads(listed)), hashlib.sha256(listed).hexdigest()
@@ -200,6 +204,17 @@ class Erasure:
             async with self.catalog.journal(tenant, writes=True) as journal:
                 if await journal.forget(user, limit=40) < 40:
                     return
+
+    async def _relayed(self, user: UserId) -> None:
+        """Until what has been told of the user has left the outbox, too. Raises NotGone when that takes long."""
+        for _ in range(_LOOKS):
+            async with self.catalog.directory() as directory:
+                untold = await directory.outbox.untold(limit=_UNTOLD)
+            if len(untold) < _UNTOLD and not any(user in told.event.to_json().values() for told in untold):
+                return
+            self.relay.nudge()
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise NotGone
 
     async def _require_gone(self, tenant: TenantId, user: UserId, listed: Mapping[str, Any]) -> None:
         for image in listed["images"]:
