@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import sqlite3
@@ -24,7 +25,10 @@ from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.workflows.memory import MemoryWorkflows
 from safelight.cli.audit import verified
 from safelight.domain.audit import INSTALLATION
+from safelight.domain.events import ImagePurged
+from safelight.domain.ids import new_id
 from safelight.domain.queries import SearchQuery
+from safelight.errors import Missing
 
 
 @pytest.fixture
@@ -271,3 +275,30 @@ async def test_steps_that_run_twice_or_after_a_crash_end_in_one_certificate(hous
             await step(payload)
 
         assert await ended(app, asked.headers["location"]) == certificate
+
+
+async def test_the_certificate_waits_for_what_is_still_told_of_the_user(house, monkeypatch):
+    async with house() as app:
+        id, _ = await user(app)
+        tenant = (await app.safelight.trail._tenants())[0]
+        erasure, relay = app.safelight.erasure, type(app.safelight.relay)
+        payload = {"tenant": tenant, "user": id, "erasure": new_id()}
+        for step in (erasure.note, erasure.images, erasure.belongings, erasure.account):
+            await step(payload)
+
+        async def held(_self: object) -> int:
+            return 0
+
+        monkeypatch.setattr(relay, "relay", held)
+        async with app.safelight.catalog.tenant(tenant, writes=True) as records:
+            await records.emit(ImagePurged(tenant, new_id(), 1, 2, id))
+        certifying = asyncio.create_task(erasure.certify(payload))
+        await asyncio.sleep(0.5)
+        with pytest.raises(Missing):
+            await app.safelight.delivery.renderer.originals.get(f"erasures/{tenant}/{payload['erasure']}/certificate")
+        monkeypatch.undo()
+
+        async with asyncio.timeout(60):
+            await certifying
+        async with app.safelight.catalog.directory() as directory:
+            assert not [one for one in await directory.outbox.untold(limit=100) if id in one.event.to_json().values()]
