@@ -56,7 +56,7 @@ class Cuttable:
         self._run(self._be(line))
 
     def cut_after(self, size_bytes: int) -> None:
-        """The line will be CUT when so many bytes more have gone upstream."""
+        """The line will be CUT when so many bytes more have gone upstream, and they arrive."""
         self._breaks_after = size_bytes
 
     @property
@@ -120,6 +120,8 @@ class Cuttable:
                 self._breaks_after -= len(data)
                 if self._breaks_after < 0:
                     self._breaks_after = None
+                    writer.close()  # a reset would throw away what the other end has not read yet
+                    await writer.wait_closed()
                     await self._be(Line.CUT)
             while self._line is Line.DEAD:
                 await self._changed.wait()
