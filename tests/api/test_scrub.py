@@ -151,6 +151,28 @@ async def test_a_damaged_original_is_told_marked_and_not_given_out_and_its_rendi
     assert (await app.client.get(f"/images/{image.id}/original")).status_code == 200
 
 
+async def test_a_damaged_original_that_cannot_be_read_this_time_stays_marked(app, monkeypatch):
+    image = await upload(app)
+    flip(app, image.original_key)
+    assert await scrubbed(app) == {Flaw.ORIGINAL: (1, 0)}
+    marked = await image_of(app, image.id)
+    opens = type(app.safelight.development.buckets.originals).open
+
+    async def open_(self, key, **kwargs):
+        if key == image.original_key:
+            raise BackendUnavailable
+        return await opens(self, key, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(app.safelight.development.buckets.originals), "open", open_)
+        assert await scrubbed(app) == {Flaw.UNREAD: (1, 0)}
+
+    assert await image_of(app, image.id) == marked, "nobody has seen that it is sound"
+    await app.safelight.development.buckets.originals.purge(image.original_key)
+    assert await scrubbed(app) == {Flaw.ORIGINAL_MISSING: (1, 0)}
+    assert await image_of(app, image.id) == marked
+
+
 async def test_other_versions_of_an_image_with_a_damaged_original_are_given_out(app):
     image = await upload(app)
     assert (await app.client.put(f"/images/{image.id}/original", files={"file": png(300, 200, seed=3)})).status_code == 200

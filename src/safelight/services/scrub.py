@@ -319,7 +319,9 @@ class Scrub:
         masters = {image.delivered_master_key, *map(image.delivered_lesser_key, LESSER_SIDES)}
         of_record = masters.union(rendition.object_key for rendition in image.renditions)
         known = {image.key_of_version(version.number): version.number for version in image.versions}
-        lost: list[int] = []
+        read = {one.pile.key for one in judged if one.sound or one.damaged}
+        # What was marked and cannot be read this time has not become sound by that.
+        lost = [number for key, number in known.items() if image.is_damaged(number) and key not in read]
         is_anew = Flaw.MASTER_MISSING in missing or Flaw.RENDITION_MISSING in missing
         removed: dict[str, bool] = {}
         for one in judged:
