@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import io
 import sqlite3
+import zipfile
 from datetime import timedelta
 
+import orjson
 import pytest
 from tests.pictures import jpeg, png
 
@@ -171,6 +175,25 @@ async def test_a_damaged_original_that_cannot_be_read_this_time_stays_marked(app
     await app.safelight.development.buckets.originals.purge(image.original_key)
     assert await scrubbed(app) == {Flaw.ORIGINAL_MISSING: (1, 0)}
     assert await image_of(app, image.id) == marked
+
+
+async def test_an_export_names_what_is_damaged_and_holds_everything_else(app):
+    marked, unseen, sound = [await upload(app, seed) for seed in range(3)]
+    flip(app, marked.original_key)
+    await scrubbed(app)
+    flip(app, unseen.original_key)
+
+    answer = await app.client.post(f"/admin/users/{sound.owner}/export")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        names = archive.namelist()
+        manifest = orjson.loads(archive.read("manifest.json"))
+        original = archive.read(f"images/{sound.id}/1.jpg")
+
+    assert hashlib.sha256(original).hexdigest() == manifest["sha256"][f"images/{sound.id}/1.jpg"] == sound.sha256
+    assert sorted(manifest["damaged"]) == sorted(f"images/{image.id}/1.jpg" for image in (marked, unseen))
+    assert not set(manifest["damaged"]) & set(manifest["sha256"])
+    assert f"images/{marked.id}/1.jpg" not in names, "what is known to be damaged is not given out"
+    assert manifest["absent"] == []
 
 
 async def test_other_versions_of_an_image_with_a_damaged_original_are_given_out(app):

@@ -1,7 +1,8 @@
 """Takeout: everything that is kept of a user, or of a tenant, as one ZIP that is streamed while it is made. Nothing is stored for it.
 
 Originals go in as they came, in every version; what is known of them, the albums with whom they are lent to, the accounts and the
-entries of the audit trail as JSON. The last entry is a manifest with the SHA-256 of every other.
+entries of the audit trail as JSON. The last entry is a manifest with the SHA-256 of every other, and with the names of the originals
+that could not be had: one that the store has lost or damaged keeps nobody from the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import zipfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,9 +25,9 @@ from safelight.domain.ids import AlbumId, TenantId, UserId
 from safelight.domain.images import Image
 from safelight.domain.queries import ImageQuery, Sort
 from safelight.domain.usage import months
-from safelight.errors import Missing
+from safelight.errors import DamagedObject, Missing
 from safelight.ports.catalog import Catalog
-from safelight.ports.storage import Storage
+from safelight.ports.storage import Opened, Storage
 from safelight.services.trail import Trail
 
 _SECRETS: Final = frozenset(
@@ -45,6 +46,14 @@ _SECRETS: Final = frozenset(
     }
 )
 """What is kept to recognize a secret by is not the user's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """Originals by their names in the ZIP: those without an entry, and those whose entry, if any, is not what came in."""
+
+    absent: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +93,22 @@ class Takeout:
         return self._written(user)
 
     async def _written(self, user: User) -> AsyncIterator[bytes]:
-        archive = _Zip(self.clock())
-        absent: list[str] = []
+        archive, gaps = _Zip(self.clock()), _Gaps()
         archive.add("account.json", _json(await self._account(user)))
         archive.add("albums.json", _json([album async for album in self._albums(user.tenant, user.id)]))
         archive.add("lent.json", _json([lent async for lent in self._lent(user)]))
         yield archive.taken()
-        async for chunk in self._pictures(archive, self._images(user.tenant, user.id), absent):
+        async for chunk in self._pictures(archive, self._images(user.tenant, user.id), gaps):
             yield chunk
         query = TrailQuery(actors=self.trail.pseudonyms(user.tenant, user.id))
         async for chunk in _lines(archive, "audit.ndjson", self._trail(user.tenant, query)):
             yield chunk
-        told = {"user": user.id, "made_at": self.clock(), "absent": absent, "sha256": archive.digests}
+        told = {"user": user.id, "made_at": self.clock(), **asdict(gaps), "sha256": archive.digests}
         archive.add("manifest.json", _json(told))
         yield archive.ended()
 
     async def _tenant_written(self, tenant: Tenant) -> AsyncIterator[bytes]:
-        archive = _Zip(self.clock())
-        absent: list[str] = []
+        archive, gaps = _Zip(self.clock()), _Gaps()
         archive.add("tenant.json", _json(await self._record(tenant)))
         archive.add("usage.json", _json(await self._usage(tenant)))
         for name, values in (
@@ -110,35 +117,50 @@ class Takeout:
         ):
             async for chunk in _lines(archive, name, values):
                 yield chunk
-        async for chunk in self._pictures(archive, self._images(tenant.id, None), absent):
+        async for chunk in self._pictures(archive, self._images(tenant.id, None), gaps):
             yield chunk
         async for chunk in _lines(archive, "audit.ndjson", self._trail(tenant.id, TrailQuery())):
             yield chunk
-        told = {"tenant": tenant.id, "made_at": self.clock(), "absent": absent, "sha256": archive.digests}
+        told = {"tenant": tenant.id, "made_at": self.clock(), **asdict(gaps), "sha256": archive.digests}
         archive.add("manifest.json", _json(told))
         yield archive.ended()
 
-    async def _pictures(self, archive: _Zip, images: AsyncIterator[Image], absent: list[str]) -> AsyncIterator[bytes]:
-        """Into the archive, piece by piece; names without bytes go to `absent`."""
+    async def _pictures(self, archive: _Zip, images: AsyncIterator[Image], gaps: _Gaps) -> AsyncIterator[bytes]:
+        """Into the archive, piece by piece."""
         async for image in images:
             archive.add(f"images/{image.id}/image.json", _json(_open(asdict(image))))
             for version in image.versions:
                 name = f"images/{image.id}/{version.number}.{_extension(version.media_type)}"
-                try:
-                    opened = await self.originals.open(image.key_of_version(version.number))
-                except Missing:  # in the trash, under a delete marker; or refused when it was developed, and gone
-                    opened = None
-                    with suppress(Missing):
-                        hidden = (await self.originals.versions(image.key_of_version(version.number)))[-1]
-                        opened = await self.originals.open(image.key_of_version(version.number), version=hidden.version)
-                if opened is None:
-                    absent.append(name)
+                if image.is_damaged(version.number):
+                    gaps.damaged.append(name)
                     continue
-                with archive.entry(name) as write:
+                try:
+                    opened = await self._original(image.key_of_version(version.number))
+                except Missing:  # it was refused when it was developed, or is lost
+                    gaps.absent.append(name)
+                    continue
+                except DamagedObject:
+                    gaps.damaged.append(name)
+                    continue
+                # What has been sent cannot be taken back: the entry ends where it breaks off, and the manifest says so.
+                with suppress(DamagedObject, Missing), archive.entry(name) as write:
                     async for chunk in opened.chunks:
                         write(chunk)
                         yield archive.taken()
+                if archive.digests[name] != version.sha256:
+                    del archive.digests[name]
+                    gaps.damaged.append(name)
             yield archive.taken()
+
+    async def _original(self, key: str) -> Opened:
+        """Its newest version, be it under the delete marker of the trash. Raises Missing."""
+        try:
+            return await self.originals.open(key)
+        except Missing:
+            for stored in await self.originals.versions(key):
+                if not stored.is_marker:
+                    return await self.originals.open(key, version=stored.version)
+            raise
 
     async def _trail(self, tenant: TenantId, query: TrailQuery) -> AsyncIterator[dict[str, Any]]:
         async for sealed in self.trail.every(tenant, query):
