@@ -23,6 +23,7 @@ from safelight.letters import Letters
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.mailer import Mail, Mailer
+from safelight.ports.workflows import Letters as DeadLetters
 from safelight.ports.workflows import Workflows
 
 log = structlog.get_logger()
@@ -113,7 +114,7 @@ class Post:
     async def resend(self, workflows: Workflows, flow: str) -> int:
         """Try again what was given up while the mail server was away, if it answers now; how many mails."""
         oldest = self.clock() - RESENT_FOR
-        left = [run for run in await workflows.dead(limit=1000) if run.flow == flow and run.created_at >= oldest]
+        left = [run for run in await workflows.dead(DeadLetters(flow=flow), limit=1000) if run.created_at >= oldest]
         if not left:
             return 0
         try:
