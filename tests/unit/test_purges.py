@@ -203,6 +203,24 @@ async def test_a_tag_that_no_image_has_is_done_at_once(hall):
     assert not hall.front.told
 
 
+async def test_however_many_ask_our_own_caches_to_let_go_the_cdns_are_told_meanwhile(hall, monkeypatch):
+    monkeypatch.setattr("safelight.services.purges._OPEN", 5)
+    await hall.images(1, tags=("rare",))
+    asked = [make_purge(hall.tenant.id, what=PurgeOf.TAG, value="rare", slice=(), state=PurgeState.FORGETTING) for _ in range(30)]
+    async with hall.catalog.directory(writes=True) as directory:
+        for purge in asked:
+            await directory.outbox.purges.add(purge)
+    (image,) = await hall.images(1)
+    await hall.purges.note({"tenant": hall.tenant.id, "image": image})
+    hall.settle()
+
+    await hall.purges.go_on()
+
+    assert [f"/i/{image}/*" in paths for paths in hall.front.told.values()] == [True]
+    began = [purge for purge in asked if (await hall.state(purge)).revision > 1]
+    assert len(began) == 20, "each in its turn, and as many pages as there are in a run"
+
+
 async def test_one_that_asks_for_too_much_keeps_no_other_one_waiting(slow):
     image, *_ = await slow.images(12, tags=("rare",))
     broad = await slow.purges.ask(slow.actor, PurgeOf.TAG, "rare")

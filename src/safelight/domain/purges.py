@@ -23,8 +23,6 @@ SETTLE: Final = timedelta(seconds=3)
 the CDN and the store again from what it believes."""
 LEASE: Final = timedelta(seconds=15)
 """For whoever goes on with a page of our own caches; then somebody else does."""
-AHEAD: Final = timedelta(days=1)
-"""Of whatever waits for CDNs: those take minutes, our own caches do not wait for them."""
 FIRST_WAIT: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(minutes=10)
 MOST_ATTEMPTS: Final = 40
@@ -56,6 +54,10 @@ class PurgeState(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+OURS: Final = frozenset({PurgeState.FORGETTING, PurgeState.REMOVING})
+"""Still about our own caches, which do not wait for CDNs, nor these for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class Purge:
     @property
     def is_ours(self) -> bool:
         """It is still about our own caches."""
-        return self.state in (PurgeState.FORGETTING, PurgeState.REMOVING)
+        return self.state in OURS
 
     @property
     def walks_at(self) -> tuple[bool, Cursor | None]:
@@ -110,10 +112,13 @@ class Purge:
         return replace(self, due_at=at + LEASE, updated_at=at, revision=self.revision + 1)
 
     def walked(self, count: int, cursor: Cursor | None, *, at: datetime, has_cdn: bool) -> Purge:
-        """So many images more are through this state. Behind the last comes the trash, then the next state."""
+        """So many images more are through this state. Behind the last comes the trash, then the next state.
+
+        Before the next page it goes behind the others, so that a long one keeps nobody's short one waiting.
+        """
         is_trashed, _ = self.walks_at
         done = self.images_done + count
-        after = replace(self, attempts=0, cause="", updated_at=at, due_at=at - AHEAD, revision=self.revision + 1)
+        after = replace(self, attempts=0, cause="", updated_at=at, due_at=at, revision=self.revision + 1)
         if cursor or not (is_trashed or self.what in (PurgeOf.IMAGE, PurgeOf.SOURCE)):
             place = (_TRASH if is_trashed or not cursor else "") + (cursor.encode() if cursor else "")
             # Images may have come since they were counted.

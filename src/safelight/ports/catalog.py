@@ -553,8 +553,8 @@ class PurgeRecords(Protocol):
         """Replace the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
         ...
 
-    async def due(self, at: datetime, limit: int = 100) -> list[Purge]:
-        """Those whose `due_at` is not behind that time, longest overdue first."""
+    async def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
+        """Those about our own caches, or the others, whose `due_at` is not behind that time, longest overdue first."""
         ...
 
     async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 _OPEN: Final = 200
 """Purges looked at together; what is under way is always first in line."""
 _ROUNDS: Final = 20
-"""Batches and pages in one run of the chore: the clock has other things to do."""
+"""Batches, and pages of our own caches, in one run of the chore: neither keeps the other waiting for long."""
 _PAGE: Final = 100
 """Images of our own caches that are let go of before the row says so."""
 
@@ -146,17 +146,10 @@ class Purges:
 
     async def go_on(self) -> int:
         """Go on with what waits or is under way; how many purges have come to an end. Called by the clock, in several processes."""
-        ended = 0
+        ended = await self._forget()
         try:
             for _ in range(_ROUNDS):
-                ours = [purge for purge in await self._due() if purge.is_ours]
-                for purge in ours:
-                    (claimed,) = await self._save([purge.claimed(at=self.clock())])
-                    ended += (await self._walked(claimed)).has_ended
-                if not ours:
-                    break
-            for _ in range(_ROUNDS):
-                waiting = [purge for purge in await self._due() if not purge.is_ours]
+                waiting = await self._due(is_ours=False, limit=_OPEN)
                 running = [purge for purge in waiting if purge.state is PurgeState.RUNNING]
                 if not running:
                     running = await self._begin(waiting)
@@ -183,9 +176,23 @@ class Purges:
                 swept += count
         return swept
 
-    async def _due(self) -> list[Purge]:
+    async def _forget(self) -> int:
+        """Some pages of our own caches, whoever has waited longest first; how many purges have come to an end with these."""
+        ended = 0
+        for _ in range(_ROUNDS):
+            first = await self._due(is_ours=True, limit=1)
+            if not first:
+                break
+            try:
+                (claimed,) = await self._save([first[0].claimed(at=self.clock())])
+                ended += (await self._walked(claimed)).has_ended
+            except Stale:
+                log.debug("purges.overtaken")  # another process goes on with it
+        return ended
+
+    async def _due(self, *, is_ours: bool, limit: int) -> list[Purge]:
         async with self.catalog.directory() as directory:
-            return await directory.outbox.purges.due(self.clock(), _OPEN)
+            return await directory.outbox.purges.due(self.clock(), is_ours=is_ours, limit=limit)
 
     async def _walked(self, purge: Purge) -> Purge:
         """One that this process has claimed, a page of our own caches later."""

@@ -1100,8 +1100,9 @@ class _Purges:
             raise Stale
         state.purges[purge.id] = purge_of(purge_columns(purge))
 
-    async def due(self, at: datetime, limit: int = 100) -> list[Purge]:
-        waiting = [(one.due_at, one.id, one) for one in self.transaction.read().purges.values() if one.due_at is not None]
+    async def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
+        some = [one for one in self.transaction.read().purges.values() if one.is_ours == is_ours]
+        waiting = [(one.due_at, one.id, one) for one in some if one.due_at is not None]
         return [purge for due_at, _, purge in sorted(waiting, key=lambda one: one[:2]) if due_at <= at][:limit]
 
     async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:

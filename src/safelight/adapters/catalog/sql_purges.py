@@ -12,7 +12,7 @@ from safelight.adapters.catalog.rows import purge_columns, purge_of
 from safelight.adapters.catalog.tables import purges
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.ids import PurgeId, TenantId
-from safelight.domain.purges import Purge
+from safelight.domain.purges import OURS, Purge
 from safelight.domain.queries import micros
 from safelight.errors import BackendUnavailable, Missing, Stale
 
@@ -22,6 +22,7 @@ _SAVE: Final = update(purges).where(_this, purges.c.revision == bindparam("old_r
 _DUE: Final = (
     select(purges).where(purges.c.due_at <= bindparam("at")).order_by(purges.c.due_at, purges.c.id).limit(bindparam("limit"))
 )
+_is_ours: Final = purges.c.state.in_(sorted(OURS))
 _PAGE: Final = (
     select(purges).where(purges.c.tenant == bindparam("old_tenant")).order_by(purges.c.id.desc()).limit(bindparam("limit"))
 )
@@ -60,9 +61,9 @@ class SqlPurges:
             raise Stale
 
     @reading
-    def due(self, at: datetime, limit: int = 100) -> list[Purge]:
+    def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
         """Along ix_purges_due_at."""
-        return self._all(_DUE, at=micros(at), limit=limit)
+        return self._all(_DUE.where(_is_ours if is_ours else ~_is_ours), at=micros(at), limit=limit)
 
     @reading
     def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:

@@ -367,7 +367,7 @@ class TablesContract:
                 "events": [one.event for one in await directory.outbox.untold()],
                 "due": await directory.outbox.due(NOON + timedelta(days=9000)),
                 "redeveloping": await directory.outbox.redeveloping(),
-                "purges": await directory.outbox.purges.due(NOON + timedelta(days=9000)),
+                "purges": await directory.outbox.purges.due(NOON + timedelta(days=9000), is_ours=False),
             }
         async with catalog.ledger() as ledger:
             told["usage"] = await ledger.usages("2026-11")

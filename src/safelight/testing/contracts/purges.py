@@ -24,10 +24,11 @@ async def purges_in(catalog: Catalog, *purges: Purge) -> None:
             await directory.outbox.purges.add(purge)
 
 
-async def due_in(catalog: Catalog, tenant: Tenant, *, hours: float) -> list[PurgeId]:
+async def due_in(catalog: Catalog, tenant: Tenant, *, hours: float, is_ours: bool = False) -> list[PurgeId]:
     """The tenant's that are due so many hours after noon; other tests' may be due too."""
     async with catalog.directory() as directory:
-        return [one.id for one in await directory.outbox.purges.due(NOON + hours * HOUR, 10_000) if one.tenant == tenant.id]
+        due = await directory.outbox.purges.due(NOON + hours * HOUR, is_ours=is_ours, limit=10_000)
+    return [one.id for one in due if one.tenant == tenant.id]
 
 
 class PurgesContract:
@@ -106,7 +107,24 @@ class PurgesContract:
         assert await due_in(catalog, tenant, hours=1) == [early.id, late.id]
         assert await due_in(catalog, other, hours=1) == [foreign.id]
         async with catalog.directory() as directory:
-            assert len(await directory.outbox.purges.due(NOON + HOUR, limit=1)) == 1
+            assert len(await directory.outbox.purges.due(NOON + HOUR, is_ours=False, limit=1)) == 1
+
+    async def test_purges_of_our_own_caches_and_of_cdns_wait_in_lines_of_their_own(
+        self, catalog: Catalog, tenant: Tenant
+    ) -> None:
+        purge, other = make_purge(tenant.id, state=PurgeState.REMOVING), make_purge(tenant.id)
+        await purges_in(catalog, purge, other)
+        assert await due_in(catalog, tenant, hours=1, is_ours=True) == [purge.id]
+        assert await due_in(catalog, tenant, hours=1) == [other.id]
+
+        async with catalog.directory(writes=True) as directory:  # on to the CDNs, at the very time at which it was due
+            await directory.outbox.purges.save(replace(purge, state=PurgeState.WAITING, revision=2))
+        assert await due_in(catalog, tenant, hours=1, is_ours=True) == []
+        assert set(await due_in(catalog, tenant, hours=1)) == {purge.id, other.id}
+
+        async with catalog.directory(writes=True) as directory:
+            await directory.outbox.purges.save(replace(purge, due_at=None, state=PurgeState.DONE, revision=3))
+        assert await due_in(catalog, tenant, hours=1) == [other.id]
 
     async def test_a_purge_moves_in_the_line_and_leaves_it(self, catalog: Catalog, tenant: Tenant) -> None:
         purge = make_purge(tenant.id)

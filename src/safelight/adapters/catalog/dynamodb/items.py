@@ -21,7 +21,7 @@ from safelight.adapters.catalog.dynamodb.numbers import SHARDS
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
-from safelight.domain.purges import Purge
+from safelight.domain.purges import OURS, Purge
 from safelight.domain.queries import Sort, micros
 from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant, Link
@@ -413,8 +413,10 @@ def delivery_of(item: Item) -> Delivery:
 
 # Purges
 
-PURGES_DUE: Final = "PURGESDUE"
-"""The partition of the table with every tenant's purges that have not ended, in the order of being due."""
+
+def purges_due(*, is_ours: bool) -> str:
+    """The partition of the table with every tenant's purges that have not ended, in the order of being due: of our caches, or of CDNs."""
+    return "PURGESDUE#OURS" if is_ours else "PURGESDUE"
 
 
 def purges(tenant: str) -> str:
@@ -424,7 +426,7 @@ def purges(tenant: str) -> str:
 
 def purge_due_key(purge: Item) -> Key:
     """The purge's place in that order."""
-    return PURGES_DUE, number_key(purge["due_at"]) + purge["id"]
+    return purges_due(is_ours=purge["state"] in OURS), number_key(purge["due_at"]) + purge["id"]
 
 
 def purge_item(purge: Purge) -> Item:

@@ -9,7 +9,7 @@ from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.ids import PurgeId, TenantId
-from safelight.domain.purges import Purge
+from safelight.domain.purges import OURS, Purge
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Missing, Stale
 
@@ -41,15 +41,15 @@ class DynamoPurges:
             raise Stale
         after = items.purge_item(purge)
         self.transaction.change(before, after, expected={"revision": before["revision"]}, unit=purge.id)
-        if before.get("due_at") != after.get("due_at"):
+        if (before.get("due_at"), before["state"] in OURS) != (after.get("due_at"), purge.is_ours):
             if before.get("due_at") is not None:
                 self.transaction.remove(items.purge_due_key(before), unit=purge.id)
             self._wait_for(after)
 
-    async def due(self, at: datetime, limit: int = 100) -> list[Purge]:
+    async def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
         """Along the partition of what is due."""
         high = items.number_key(micros(at)) + "\U0010ffff"
-        due = await self.transaction.collection(items.PURGES_DUE, high=high, limit=limit)
+        due = await self.transaction.collection(items.purges_due(is_ours=is_ours), high=high, limit=limit)
         keys = [(items.purges(one["tenant"]), one["purge"]) for one in due]
         found = await self.transaction.items(keys)
         return [items.purge_of(found[key]) for key in keys if key in found]
