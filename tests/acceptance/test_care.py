@@ -184,6 +184,8 @@ def test_scrub_finds_bytes_that_a_disk_has_changed_and_mends_what_can_be(server:
         expected = {"rendition_damaged": 1, "master_damaged": 1, "original_damaged": 1}
         dry = safelight(server, "scrub", "--dry-run", "--json")
         assert (dry.returncode, _counts(dry)) == (1, expected), dry.stderr
+        refused = client.get(f"/images/{lost['id']}/original")
+        assert (refused.status_code, refused.json()["code"]) == (503, "damaged_object"), "though no scrub has marked it yet"
         assert client.get(f"/images/{lost['id']}").json()["problem"] is None
         assert _counts(safelight(server, "scrub", "--rate", "500MB", "--json")) == expected
         record = client.get(f"/images/{lost['id']}").json()

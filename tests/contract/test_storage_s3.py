@@ -12,7 +12,8 @@ import pytest
 from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY
 
 from safelight.adapters.storage.s3 import S3Options, S3Store
-from safelight.errors import AlreadyExists, BadRequest, Missing
+from safelight.adapters.storage.s3.bucket import CHUNK_BYTES, PIECE_BYTES
+from safelight.errors import AlreadyExists, BadRequest, DamagedObject, Missing
 from safelight.testing.contracts.storage import StorageContract, all_of
 
 NUMBERS = itertools.count()
@@ -150,6 +151,40 @@ async def test_a_large_body_goes_in_parts_and_comes_back_whole(store, seaweedfs,
     assert await all_of(await storage.open("t/a", start=4_000_000, end=LARGE - 1)) == data[4_000_000 : LARGE - 1]
     assert head(seaweedfs, options, "originals", "t/a")["SSEKMSKeyId"] == key_id
     assert uploads(seaweedfs, options.originals_bucket) == []
+
+
+def damage(seaweedfs, options, stored):
+    """One bit of an original as it lies on the disk; the server takes it for sound."""
+    needle = seaweedfs.needle(options.originals_bucket, options.prefix + stored.key, stored.version)
+    data = bytearray(needle.read())
+    data[-1] ^= 1
+    needle.write(data)
+
+
+async def test_damage_to_a_small_object_shows_before_any_byte_of_it(store, seaweedfs, options):
+    storage = store.bucket("originals")
+    stored = await storage.put("t/a", b"hello")
+
+    damage(seaweedfs, options, stored)
+
+    for read in (storage.get, storage.open):
+        with pytest.raises(DamagedObject):
+            await read("t/a")
+    assert await all_of(await storage.open("t/a", start=0, end=4)) == b"hell"
+
+
+async def test_of_a_damaged_object_that_is_read_in_pieces_the_last_bytes_are_kept_back(store, seaweedfs, options):
+    storage = store.bucket("originals")
+    data = secrets.token_bytes(PIECE_BYTES + CHUNK_BYTES + 3)
+    stored = await storage.put("t/a", data)
+    damage(seaweedfs, options, stored)
+    opened, seen = await storage.open("t/a"), b""
+
+    with pytest.raises(DamagedObject):
+        async for chunk in opened.chunks:
+            seen += chunk
+
+    assert seen == data[:-3]
 
 
 async def test_a_large_body_overwrites_nothing_that_must_not_be(store, seaweedfs, options):

@@ -19,8 +19,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import botocore.session
 from botocore.config import Config
@@ -157,6 +159,19 @@ class SeaweedFS:
         """Everything that the volumes hold, as it lies on disk."""
         return b"".join(path.read_bytes() for path in sorted((self.folder / "data").rglob("*.dat")))
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def needle(self, bucket: str, key: str, version: str) -> Needle:
+        """Where the bytes of a version lie; of one that was cut into several chunks, those of the last."""
+        path = quote(f"/buckets/{bucket}/{key}.versions/v_{version}")
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 3}{path}?metadata=true", timeout=10) as answer:
+            fid = max(json.load(answer)["chunks"], key=lambda chunk: chunk.get("offset", 0))["fid"]
+        head = fid["cookie"].to_bytes(4, "big") + fid["file_key"].to_bytes(8, "big")
+        return Needle.found(self.folder / "data" / f"{bucket}_{fid['volume_id']}.dat", head)
+
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{program}.log").open("ab") as output:
             return subprocess.Popen(
@@ -188,6 +203,64 @@ class SeaweedFS:
             endpoint, token = map(json.dumps, self.webhook)
             told = f"[notification.webhook]\nenabled = true\nendpoint = {endpoint}\nbearer_token = {token}\n"
             (self.folder / "notification.toml").write_text(told + 'path_prefixes = ["/buckets/originals/incoming"]\n')
+
+
+@dataclass(frozen=True)
+class Needle:
+    """An object's bytes, encrypted ones where they are, in the file of their volume, beside the checksum that is looked at with them.
+
+    Cookie 4, id 8, size of what follows 4, size of the data 4, data, flags and more, CRC-32C of the data 4; numbers are big-endian
+    (SeaweedFS, weed/storage/needle, version 3).
+    """
+
+    path: Path
+    head: bytes
+    at: int
+    size_bytes: int
+    sum_at: int
+
+    @classmethod
+    def found(cls, path: Path, head: bytes) -> Needle:
+        """By its cookie and id."""
+        volume = path.read_bytes()
+        at = volume.rindex(head)
+        follows, size = (int.from_bytes(volume[at + start : at + start + 4], "big") for start in (12, 16))
+        needle = cls(path, head, at + 20, size, at + 16 + follows)
+        assert volume[needle.sum_at : needle.sum_at + 4] == crc32c(needle.read()), "the needle is not where it is looked for"
+        return needle
+
+    def read(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.at)
+            return file.read(self.size_bytes)
+
+    def write(self, data: bytes) -> None:
+        """In place, with its sum, so that SeaweedFS takes them for sound."""
+        assert len(data) == self.size_bytes
+        with self.path.open("r+b") as file:
+            file.seek(self.at - 20)
+            assert file.read(12) == self.head, "the volume has been compacted meanwhile"
+            file.seek(self.at)
+            file.write(data)
+            file.seek(self.sum_at)
+            file.write(crc32c(data))
+
+
+def _crc32c_of(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F6_3B78 if byte & 1 else 0)  # Castagnoli's polynomial, RFC 3720 section 12.1
+    return byte
+
+
+_CRC32C = [_crc32c_of(byte) for byte in range(256)]
+
+
+def crc32c(data: bytes) -> bytes:
+    """Four bytes, big-endian."""
+    sum = 0xFFFF_FFFF
+    for byte in data:
+        sum = _CRC32C[(sum ^ byte) & 0xFF] ^ sum >> 8
+    return (sum ^ 0xFFFF_FFFF).to_bytes(4, "big")
 
 
 class Moto:

@@ -116,7 +116,10 @@ class S3Storage:
         return whole
 
     async def open(self, key: str, *, start: int = 0, end: int | None = None, version: str | None = None) -> Opened:
-        """See Storage.open. What one request reads is held in memory; the rest is read when it is asked for."""
+        """See Storage.open. What one request reads is held in memory; the rest is read when it is asked for.
+
+        Damage to an object of one piece shows before any byte, so that whoever asked can still be told.
+        """
         start = max(start, 0)
         if end is not None and end <= start:
             return Opened(await self.stat(key, version=version), _chunks(b""))
@@ -126,7 +129,10 @@ class S3Storage:
         end = stored.size_bytes if end is None else min(end, stored.size_bytes)
         chunks = self._stream(stored, first, start + len(first), end)
         label = names.Label.read(_user_metadata(result))
-        if label is not None and start == 0 and end == stored.size_bytes:
+        if label is not None and len(first) == stored.size_bytes:
+            if await sha256_of(first) != label.sha256:
+                raise self._damaged(key)
+        elif label is not None and start == 0 and end == stored.size_bytes:
             chunks = self._checked(key, chunks, label.sha256)
         return Opened(stored, chunks)
 
