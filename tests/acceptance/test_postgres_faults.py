@@ -195,7 +195,7 @@ async def test_a_server_that_was_restarted_while_nobody_asked_is_noticed_by_nobo
 
 def test_a_test_server_that_was_killed_leaves_no_shared_memory_behind(postgres_cluster):
     server = PostgresServer(postgres_cluster).start()
-    segment = (server.folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+    segment = (server.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
 
     def is_there() -> bool:
         return any(line.split()[1] == segment for line in Path("/proc/sysvipc/shm").read_text().splitlines())

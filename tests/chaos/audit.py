@@ -17,6 +17,7 @@ from tests.chaos.load import BROKEN_CODES
 REQUEST_S = 45.0
 """A call to a store or database ends within the seconds of its settings, an upload waits 3 for its renditions; the rest is a busy
 machine's. Time in which the server itself was frozen or being started comes on top."""
+DAMAGED = "http 503 damaged_object"
 GRACE_S = 3.0
 """After an API's fault is over: what broke with it is told a moment later."""
 
@@ -51,7 +52,7 @@ class Found:
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Records by id, of every tenant, in and outside the trash; with `tenant`."""
     originals: dict[tuple[str, int], str] = field(default_factory=dict)
-    """What the bytes that are handed out hash to, by image and version; `http 503` where none are."""
+    """What the bytes that are handed out hash to, by image and version; `http 503 busy` where none are."""
     versions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     albums: dict[str, list[str]] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -66,6 +67,8 @@ class Found:
     reconciled: dict[str, Any] = field(default_factory=dict)
     unclean: dict[str, Any] = field(default_factory=dict)
     """What it told when everything had been mended."""
+    scrubbed: dict[str, Any] = field(default_factory=dict)
+    """What `scrub` told then; asked only when bits have flipped."""
     rows: set[str] = field(default_factory=set)
     objects: set[str] = field(default_factory=set)
 
@@ -88,6 +91,7 @@ def judge(book: Book, found: Found) -> list[Broken]:
         *_albums(book, found),
         *_uploads(book, found),
         *_left_over(found),
+        *_scrubbed(book, found),
         *(
             Broken("wrong bytes" if "bytes" in note["what"] or "damaged" in note["what"] else "lost", note["what"], str(note))
             for note in book.notes
@@ -149,7 +153,7 @@ def _images(book: Book, found: Found) -> Iterable[Broken]:
             if op.op == "replace":
                 sent[op.sent["tenant"], op.sent["sha256"]].append(op)
     for id, op in acknowledged.items():
-        yield from _image(id, op, by_image[id], found)
+        yield from _image(id, op, by_image[id], found, damaged_for_good(book))
     for id, record in found.images.items():
         attempts = sent.get((record["tenant"], record["sha256"]), [])
         if not attempts:
@@ -160,6 +164,11 @@ def _images(book: Book, found: Found) -> Iterable[Broken]:
         if is_broken and (record["problem"] or {}).get("code") not in BROKEN_CODES:
             yield Broken("stuck", "rejected without a true reason", f"{id} {record['problem']}")
     yield from _doubles(sent, found)
+
+
+def damaged_for_good(book: Book) -> set[str]:
+    """Images whose original is not what came in, and nobody has put it right."""
+    return {note["image"] for note in book.notes if note["is"] == "damaged"}
 
 
 def became(op: Op, found: Found) -> str | None:
@@ -183,7 +192,7 @@ def _doubles(sent: dict[tuple[str, str], list[Op]], found: Found) -> Iterable[Br
             yield Broken("double", f"{count} images of the same bytes, where {allowed} may be", f"{tenant} {policies} {digest}")
 
 
-def _image(id: str, upload: Op, ops: Sequence[Op], found: Found) -> Iterable[Broken]:
+def _image(id: str, upload: Op, ops: Sequence[Op], found: Found, damaged: set[str]) -> Iterable[Broken]:
     states = {"alive"}
     for op in ops:
         if op.op not in MOVES:
@@ -211,7 +220,7 @@ def _image(id: str, upload: Op, ops: Sequence[Op], found: Found) -> Iterable[Bro
     if record is None:
         return
     yield from _words(id, upload, [op for op in ops if op.op == "edit"], record)
-    yield from _bytes(id, upload, [op for op in ops if op.op == "replace"], record, found)
+    yield from _bytes(id, upload, [op for op in ops if op.op == "replace"], record, found, damaged)
     if (
         state == "alive"
         and record["status"] == "ready"
@@ -252,7 +261,9 @@ def _words(id: str, upload: Op, edits: Sequence[Op], record: dict[str, Any]) -> 
         )
 
 
-def _bytes(id: str, upload: Op, replaced: Sequence[Op], record: dict[str, Any], found: Found) -> Iterable[Broken]:
+def _bytes(
+    id: str, upload: Op, replaced: Sequence[Op], record: dict[str, Any], found: Found, damaged: set[str]
+) -> Iterable[Broken]:
     done = [op.sent["sha256"] for op in replaced if op.is_acknowledged]
     after = max((op.n for op in replaced if op.is_acknowledged), default=0)
     allowed = {done[-1] if done else upload.sent["sha256"]} | {
@@ -265,7 +276,7 @@ def _bytes(id: str, upload: Op, replaced: Sequence[Op], record: dict[str, Any], 
         yield Broken("lost", "a version is missing", f"{id} {missing}")
     for version in found.versions.get(id, []):
         told = found.originals.get((id, version["version"]))
-        if told != version["sha256"]:
+        if told != (DAMAGED if id in damaged else version["sha256"]):
             yield Broken("wrong bytes", f"version {version['version']} hands out {told}", f"{id} {version['sha256']}")
 
 
@@ -312,3 +323,15 @@ def _left_over(found: Found) -> Iterable[Broken]:
             yield Broken("stuck", "a dead letter without a cause", failure["id"])
     for failure in found.failures_left:
         yield Broken("stuck", "a dead letter that cannot be mended by trying again", f"{failure['id']} {failure['error']}")
+
+
+def _scrubbed(book: Book, found: Found) -> Iterable[Broken]:
+    """Every damage is found, and none that is none."""
+    damaged = damaged_for_good(book)
+    told = {kind: finding["count"] for kind, finding in found.scrubbed.items()}
+    if told != ({"original_damaged": len(damaged)} if damaged else {}):
+        yield Broken("wrong bytes", f"scrub tells {told}, and {len(damaged)} originals are damaged", str(found.scrubbed))
+    for id in damaged:
+        record = found.images.get(id)
+        if record is None or (record["problem"] or {}).get("code") != "original_damaged":
+            yield Broken("wrong bytes", "the record of a damaged original does not say so", f"{id} {record}")

@@ -5,20 +5,15 @@ Kinds are dealt like cards, so that every kind comes before one comes again; now
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from io import BytesIO
+from dataclasses import dataclass
 
-import httpx
-from PIL import Image
 from tests.acceptance.conftest import until
-from tests.chaos.installation import LARGEST_SKEW_S, Api, Embedded, Installation, Part, Worker, skewed
+from tests.chaos.corruption import Corrupter
+from tests.chaos.installation import LARGEST_SKEW_S, Api, Installation, Worker, skewed, started
 from tests.chaos.ledger import Ledger
-from tests.pictures import jpeg
 from tests.servers.cuttable import Line
 
 
@@ -70,24 +65,26 @@ class FaultMaker:
     ledger: Ledger
     seed: str
     faults: list[Fault]
-    _threads: list[threading.Thread] = field(default_factory=list)
     crash: BaseException | None = None
 
     def run(self, began: float, ends: float) -> None:
         """Until the last fault is over; none begins after the end, however late the machine has made the others."""
-        busy: dict[str, threading.Thread] = {}
+        latest: dict[str, threading.Thread] = {}
         for fault in self.faults:
-            time.sleep(max(0.0, began + fault.at_s - time.monotonic()))
-            if fault.target in busy:
-                busy[fault.target].join()
-                time.sleep(RESTS_S)
-            if time.monotonic() > ends:
-                break
-            thread = threading.Thread(target=self._make, args=(fault,), daemon=True)
-            busy[fault.target] = thread
+            time.sleep(max(0.0, min(began + fault.at_s, ends) - time.monotonic()))
+            thread = threading.Thread(target=self._in_turn, args=(fault, latest.get(fault.target), ends), daemon=True)
+            latest[fault.target] = thread
             thread.start()
-        for thread in busy.values():
+        for thread in latest.values():
             thread.join()
+
+    def _in_turn(self, fault: Fault, before: threading.Thread | None, ends: float) -> None:
+        """After the part's last fault: a server that takes a minute to start must not keep the other parts from theirs."""
+        if before is not None:
+            before.join()
+            time.sleep(RESTS_S)
+        if time.monotonic() < ends:
+            self._make(fault)
 
     def _make(self, fault: Fault) -> None:
         words = {"fault": fault.kind, "target": fault.target, "number": fault.number, "stops_api": fault.stops_api}
@@ -103,20 +100,20 @@ class FaultMaker:
         part = self.installation.parts[fault.target]
         part.kill()
         time.sleep(fault.for_s)
-        _started(part)
+        started(part)
 
     def _restart(self, fault: Fault) -> None:
         part = self.installation.parts[fault.target]
         part.stop()
         time.sleep(fault.for_s)
-        _started(part)
+        started(part)
 
     def _terminate(self, fault: Fault) -> None:
         api = self.installation.parts[fault.target]
         assert isinstance(api, Api)
         api.terminate()
         time.sleep(fault.for_s)
-        _started(api)
+        started(api)
 
     def _freeze(self, fault: Fault) -> None:
         part = self.installation.parts[fault.target]
@@ -133,7 +130,7 @@ class FaultMaker:
         assert isinstance(part, Api | Worker)
         part.stop()
         part.environment |= skewed(by_s)
-        _started(part)
+        started(part)
         return f"{by_s:+d} s"
 
     def _child(self, fault: Fault) -> str:
@@ -152,111 +149,13 @@ class FaultMaker:
     _dead_line = _cut
     _no_answers = _cut
 
-    def _full(self, fault: Fault) -> None:
-        assert isinstance(self.installation, Embedded)
-        self.installation.fill(leaves=random.Random(f"{self.seed}/{fault.number}").randrange(0, 300_000))
+    def _full(self, fault: Fault) -> str:
+        disk = self.installation.fill(fault.target, random.Random(f"{self.seed}/{fault.number}"))
         time.sleep(fault.for_s)
-        self.installation.empty()
+        self.installation.make_room(disk)
+        return disk
 
     def _corrupt(self, fault: Fault) -> str:
-        """Bits flip in an original, which must be refused by its code, and in a rendition, which must be made again."""
-        assert isinstance(self.installation, Embedded)
-        rng, house, api = random.Random(f"{self.seed}/{fault.number}"), self.installation.houses[0], self.installation.apis[0]
-        data = jpeg(90, 70, seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{fault.number}".encode()).digest()[:4], "big"))
-        with httpx.Client(base_url=api.url, timeout=60, headers={"authorization": f"Bearer {house.token}"}) as client:
-
-            def ask(method: str, path: str, fits: Callable[[httpx.Response], bool], **options) -> httpx.Response:
-                def once() -> httpx.Response | None:
-                    try:
-                        answer = client.request(method, path, **options)
-                    except httpx.HTTPError:
-                        return None  # another fault at the same time
-                    return answer if fits(answer) else None
-
-                return until(once)
-
-            digest = hashlib.sha256(data).hexdigest()
-            n = self.ledger.sent(
-                "corrupter",
-                "upload",
-                tenant=house.tenant,
-                to=api.url,
-                upload=digest,
-                sha256=digest,
-                policy=house.policy,
-                write="",
-                attempts=50,
-            )
-            record = ask("POST", "/images", lambda answer: answer.is_success, files={"file": data}).json()
-            self.ledger.told(n, 201, {"id": record["id"]})
-            record = ask(
-                "GET", f"/images/{record['id']}", lambda answer: answer.is_success and answer.json()["status"] == "ready"
-            ).json()
-            original = f"/images/{record['id']}/original"
-            with _flipped(self.installation.blob(f"/{record['id']}/1/original"), rng):
-                definite = lambda answer: answer.is_success or answer.json()["code"] == "damaged_object"
-                refused = ask("GET", original, definite)
-                if refused.is_success:
-                    self.ledger.note(
-                        "wrong", what="a damaged original was delivered", image=record["id"], is_same=refused.content == data
-                    )
-            healed = ask("GET", original, lambda answer: answer.is_success)
-            if healed.content != data:
-                self.ledger.note("wrong", what="an original with other bytes", image=record["id"])
-            rendition = rng.choice(record["renditions"])
-            end = f"/{record['id']}/1/{rendition['preset']}.{rendition['url'].split('?')[0].rsplit('.', 1)[1]}"
-            with _flipped(self.installation.blob(end), rng):
-                shown = ask("GET", rendition["url"], lambda answer: answer.status_code < 500)
-                try:
-                    assert shown.status_code == 200
-                    picture = Image.open(BytesIO(shown.content))
-                    picture.load()
-                    assert picture.size == (rendition["width"], rendition["height"])
-                except Exception as error:
-                    self.ledger.note(
-                        "wrong",
-                        what="a damaged rendition was not made again",
-                        image=record["id"],
-                        status=shown.status_code,
-                        error=repr(error),
-                    )
-        return record["id"]
-
-
-def _started(part: Part) -> None:
-    """Like an orchestrator: again and again, since what it needs may be away at the same time."""
-
-    deadline = time.monotonic() + 600
-    while True:
-        try:
-            part.start(within_s=180.0) if isinstance(part, Api) else part.start()
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-        else:
-            return
-
-
-class _flipped:
-    """Some bits of a file, flipped while the block lasts."""
-
-    def __init__(self, path, rng: random.Random) -> None:
-        assert path is not None, "the object has no blob"
-        self.path, self.rng = path, rng
-
-    def __enter__(self) -> None:
-        self.was = self.path.read_bytes()
-        data = bytearray(self.was)
-        for _ in range(3):
-            data[self.rng.randrange(len(data) // 4, len(data))] ^= 1 << self.rng.randrange(8)
-        assert data != self.was
-        self._write(bytes(data))
-
-    def __exit__(self, *_: object) -> None:
-        if self.path.exists():  # a rendition that was made again is another file
-            self._write(self.was)
-
-    def _write(self, data: bytes) -> None:
-        with self.path.open("r+b") as file:
-            file.write(data)
+        """Bits flip: see `corruption`."""
+        with Corrupter(self.installation, self.ledger, random.Random(f"{self.seed}/{fault.number}")) as corrupter:
+            return corrupter.run()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 import shutil
@@ -11,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -21,9 +21,10 @@ from typing import Any, Protocol
 import httpx
 import psutil
 import psycopg
-from tests.acceptance.conftest import Server
+from tests.acceptance.conftest import Server, until
 from tests.chaos.load import House
 from tests.servers.cuttable import Cuttable, Line
+from tests.servers.disk import Disk, NoDisk
 from tests.servers.postgres import PostgresServer, make_cluster
 from tests.servers.seaweedfs import ACCESS_KEY, SECRET_KEY, SeaweedFS
 from tests.servers.valkey import Valkey
@@ -36,7 +37,8 @@ COMMON = {
     "SAFELIGHT_OUTBOUND__NETWORKS": "127.0.0.1/32",
     "SAFELIGHT_CARE__RECONCILE_DAYS": "0",  # the audit wants to see what is left without it
 }
-
+WAL = {"max_wal_size": "128MB", "wal_recycle": "off"}
+"""No file of the log is there before it is needed, so that a full disk keeps the next one from being made."""
 
 FAKETIME = (
     Path(sys.prefix)
@@ -166,6 +168,29 @@ class Worker:
                 os.killpg(self.process.pid, number)
 
 
+class Blob(Protocol):
+    """The bytes of an object as they lie on the disk."""
+
+    def read(self) -> bytes: ...
+    def write(self, data: bytes) -> None:
+        """As many others, in their place."""
+
+
+@dataclass(frozen=True)
+class BlobFile:
+    """A file."""
+
+    path: Path
+
+    def read(self) -> bytes:
+        return self.path.read_bytes()
+
+    def write(self, data: bytes) -> None:
+        if self.path.exists():  # a rendition that was made again is another file
+            with self.path.open("r+b") as file:
+                file.write(data)
+
+
 def own_environment(settings: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SAFELIGHT_")} | settings
 
@@ -187,6 +212,7 @@ class Installation(ABC):
         self.apis: list[Api] = []
         self.parts: dict[str, Part] = {}
         self.lines: dict[str, Cuttable] = {}
+        self.disks: dict[str, Disk] = {}
         self.houses: list[House] = []
         self._closing = contextlib.ExitStack()
 
@@ -200,6 +226,16 @@ class Installation(ABC):
         self.apis.append(api)
         self.parts[name] = api
         return api
+
+    def _add_disk(self, name: str, at: Path, size_bytes: int) -> None:
+        """A small one at this empty folder, where the machine allows it."""
+        at.mkdir(parents=True, exist_ok=True)
+        try:
+            self.disks[name] = Disk(at, size_bytes)
+        except NoDisk as why:
+            self.skipped["full"] = f"no small file system can be mounted here: {why}"
+        else:
+            self._closing.callback(self.disks[name].unmount)
 
     def settle_in(self) -> None:
         """A tenant for every policy."""
@@ -229,6 +265,18 @@ class Installation(ABC):
         """The faults that can be made here: what, to which part."""
 
     @abstractmethod
+    def fill(self, target: str, rng: random.Random) -> str:
+        """No room on a disk of that part any more, but for some bytes; which one."""
+
+    def make_room(self, disk: str) -> None:
+        """Room again on that disk, and whoever has given up is started again."""
+        self.disks[disk].empty()
+
+    @abstractmethod
+    def blob(self, key_end: str) -> Blob | None:
+        """The newest bytes of the object whose key ends so."""
+
+    @abstractmethod
     def rows(self) -> set[str]:
         """The images of the catalog, asked behind Safelight's back."""
 
@@ -237,9 +285,11 @@ class Installation(ABC):
         """The images that the store has objects of, likewise."""
 
     def heal(self) -> None:
-        """Every part up, every line through."""
+        """Every line through, room on every disk."""
         for line in self.lines.values():
             line.be(Line.THROUGH)
+        for disk in self.disks.values():
+            disk.empty()
 
 
 class Embedded(Installation):
@@ -251,22 +301,11 @@ class Embedded(Installation):
         super().__init__(folder, environment)
         self.disk = folder / "disk"
         self.disk_bytes = disk_bytes
-        self.ballast = self.disk / "ballast"
 
     def __enter__(self) -> Embedded:
-        self.disk.mkdir()
         with contextlib.ExitStack() as opened:
             self._closing = opened
-            mounted = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={self.disk_bytes}", "chaos", str(self.disk)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if mounted.returncode:
-                self.skipped["full"] = f"no small file system can be mounted here: {mounted.stderr.strip()}"
-            else:
-                opened.callback(lambda: subprocess.run(["umount", "-l", str(self.disk)], check=False))
+            self._add_disk("disk", self.disk, self.disk_bytes)
             self._add_api("api", self.disk).start()
             self.settle_in()
             self._closing = opened.pop_all()
@@ -278,41 +317,23 @@ class Embedded(Installation):
             shutil.copy(self.disk / "server.log", self.folder / "server.log")
         super().__exit__()
 
-    def fill(self, leaves: int) -> None:
-        """No more room on the disk but for so many bytes."""
-        with self.ballast.open("wb") as file:
-            while True:
-                free = os.statvfs(self.disk)
-                try:
-                    os.posix_fallocate(file.fileno(), 0, max(4096, free.f_bavail * free.f_frsize - leaves))
-                except OSError as error:  # somebody else has written in between
-                    if error.errno != errno.ENOSPC:
-                        raise
-                    leaves += 65_536
-                else:
-                    return
-
-    def empty(self) -> None:
-        self.ballast.unlink(missing_ok=True)
-
-    def heal(self) -> None:
-        self.empty()
-        super().heal()
+    def fill(self, target: str, rng: random.Random) -> str:
+        self.disks[target].fill(leaves=rng.randrange(0, 300_000))
+        return target
 
     def deck(self) -> list[tuple[str, str]]:
         deck = [(kind, "api") for kind in ("kill", "freeze", "restart", "terminate", "child", "skew")]
         deck += [("corrupt", "store"), ("full", "disk")]
         return [(kind, target) for kind, target in deck if kind not in self.skipped]
 
-    def blob(self, key_end: str) -> Path | None:
-        """The file with the newest bytes of the object whose key ends so."""
+    def blob(self, key_end: str) -> Blob | None:
         root = self.apis[0].data_dir / "objects"
         found = self._ask(
             root / "objects.db",
             "select blob from versions where key like ? and blob is not null order by seq desc limit 1",
             f"%{key_end}",
         )
-        return root / "blobs" / found[0][:2] / found[0] if found else None
+        return BlobFile(root / "blobs" / found[0][:2] / found[0]) if found else None
 
     def rows(self) -> set[str]:
         return set(self._ask(self.apis[0].data_dir / "catalog.db", "select id from images"))
@@ -331,19 +352,21 @@ class Servers(Installation):
 
     profile = "servers"
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *, disk_bytes: int) -> None:
         super().__init__(folder, environment)
-        self.skipped = {
-            "full": "the disks are those of PostgreSQL and SeaweedFS here",
-            "corrupt": "blobs are SeaweedFS's own here, which checks them by a CRC",
-        }
+        self.disk_bytes = disk_bytes
 
     def __enter__(self) -> Servers:
         with contextlib.ExitStack() as opened:
             self._closing = opened
             make_cluster(self.folder / "cluster")
-            self.postgres = PostgresServer(self.folder / "cluster").start()
+            data = Path(tempfile.mkdtemp(prefix="safelight-disk-", dir="/tmp"))  # where PostgreSQL's user can go, too
+            opened.callback(shutil.rmtree, data)
+            self._add_disk("postgres", data, self.disk_bytes)
+            self.postgres = PostgresServer(self.folder / "cluster", data=data, **WAL).start()
             opened.callback(self.postgres.remove)
+            for name, at in (("s3 volumes", ""), ("s3 metadata", "filerldb2")):
+                self._add_disk(name, self.folder / "seaweedfs" / "data" / at, self.disk_bytes)
             self.s3 = opened.enter_context(SeaweedFS(self.folder / "seaweedfs"))
             valkey = Valkey(self.folder / "valkey")
             opened.callback(valkey.kill)
@@ -362,8 +385,8 @@ class Servers(Installation):
                 "SAFELIGHT_STORAGE__ACCESS_KEY_ID": ACCESS_KEY,
                 "SAFELIGHT_STORAGE__SECRET_ACCESS_KEY": SECRET_KEY,
                 "SAFELIGHT_STORAGE__KMS_KEY_ID": self.s3.make_key(),
-                "SAFELIGHT_STORAGE__ATTEMPT_TIMEOUT_S": "2",
-                "SAFELIGHT_STORAGE__DEADLINE_S": "6",
+                "SAFELIGHT_STORAGE__ATTEMPT_TIMEOUT_S": "4",
+                "SAFELIGHT_STORAGE__DEADLINE_S": "10",
                 "SAFELIGHT_CACHE__URL": f"valkey://127.0.0.1:{self.lines['valkey'].port}/0",
             }
             for number in (1, 2):
@@ -384,7 +407,47 @@ class Servers(Installation):
         deck += [(kind, f"worker {number}") for kind in ("kill", "freeze", "restart") for number in (1, 2)]
         deck += [(kind, part) for kind in ("kill", "freeze") for part in self.lines] + [("restart", "postgres")]
         deck += [(kind, part) for kind in ("cut", "dead line", "no answers") for part in self.lines]
+        deck += [("full", "postgres"), ("full", "s3"), ("corrupt", "s3")]
         return [(kind, target) for kind, target in deck if kind not in self.skipped]
+
+    def fill(self, target: str, rng: random.Random) -> str:
+        disk = "postgres" if target == "postgres" else rng.choice(["s3 volumes", "s3 metadata"])
+        self.disks[disk].fill(leaves=rng.randrange(0, 300_000))
+        if target == "postgres" and rng.random() < 0.5:
+            # The file of the log is at its end: the next write wants a new one, for which there is no room.
+            with contextlib.suppress(psycopg.Error):
+                self.postgres.execute("SELECT pg_switch_wal()")
+        return disk
+
+    def make_room(self, disk: str) -> None:
+        """PostgreSQL that cannot write its log ends, and once more when it cannot while it recovers.
+
+        SeaweedFS keeps its metadata in LevelDB, which takes no writes any more after one that failed, until it is opened again.
+        """
+        super().make_room(disk)
+        if disk == "postgres":
+            until(self._postgres_has_settled)
+            if self.postgres.has_ended:
+                started(self.parts["postgres"])
+        elif disk == "s3 metadata" or self.s3.has_ended:
+            self.s3.kill()
+            started(self.parts["s3"])
+
+    def _postgres_has_settled(self) -> bool:
+        try:
+            self.postgres.execute("CHECKPOINT")
+        except psycopg.Error:
+            return self.postgres.has_ended
+        return True
+
+    def blob(self, key_end: str) -> Blob | None:
+        client = self.s3.client()
+        for bucket in self.buckets:
+            for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+                for one in page.get("Versions", ()):
+                    if one["IsLatest"] and one["Key"].endswith(key_end):
+                        return self.s3.needle(bucket, one["Key"], one["VersionId"])
+        return None
 
     def rows(self) -> set[str]:
         with psycopg.connect(self.database) as connection:
@@ -397,6 +460,20 @@ class Servers(Installation):
                 keys = [one["Key"] for one in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]]
                 found |= {key.split("/")[1] for key in keys if len(key.split("/")) > 3}
         return found
+
+
+def started(part: Part) -> None:
+    """Like an orchestrator: again and again, since what it needs may be away at the same time."""
+    deadline = time.monotonic() + 600
+    while True:
+        try:
+            part.start(within_s=180.0) if isinstance(part, Api) else part.start()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 @dataclass

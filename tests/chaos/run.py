@@ -16,13 +16,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.chaos import audit
-from tests.chaos.faults import FaultMaker, planned
+from tests.chaos.faults import LASTS_S, FaultMaker, planned
 from tests.chaos.installation import Embedded, Installation, Servers
 from tests.chaos.ledger import Book, Ledger
 from tests.chaos.load import Client, Gallery, House, sha256
@@ -40,14 +40,18 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="of load and faults; healing and the audit come on top")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--clients", type=int, default=2, help="of each tenant")
+    parser.add_argument("--faults", default="", help="only these kinds, as full,corrupt; default: every one of the deck")
     parser.add_argument(
         "--out", type=Path, help="folder for ledger, logs and report; default: a new one below the temporary folder"
     )
     asked = parser.parse_args()
+    kinds = {kind.strip() for kind in asked.faults.split(",") if kind}
+    if unknown := kinds - LASTS_S.keys():
+        parser.error(f"--faults: {', '.join(sorted(unknown))}; there are {', '.join(LASTS_S)}")
     _alone()
     out = asked.out or Path(tempfile.mkdtemp(prefix="safelight-chaos-"))
     out.mkdir(parents=True, exist_ok=True)
-    report = run(asked.profile, asked.minutes, asked.seed, asked.clients, out)
+    report = run(asked.profile, asked.minutes, asked.seed, asked.clients, out, kinds)
     (out / "report.json").write_text(json.dumps(report, indent=2))
     (out / "report.md").write_text(table(report))
     print(table(report), f"\nLedger, logs and report: {out}", sep="", flush=True)
@@ -58,7 +62,8 @@ def _alone() -> None:
     """In a namespace of mounts of our own, where a small file system for the fault `full` bothers nobody and goes with us."""
     if ALONE in os.environ or sys.platform != "linux" or not (unshare := shutil.which("unshare")):
         return
-    words = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    # As ourselves, since PostgreSQL refuses to run as root.
+    words = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-current-user", "--keep-caps"]
     if subprocess.run([unshare, *words, "true"], capture_output=True, check=False).returncode == 0:
         os.environ[ALONE] = "1"
         os.execv(unshare, [unshare, *words, sys.executable, "-m", "tests.chaos.run", *sys.argv[1:]])
@@ -66,16 +71,17 @@ def _alone() -> None:
 
 def installation(profile: str, folder: Path, gallery: Gallery, minutes: float) -> Installation:
     environment = {"SAFELIGHT_OUTBOUND__PORTS": str(gallery.port)}
-    if profile == "embedded":
-        return Embedded(folder, environment, disk_bytes=int((256 + 128 * minutes) * 2**20))
-    return Servers(folder, environment)
+    kind = Embedded if profile == "embedded" else Servers
+    return kind(folder, environment, disk_bytes=int((256 + 128 * minutes) * 2**20))
 
 
-def run(profile: str, minutes: float, seed: str, clients: int, out: Path) -> dict[str, Any]:
-    """One run, from an empty installation to its report."""
+def run(profile: str, minutes: float, seed: str, clients: int, out: Path, kinds: Collection[str] = ()) -> dict[str, Any]:
+    """One run, from an empty installation to its report; with these kinds of faults only, when some are named."""
     gallery, ledger, is_over = Gallery(), Ledger(out / "ledger.jsonl"), threading.Event()
     with installation(profile, out, gallery, minutes) as all_of_it:
-        maker = FaultMaker(all_of_it, ledger, seed, planned(all_of_it.deck(), seed, minutes))
+        deck = [(kind, target) for kind, target in all_of_it.deck() if not kinds or kind in kinds]
+        assert deck, "none of these faults can be made here"
+        maker = FaultMaker(all_of_it, ledger, seed, planned(deck, seed, minutes))
         load = [Client(f"{h.policy}-{n}", h, ledger, gallery, seed, is_over) for h in all_of_it.houses for n in range(clients)]
         began = time.monotonic()
         for client in load:
@@ -100,7 +106,7 @@ def run(profile: str, minutes: float, seed: str, clients: int, out: Path) -> dic
         skipped = all_of_it.skipped
     gallery.shutdown()
     gallery.server_close()
-    return told(profile, minutes, seed, loaded_s, book, found, broken, skipped)
+    return told(profile, minutes, seed, kinds, loaded_s, book, found, broken, skipped)
 
 
 def until_true(condition: Callable[[], Any], within_s: float, otherwise: str) -> None:
@@ -126,6 +132,8 @@ class Finder:
         found.unsettled = {kind: finding for kind, finding in self._quiet().items() if kind not in BY_CRASHES}
         found.reconciled = self._reconcile()
         found.unclean = self._quiet()
+        if audit.damaged_for_good(self.book):
+            found.scrubbed = self._findings("scrub")
         for house in self.installation.houses:
             with self._client(house) as client:
                 self._images(house, client)
@@ -137,7 +145,10 @@ class Finder:
         return httpx.Client(base_url=house.urls()[0], timeout=60, headers={"authorization": f"Bearer {house.token}"})
 
     def _reconcile(self, *words: str) -> dict[str, Any]:
-        ran = self.installation.command("reconcile", "--grace", "0", "--json", *words)
+        return self._findings("reconcile", "--grace", "0", *words)
+
+    def _findings(self, *words: str) -> dict[str, Any]:
+        ran = self.installation.command(*words, "--json")
         assert ran.returncode in (0, 1) and ran.stdout, ran.stderr[-3000:]
         return json.loads(ran.stdout)["findings"]
 
@@ -199,7 +210,7 @@ class Finder:
             self.found.versions[id] = client.get(f"/images/{id}/versions").raise_for_status().json()
             for version in self.found.versions[id]:
                 answer = client.get(f"/images/{id}/original", params={"version": version["version"]})
-                told = sha256(answer.content) if answer.is_success else f"http {answer.status_code}"
+                told = sha256(answer.content) if answer.is_success else f"http {answer.status_code} {answer.json()['code']}"
                 self.found.originals[id, version["version"]] = told
         # Lists may be remembered; a record that a list lacks must not be there by itself either.
         for op in self.book.ops:
@@ -224,14 +235,15 @@ class Finder:
             path = f"/albums?limit=200&cursor={page['next']}" if page["next"] else None
 
 
-def told(profile, minutes, seed, loaded_s, book: Book, found: audit.Found, broken, skipped) -> dict[str, Any]:
+def told(profile, minutes, seed, kinds, loaded_s, book: Book, found: audit.Found, broken, skipped) -> dict[str, Any]:
     """The report."""
+    only = f" --faults {','.join(sorted(kinds))}" if kinds else ""
     faults = Counter(f"{note['fault']} {note['target']}" for note in book.notes if note["is"] == "fault ended")
     kinds = Counter(one.kind for one in broken)
     reads = {"read", "get", "stream", "tus head"}
     writes = [op for op in book.ops if op.op not in reads]
     return {
-        "command": f'make chaos ARGS="--profile {profile} --minutes {minutes:g} --seed {seed}"',
+        "command": f'make chaos ARGS="--profile {profile} --minutes {minutes:g} --seed {seed}{only}"',
         "loaded_s": round(loaded_s, 1),
         "faults": dict(sorted(faults.items())),
         "skipped": skipped,

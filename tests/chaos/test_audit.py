@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.chaos.audit import Found, judge
+from tests.chaos.audit import DAMAGED, Found, judge
 from tests.chaos.ledger import Book, Ledger
 
 SHA = "a" * 64
@@ -14,7 +14,7 @@ TENANT = {"tenant": "t", "to": "http://127.0.0.1:1/images"}
 
 @pytest.fixture
 def story(tmp_path):
-    """Upload, edit, edit without an answer, trash, restore, collect; and an image that was purged."""
+    """Upload, edit, edit without an answer, trash, restore, collect; an image that was purged, and one whose original was damaged."""
     ledger = Ledger(tmp_path / "ledger.jsonl")
 
     def did(op, status, answer=None, **sent):
@@ -36,6 +36,8 @@ def story(tmp_path):
     did("trash", 204, image="j")
     did("purge", 204, image="j")
     did("upload", 202, {"id": "u", "state": "pending"}, upload=3, sha256="c" * 64, policy="reuse", write="five", is_import=True)
+    did("upload", 201, {"id": "d"}, upload=4, sha256="d" * 64, policy="tell", write="")
+    ledger.note("damaged", image="d")
     ledger.note("fault ended", fault="kill", target="api", number=0, stops_api=True)
     ledger.close()
     return Book.read(tmp_path / "ledger.jsonl")
@@ -47,10 +49,12 @@ def record(id="i", write="two", sha256=SHA, **others):
 
 
 def sound():
-    found = Found(rows={"i", "k"}, objects={"i", "k"}, albums={"al": ["i"]})
-    found.images = {"i": record(), "k": record("k", "five", "c" * 64)}
-    found.versions = {"i": [{"version": 1, "sha256": SHA}], "k": [{"version": 1, "sha256": "c" * 64}]}
-    found.originals = {("i", 1): SHA, ("k", 1): "c" * 64}
+    found = Found(rows={"d", "i", "k"}, objects={"d", "i", "k"}, albums={"al": ["i"]})
+    damaged = record("d", "", "d" * 64, problem={"code": "original_damaged"})
+    found.images = {"i": record(), "k": record("k", "five", "c" * 64), "d": damaged}
+    found.versions = {id: [{"version": 1, "sha256": image["sha256"]}] for id, image in found.images.items()}
+    found.originals = {("i", 1): SHA, ("k", 1): "c" * 64, ("d", 1): DAMAGED}
+    found.scrubbed = {"original_damaged": {"count": 1, "first": ["t/d/1/original"]}}
     found.uploads = {"u": {"state": "accepted", "image_id": "k", "problem": None}}
     found.found_by = {"two": ["i"], "five": ["k"]}
     return found
@@ -75,7 +79,12 @@ LIES = {
     "an acknowledged edit undone": lambda f: f.images.update(i=record(write="one")),
     "words of two writes": lambda f: f.images.update(i=record(tags=["one"])),
     "other bytes": lambda f: f.originals.update({("i", 1): "d" * 64}),
-    "no bytes": lambda f: f.originals.update({("i", 1): "http 503"}),
+    "no bytes": lambda f: f.originals.update({("i", 1): "http 503 backend_unavailable"}),
+    "a sound original refused": lambda f: f.originals.update({("i", 1): DAMAGED}),
+    "a damaged original delivered": lambda f: f.originals.update({("d", 1): "d" * 64}),
+    "a damage that scrub has not found": lambda f: f.scrubbed.clear(),
+    "a damage that is none": lambda f: f.scrubbed.update(rendition_damaged={"count": 1, "first": ["t/i/1/thumb.webp"]}),
+    "a damage that its record does not tell": lambda f: f.images["d"].update(problem=None),
     "an image of nobody": lambda f: f.images.update(x=record("x", "six", "e" * 64)),
     "a double": lambda f: f.images.update(x=record("x", "one")),
     "not ready": lambda f: f.images.update(i=record(status="developing")),

@@ -60,12 +60,14 @@ def make_cluster(at: Path) -> None:
 class PostgresServer:
     """One server on a free port of the loopback, without passwords. Killing it loses nothing that was committed."""
 
-    def __init__(self, cluster: Path, **settings: str) -> None:
+    def __init__(self, cluster: Path, *, data: Path | None = None, **settings: str) -> None:
+        """`data`: an empty folder for what it keeps, on a disk that somebody else looks after."""
         self.folder = Path(tempfile.mkdtemp(prefix="safelight-pg-", dir="/tmp"))
-        shutil.copytree(cluster, self.folder / "data")
+        self.data = data or self.folder / "data"
+        shutil.copytree(cluster, self.data, dirs_exist_ok=True)
         self._settings = _SETTINGS | {"unix_socket_directories": str(self.folder)} | settings
         if _NOT_AS_ROOT:
-            for path in (self.folder, *self.folder.rglob("*")):
+            for path in (self.folder, self.data, *self.data.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -84,11 +86,16 @@ class PostgresServer:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself, or because it was stopped."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self, *, within_s: float = 60.0) -> PostgresServer:
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(_programs() / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), *settings],
+                [str(_programs() / "postgres"), "-D", str(self.data), "-p", str(self.port), *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,7 +137,7 @@ class PostgresServer:
         # The seventh line is the key and id of the segment by which a server knows that another one uses its folder. One that was
         # killed has left both; the system has room for only so many.
         with contextlib.suppress(FileNotFoundError, IndexError):
-            segment = (self.folder / "data" / "postmaster.pid").read_text().splitlines()[6].split()[1]
+            segment = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
             subprocess.run(["ipcrm", "-m", segment], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.folder)
 
