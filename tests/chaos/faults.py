@@ -35,6 +35,8 @@ class Fault:
 
 LASTS_S = {"kill": (0.0, 2.0), "freeze": (0.5, 4.0), "restart": (0.0, 0.5), "terminate": (0.0, 0.5), "child": (0.0, 0.0), "skew": (0.0, 0.5), "full": (1.0, 5.0), "corrupt": (0.0, 0.0),
            "cut": (0.5, 4.0), "dead line": (0.5, 4.0), "no answers": (0.5, 3.0)}  # fmt: skip
+AHEAD = 4
+"""Faults under way or waiting for their part, so that on a slow machine the quick ones do not run away from the others."""
 RESTS_S = 2.0
 """Between two faults of one part: on a slow machine it would never be up else."""
 LINES = {"cut": Line.CUT, "dead line": Line.DEAD, "no answers": Line.NO_ANSWERS}
@@ -70,21 +72,26 @@ class FaultMaker:
     def run(self, began: float, ends: float) -> None:
         """Until the last fault is over; none begins after the end, however late the machine has made the others."""
         latest: dict[str, threading.Thread] = {}
+        room = threading.Semaphore(AHEAD)
         for fault in self.faults:
             time.sleep(max(0.0, min(began + fault.at_s, ends) - time.monotonic()))
-            thread = threading.Thread(target=self._in_turn, args=(fault, latest.get(fault.target), ends), daemon=True)
+            room.acquire()
+            thread = threading.Thread(target=self._in_turn, args=(fault, latest.get(fault.target), ends, room), daemon=True)
             latest[fault.target] = thread
             thread.start()
         for thread in latest.values():
             thread.join()
 
-    def _in_turn(self, fault: Fault, before: threading.Thread | None, ends: float) -> None:
+    def _in_turn(self, fault: Fault, before: threading.Thread | None, ends: float, room: threading.Semaphore) -> None:
         """After the part's last fault: a server that takes a minute to start must not keep the other parts from theirs."""
-        if before is not None:
-            before.join()
-            time.sleep(RESTS_S)
-        if time.monotonic() < ends:
-            self._make(fault)
+        try:
+            if before is not None:
+                before.join()
+                time.sleep(RESTS_S)
+            if time.monotonic() < ends:
+                self._make(fault)
+        finally:
+            room.release()
 
     def _make(self, fault: Fault) -> None:
         words = {"fault": fault.kind, "target": fault.target, "number": fault.number, "stops_api": fault.stops_api}

@@ -44,9 +44,9 @@ class Ledger:
     def lost(self, number: int, why: str) -> None:
         self._write({"n": number, "at": self.now(), "is": "lost", "why": why})
 
-    def note(self, what: str, **words: Any) -> None:
+    def note(self, kind: str, /, **words: Any) -> None:
         """Anything else: a fault that begins or ends, a picture with wrong bytes."""
-        self._write({"at": self.now(), "is": what, **words})
+        self._write({"at": self.now(), "is": kind, **words})
 
     def close(self) -> None:
         os.close(self._fd)

@@ -128,6 +128,14 @@ def test_answers_that_nobody_may_get_are_noticed(tmp_path, status, answer, kind)
     assert [broken.kind for broken in judge(Book.read(tmp_path / "ledger.jsonl"), Found())] == [kind]
 
 
+def test_what_a_client_found_wrong_is_a_broken_promise(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.note("wrong", client="c", what="an original with other bytes", image="i")
+    ledger.close()
+
+    assert [broken.kind for broken in judge(Book.read(tmp_path / "ledger.jsonl"), Found())] == ["wrong bytes"]
+
+
 def test_an_answer_that_comes_late_is_noticed_unless_its_server_stood_still(tmp_path):
     lines = [
         {"n": 1, "at": 0, "is": "sent", "client": "c", "op": "read", **TENANT},
