@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import pytest
+from tests.faulty import read_only
 
 from safelight.domain.accounts import Role
 from safelight.errors import BackendUnavailable
 from safelight.settings import Settings
 from safelight.wiring import build
-
-
-class _Dying:
-    """A catalog that is gone when a tenant is to be written."""
-
-    def __init__(self, inner) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    @asynccontextmanager
-    async def tenant(self, tenant, *, writes=False):
-        async with self._inner.tenant(tenant, writes=writes) as records:
-            if writes:
-                raise BackendUnavailable
-            yield records
 
 
 @pytest.fixture
@@ -41,7 +23,7 @@ async def safelight(tmp_path):
 async def test_a_first_start_that_was_cut_off_is_finished_by_the_next(safelight):
     accounts = safelight.accounts
     catalog, tokens = accounts.catalog, []
-    object.__setattr__(accounts, "catalog", _Dying(catalog))
+    object.__setattr__(accounts, "catalog", read_only(catalog))
     with pytest.raises(BackendUnavailable):
         await accounts.bootstrap(tokens.append)
     object.__setattr__(accounts, "catalog", catalog)

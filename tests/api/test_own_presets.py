@@ -54,6 +54,7 @@ async def test_a_preset_is_delivered_by_its_name_plain_where_the_image_is_public
             f"/i/{theirs['id']}/card.webp",
             f"{plain}@3.webp",
             f"{plain}@0.webp",
+            f"{plain}@01.webp",
             f"{plain}@x.webp",
             f"{plain}.exe",
             f"/i/{public['id']}/Card.webp",

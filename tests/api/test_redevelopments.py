@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from functools import partial
 
 import pytest
 from tests.api.test_recipes import ground, made, place, put, shown, upload
 from tests.api.test_tenants import house
+from tests.faulty import refusing_tag
 
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.domain.ids import TenantId
 from safelight.domain.redevelopments import RedevelopmentState
-from safelight.errors import TooBroad
 from safelight.testing.factories import make_redevelopment
 
 
@@ -39,42 +37,10 @@ async def ended(app, one):
     raise AssertionError(one)
 
 
-class _Narrow:
-    """A catalog that refuses to look for one tag, as DynamoDB does behind fifty thousand images without it."""
-
-    def __init__(self, inner, tag) -> None:
-        self._inner = inner
-        self._tag = tag
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    @asynccontextmanager
-    async def tenant(self, tenant, *, writes=False):
-        async with self._inner.tenant(tenant, writes=writes) as records:
-            yield _Having(records, images=_Having(records.images, page=partial(self._page, records.images)))
-
-    async def _page(self, images, query):
-        if self._tag in query.tags:
-            raise TooBroad
-        return await images.page(query)
-
-
-class _Having:
-    """Something, with other attributes."""
-
-    def __init__(self, inner, **others) -> None:
-        self._inner = inner
-        self.__dict__ |= others
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-
 async def test_one_that_asks_for_too_much_keeps_no_other_one_waiting(app):
     await upload(app, ground(9))
     redevelopments = app.safelight.redevelopments
-    object.__setattr__(redevelopments, "catalog", _Narrow(redevelopments.catalog, "rare"))
+    object.__setattr__(redevelopments, "catalog", refusing_tag(redevelopments.catalog, "rare"))
     broad = await redevelop(app, filter={"tags": ["rare"]}, rate=100)
 
     behind = await ended(app, await redevelop(app, rate=100))

@@ -10,7 +10,7 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 import pytest
-from tests.api.test_versions import Silent
+from tests.faulty import silent
 from tests.pictures import jpeg
 
 from safelight.domain.ids import UploadId, new_id
@@ -387,7 +387,7 @@ async def test_joining_whose_commit_nobody_has_heard_of_keeps_its_bytes(run):
         await patch(app, part, PICTURE)
         uploads = app.safelight.uploads
         catalog = uploads.catalog
-        object.__setattr__(uploads, "catalog", Silent(catalog))
+        object.__setattr__(uploads, "catalog", silent(catalog))
         answer = await app.client.post("/tus/", headers=TUS | {"Upload-Concat": f"final;{part}"})
         object.__setattr__(uploads, "catalog", catalog)
         assert answer.status_code == 503

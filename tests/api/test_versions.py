@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
+from tests.faulty import silent
 from tests.pictures import jpeg, png
 
 from safelight.domain.ids import ImageId, TenantId
-from safelight.errors import BackendUnavailable
 
 FIRST, SECOND = jpeg(64, 48, seed=91), png(30, 50, seed=92)
-
-
-class Silent:
-    """A catalog that does what it is asked, and whose word on a commit is lost."""
-
-    def __init__(self, inner) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    @asynccontextmanager
-    async def tenant(self, tenant, *, writes=False):
-        async with self._inner.tenant(tenant, writes=writes) as records:
-            yield records
-        if writes:
-            raise BackendUnavailable
 
 
 async def uploaded(app) -> str:
@@ -48,7 +30,7 @@ async def test_a_replacement_whose_commit_nobody_has_heard_of_keeps_its_bytes(ru
         image = await uploaded(app)
         ingest = app.safelight.ingest
         catalog = ingest.catalog
-        object.__setattr__(ingest, "catalog", Silent(catalog))
+        object.__setattr__(ingest, "catalog", silent(catalog))
         answer = await app.client.put(f"/images/{image}/original", files={"file": SECOND})
         object.__setattr__(ingest, "catalog", catalog)
 

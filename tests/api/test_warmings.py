@@ -6,6 +6,7 @@ import asyncio
 import itertools
 
 import pytest
+from tests.faulty import Altered
 from tests.golden.samples import encoded, scene
 
 from safelight.concurrency import Gate
@@ -197,19 +198,9 @@ async def test_a_page_that_was_broken_off_is_done_again_and_finds_what_was_made(
                 raise BackendUnavailable("away")
             return await stat(key, **options)
 
-        object.__setattr__(renditions, "store", _Failing(renditions.store, failing))
+        object.__setattr__(renditions, "store", Altered(renditions.store, stat=failing))
         warming = await ended(app, await app.client.post("/warm", json={"filter": {"tag": "sea"}, "transforms": ["w=22.webp"]}))
 
         assert (warming["state"], warming["images_done"]) == ("done", 3)
         assert (warming["made"], warming["present"]) == (1, 2)
         assert await sources(app, images[0], "w=22.webp") == ["store"]
-
-
-class _Failing:
-    """A store one of whose answers is another."""
-
-    def __init__(self, inner, stat) -> None:
-        self._inner, self.stat = inner, stat
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
+from tests.faulty import refusing_tag
 
 from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.cdn.memory import MemoryCdn
@@ -16,7 +15,7 @@ from safelight.domain.accounts import Actor, Role, Scope
 from safelight.domain.ids import new_id
 from safelight.domain.images import Image
 from safelight.domain.purges import LEASE, MOST_ATTEMPTS, SETTLE, Ground, PurgeOf, PurgeState, joined, paths_of
-from safelight.errors import BackendUnavailable, Busy, Forbidden, Missing, TooBroad, WrongState
+from safelight.errors import BackendUnavailable, Busy, Forbidden, Missing, WrongState
 from safelight.observability import Instruments
 from safelight.services.derived import Derived
 from safelight.services.purges import Purges
@@ -228,20 +227,7 @@ async def test_one_that_asks_for_too_much_keeps_no_other_one_waiting(slow):
     slow.settle()
     await slow.purges.go_on()
 
-    class Narrow:
-        """A catalog that refuses to look for tags, as DynamoDB does behind fifty thousand images without one."""
-
-        directory = slow.catalog.directory
-
-        @asynccontextmanager
-        async def tenant(self, tenant, *, writes=False):
-            async with slow.catalog.tenant(tenant, writes=writes) as records:
-                yield SimpleNamespace(images=SimpleNamespace(get_many=records.images.get_many, page=self.page))
-
-        async def page(self, query):
-            raise TooBroad
-
-    narrow = slow.told((slow.front,), (slow.back,), catalog=Narrow())
+    narrow = slow.told((slow.front,), (slow.back,), catalog=refusing_tag(slow.catalog, "rare"))
     for _ in range(3):
         slow.front.finish()
         slow.back.finish()

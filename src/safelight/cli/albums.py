@@ -81,11 +81,8 @@ def share_album(
         grant = client.share_album(
             album_id(client, album), user_id(client, user), level=level, originals=originals, expires_at=expires_at
         )
-    if json:
-        output.say_json(grant)
-    else:
-        until = f" until {output.minute(grant['expires_at'])} UTC" if grant["expires_at"] else ""
-        output.out().print(output.text(f"{user} may {grant['level']}{until}."))
+    until = f" until {output.minute(grant['expires_at'])} UTC" if grant["expires_at"] else ""
+    output.say(grant, f"{user} may {grant['level']}{until}.", as_json=json)
     return 0
 
 

@@ -105,11 +105,8 @@ def change_api_key(
         raise WrongUsage("Say --name, --network or --anywhere.")
     with server.connect() as client:
         changed = client.change_api_key(key, name=name, networks=network if network or anywhere else None)
-    if json:
-        output.say_json(changed)
-    else:
-        where = ", ".join(changed["networks"]) or "anywhere"
-        output.out().print(output.text(f"Key {key} is called {changed['name']!r} and may be used from {where}."))
+    where = ", ".join(changed["networks"]) or "anywhere"
+    output.say(changed, f"Key {key} is called {changed['name']!r} and may be used from {where}.", as_json=json)
     return 0
 
 

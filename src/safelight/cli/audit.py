@@ -113,10 +113,8 @@ def export(
         out = sys.stdout.buffer if file is None else stack.enter_context(output.whole_file(file))
         for piece in client.audit_export(format=format, **{"from": since, "to": until, "chain": chain}):
             size += out.write(piece)
-    if json:
-        output.say_json({"file": str(file), "bytes": size})
-    elif file is not None:
-        output.out().print(output.text(f"{file}: {output.size(size)}."))
+    if file is not None:
+        output.say({"file": str(file), "bytes": size}, f"{file}: {output.size(size)}.", as_json=json)
     return 0
 
 

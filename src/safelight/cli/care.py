@@ -429,13 +429,8 @@ def restore(backup: str = "latest", /, *, to: Path, kept: Kept, json: Json = Fal
 
     with claimed(chosen.data_dir.resolve()):
         snapshot, documents = asyncio.run(run())
-    if json:
-        output.say_json(_told(snapshot) | {"documents": documents})
-    else:
-        output.out().print(
-            f"Backup {snapshot.id} of {snapshot.at:%Y-%m-%d %H:%M} UTC is back: every row and {output.many(snapshot.objects, 'object')}"
-            " were compared. Start a server on it."
-        )
+    back = f"Backup {snapshot.id} of {snapshot.at:%Y-%m-%d %H:%M} UTC is back: every row and {output.many(snapshot.objects, 'object')}"
+    output.say(_told(snapshot) | {"documents": documents}, f"{back} were compared. Start a server on it.", as_json=json)
     return 0
 
 

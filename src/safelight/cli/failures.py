@@ -164,10 +164,7 @@ def _each_failure(
         for each in named:
             getattr(client, action)(each)
         count = len(named) if named else _each_batch(getattr(client, f"{action}s"), which)
-    if as_json:
-        output.say_json({"count": count})
-    else:
-        output.out().print(f"{verb}: {count}.")
+    output.say({"count": count}, f"{verb}: {count}.", as_json=as_json)
     return 0
 
 

@@ -164,10 +164,6 @@ def retire_token_key(
     """
     with server.connect() as client:
         retired = client.retire_token_key(key, after_s=after)
-    if json:
-        output.say_json(retired)
-    else:
-        output.out().print(
-            output.text(f"Key {key} signs no more, and is believed until {output.minute(retired['retired_at'])} UTC.")
-        )
+    sentence = f"Key {key} signs no more, and is believed until {output.minute(retired['retired_at'])} UTC."
+    output.say(retired, sentence, as_json=json)
     return 0

@@ -32,12 +32,12 @@ def say_json(document: Any) -> None:
     sys.stdout.buffer.flush()
 
 
-def say(document: Any, sentence: str, *secrets: str | None, as_json: bool) -> None:
-    """What has been done; with the secrets that nobody is told again, each on a line of its own, to be copied."""
+def say(document: Any, sentence: str, *more: str | None, as_json: bool) -> None:
+    """What has been done; what is to be copied, such as a secret that nobody is told again, has a line of its own."""
     if as_json:
         say_json(document)
         return
-    for line in (sentence, *secrets):
+    for line in (sentence, *more):
         out().print(text(line))
 
 

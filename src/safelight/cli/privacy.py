@@ -31,10 +31,9 @@ def awaited(client: Client, erasure: Erasure, wait: int) -> Erasure:
 
 def say_erasure(erasure: Erasure, *, as_json: bool) -> None:
     """Where the certificate is, or will be."""
-    if as_json:
-        output.say_json(erasure)
-    elif erasure["certificate"] is None:
-        output.out().print(output.text(f"Under way. The certificate will be at {erasure['certificate_url']}."))
+    if erasure["certificate"] is None:
+        sentence = f"Under way. The certificate will be at {erasure['certificate_url']}."
     else:
         images = output.many(erasure["certificate"]["removed"]["images"], "image")
-        output.out().print(output.text(f"Erased, with {images}. The certificate is at {erasure['certificate_url']}."))
+        sentence = f"Erased, with {images}. The certificate is at {erasure['certificate_url']}."
+    output.say(erasure, sentence, as_json=as_json)

@@ -105,11 +105,7 @@ def _ask(
         asked = client.purge(image=image, tag=tag, source=source, tenant=tenant)
         if wait:
             asked = ended(asked, client.purge_state)
-    if json:
-        output.say_json(asked)
-    else:
-        done = f"{asked['images_done']} of {output.many(asked['images'], 'image')}"
-        output.out().print(output.text(f"Purge {asked['id']} is {asked['state']}: {done}."))
-        if asked["cause"]:
-            output.out().print(output.text(f"The last try failed: {asked['cause']}"))
+    done = f"{asked['images_done']} of {output.many(asked['images'], 'image')}"
+    cause = (f"The last try failed: {asked['cause']}",) if asked["cause"] else ()
+    output.say(asked, f"Purge {asked['id']} is {asked['state']}: {done}.", *cause, as_json=json)
     return 1 if asked["state"] == "failed" else 0

@@ -78,10 +78,7 @@ def redevelop(
             if not redevelopment and not json:
                 output.err().print(f"Redevelopment {one['id']}; `safelight redevelop {one['id']}` watches it further.")
             one = _watched(client, one)
-    if json:
-        output.say_json(one)
-    else:
-        output.out().print(_told(one))
+    output.say(one, _told(one), as_json=json)
     return EXIT_REFUSED if one["failed"] else 0
 
 

@@ -265,8 +265,6 @@ def reindex(*, server: Server = HERE, json: Json = False) -> int:
     console = output.err()
     with server.connect() as client, console.status("Building the search index anew"):
         documents = client.reindex()
-    if json:
-        output.say_json({"documents": documents})
-    else:
-        output.out().print(f"The search index is new and holds {output.many(documents, 'image')}.")
+    sentence = f"The search index is new and holds {output.many(documents, 'image')}."
+    output.say({"documents": documents}, sentence, as_json=json)
     return 0

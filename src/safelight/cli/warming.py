@@ -36,12 +36,8 @@ def warm(
         warming = client.warm(transforms, image=image, album=album, tag=tag)
         if not detach:
             warming = ended(warming, client.warming)
-    if json:
-        output.say_json(warming)
-    else:
-        told = f"{warming['images_done']} of {output.many(warming['images'], 'image')}"
-        counts = f"{warming['made']} made, {warming['present']} there already, {warming['failed']} failed"
-        output.out().print(output.text(f"Warming {warming['id']} is {warming['state']}: {told}; {counts}."))
-        if warming["cause"]:
-            output.out().print(output.text(f"The last failure: {warming['cause']}"))
+    told = f"{warming['images_done']} of {output.many(warming['images'], 'image')}"
+    counts = f"{warming['made']} made, {warming['present']} there already, {warming['failed']} failed"
+    cause = (f"The last failure: {warming['cause']}",) if warming["cause"] else ()
+    output.say(warming, f"Warming {warming['id']} is {warming['state']}: {told}; {counts}.", *cause, as_json=json)
     return 1 if warming["state"] == "failed" or warming["failed"] else 0

@@ -265,10 +265,7 @@ def replay(
             for each in delivery:
                 client.replay_webhook(endpoint, each)
             count = len(delivery)
-    if json:
-        output.say_json({"deliveries": count})
-    else:
-        output.out().print(f"Sent again: {count}.")
+    output.say({"deliveries": count}, f"Sent again: {count}.", as_json=json)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,16 +12,13 @@ from typing import Final
 
 from safelight.domain.addresses import Network
 from safelight.domain.ids import ErasureId, KeyId, SessionId, TenantId, UserId
+from safelight.domain.names import version_of
 from safelight.domain.recipes import NO_RECIPES, Recipes
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Stored
 from safelight.errors import BadField, BadOption, TenantSuspended
 
 MAX_NETWORKS: Final = 50
 """Entries of one key's allow-list."""
-
-
-PRESET_REFERENCE: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}(@[0-9]{1,3})?")
-"""A tenant's own preset in a URL: `card`, or `card@2`, which never changes."""
 
 
 class Role(StrEnum):
@@ -99,13 +95,11 @@ class Tenant:
 
     def preset(self, name: str) -> tuple[str, bool]:
         """What `card` stands for now, or `card@2` for ever, and which of the two it is. Raises BadOption."""
-        bare, at, number = name.partition("@")
-        versions = self.presets.get(bare, ())
-        if not at and versions:
-            return versions[-1], False
-        if number.isascii() and number.isdigit() and len(number) < 4 and 1 <= int(number) <= len(versions):
-            return versions[int(number) - 1], True
-        raise BadOption(f"There is no preset {name[:50]!r} here; transforms look like w=300,h=200.", option="preset")
+        found = version_of(name, self.presets)
+        if found is None:
+            raise BadOption(f"There is no preset {name[:50]!r} here; transforms look like w=300,h=200.", option="preset")
+        bare, number = found
+        return self.presets[bare][number - 1], name != bare
 
     def require_active(self) -> None:
         """Raises TenantSuspended."""

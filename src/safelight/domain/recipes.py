@@ -6,12 +6,12 @@ later, and delivery a year later, do the same; a recipe that is removed changes 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from safelight.domain.ids import AlbumId
+from safelight.domain.names import NAME, version_of
 from safelight.errors import BadField, BadOption, Missing
 from safelight.imaging import PRESETS, Format
 from safelight.imaging import Recipe as Development
@@ -29,8 +29,6 @@ MAX_PLACES: Final = 200
 MAX_BYTES: Final = 65_536
 """Of all versions of all recipes of a tenant: they are part of its record, which every request reads."""
 FORMATS: Final = (Format.WEBP.value, Format.JPEG.value, Format.AVIF.value)
-_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_REFERENCE: Final = re.compile(r"([a-z][a-z0-9_-]{0,31})(?:@([1-9][0-9]{0,2}))?")
 _SIDES: Final = {preset.name: preset.side for preset in PRESETS}
 _NOTHING: Final[Named] = {}
 
@@ -189,12 +187,11 @@ class Recipes:
 
     def get(self, reference: str) -> Recipe:
         """`shop` as it is now, or `shop@2` for ever. Raises Missing."""
-        found = _REFERENCE.fullmatch(reference)
-        versions = self.versions.get(found[1], ()) if found else ()
-        number = int(found[2] or len(versions)) if found else 0
-        if found is None or not 1 <= number <= len(versions):
+        found = version_of(reference, self.versions)
+        if found is None:
             raise Missing(f"There is no recipe {reference[:50]!r}.")
-        return kept(found[1], number, versions[number - 1])
+        name, number = found
+        return kept(name, number, self.versions[name][number - 1])
 
     def held(self, albums: Iterable[AlbumId], tags: Iterable[str]) -> Recipe | None:
         """What a picture with these is developed by now."""
@@ -234,7 +231,7 @@ def checked(name: str, document: Mapping[str, Any], watermarks: Named = _NOTHING
 
     `watermarks` are the installation's, by name; what a name stands for now is what this version means for ever.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise BadField(
             "A recipe's name has 1 to 32 lower-case letters, digits, dashes and underscores, a letter first.", field="name"
         )
@@ -277,7 +274,7 @@ def _sizes(key: str, value: Any, _watermarks: Named) -> dict[str, Any]:
 def _own_size(name: Any, said: Any) -> OwnSize:
     where = f"sizes.{str(name)[:50]}"
     # What begins with "master" is kept apart and never delivered.
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _SIDES or name.startswith("master"):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in _SIDES or name.startswith("master"):
         raise BadField(
             "The name of a size has 1 to 32 lower-case letters, digits, dashes and underscores, a letter first, is no preset's, and does"
             " not begin with master.",

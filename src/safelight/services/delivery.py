@@ -21,9 +21,10 @@ from typing import Final
 from safelight import signing
 from safelight.concurrency import Expiring
 from safelight.domain import access
-from safelight.domain.accounts import PRESET_REFERENCE, Actor, Grammar, SigningKey, Tenant
+from safelight.domain.accounts import Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
 from safelight.domain.images import Image, Rendition, Visibility
+from safelight.domain.names import REFERENCE
 from safelight.domain.proofs import ForeignSignature, Signature
 from safelight.domain.recipes import OwnSize
 from safelight.errors import (
@@ -105,7 +106,7 @@ class Delivery:
         if request is None:
             if name in SIDES and extension not in FORMATS:
                 raise _no_extension()
-            if name not in SIDES and not PRESET_REFERENCE.fullmatch(name):
+            if name not in SIDES and not REFERENCE.fullmatch(name):
                 raise BadOption(f"Presets are {', '.join(SIDES)}; transforms look like w=300,h=200.", option="preset")
         known = await self._look_up(ImageId(asked.image_id), is_signed=signature is not None, host=asked.host)
         image = known.image

@@ -11,8 +11,9 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from safelight import signing
-from safelight.domain.accounts import PRESET_REFERENCE, Grammar, SigningKey, Tenant
+from safelight.domain.accounts import Grammar, SigningKey, Tenant
 from safelight.domain.images import Image, Rendition, Visibility
+from safelight.domain.names import REFERENCE
 from safelight.domain.sources import encoded
 from safelight.errors import WrongState
 from safelight.imaging.transform import Gravity, Named, Order, Size, Spec, imgproxy, is_transform, parse_request, thumbor
@@ -42,7 +43,7 @@ class Signer:
     def meant(self, text: str) -> str:
         """A transform, or what a preset of the tenant's own stands for now: `card.webp`. Raises BadOption."""
         name, _, extension = text.rpartition(".")
-        if self.tenant is None or is_transform(name) or not PRESET_REFERENCE.fullmatch(name):
+        if self.tenant is None or is_transform(name) or not REFERENCE.fullmatch(name):
             return text
         return f"{self.tenant.preset(name)[0]}.{extension}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +12,7 @@ import structlog
 from safelight.domain import access
 from safelight.domain.accounts import Actor, Role, Scope, Tenant, User
 from safelight.domain.ids import TenantId, UserId, new_id
+from safelight.domain.names import NAME
 from safelight.domain.sources import places
 from safelight.domain.tenants import Quotas, checked_name, checked_quotas, checked_terms
 from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
@@ -30,7 +30,6 @@ BUILT_IN: Final = frozenset(preset.name for preset in PRESETS)
 OWN: Final = frozenset({"trash_days", "duplicates", "origins"})
 """What an admin may change of their own tenant; the rest is the operator's."""
 _RACES: Final = 5
-_PRESET: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_PRESETS: Final = 50
 MAX_VERSIONS: Final = 50
 
@@ -148,7 +147,7 @@ class Tenants:
     async def set_preset(self, actor: Actor, name: str, options: str) -> tuple[str, ...]:
         """What the name stands for from now on; the version before stays what it was. The versions. Raises BadField, BadOption, Forbidden."""
         access.require(actor, "preset.manage")
-        if not _PRESET.fullmatch(name) or name in BUILT_IN:
+        if not NAME.fullmatch(name) or name in BUILT_IN:
             raise BadField(
                 "A preset's name has 1 to 32 lower-case letters, digits, dashes and underscores, a letter first, and is not one of ours.",
                 field="name",

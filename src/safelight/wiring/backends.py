@@ -9,10 +9,12 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from safelight import flows
 from safelight.errors import BadField
@@ -54,26 +56,20 @@ def make_foreign_buckets(settings: Settings, limits: FetchLimits) -> S3ForeignBu
     storage, remote = settings.storage, settings.remote
     if not (storage.url or remote.is_apart):
         return None
-    from safelight.adapters.storage.s3 import S3ForeignBuckets, S3Options
+    from safelight.adapters.storage.s3 import S3ForeignBuckets
 
-    reached = (
-        (remote.s3_endpoint_url, remote.s3_region, remote.s3_path_style, remote.s3_access_key_id, remote.s3_secret_access_key)
+    server = (
+        _s3_server(
+            remote.s3_endpoint_url,
+            remote.s3_region,
+            remote.s3_access_key_id,
+            remote.s3_secret_access_key,
+            path_style=remote.s3_path_style,
+        )
         if remote.is_apart
-        else (storage.endpoint_url, storage.region, storage.path_style, storage.access_key_id, storage.secret_access_key)
+        else replace(s3_options(settings), originals_bucket="", renditions_bucket="", prefix="")
     )
-    endpoint_url, region, path_style, access_key_id, secret_access_key = reached
-    options = S3Options(
-        originals_bucket="",
-        renditions_bucket="",
-        endpoint_url=endpoint_url or None,
-        region=region or None,
-        path_style=path_style,
-        access_key_id=access_key_id or None,
-        secret_access_key=secret_access_key.get_secret_value() or None,
-        connect_timeout_s=limits.connect_s,
-        attempt_timeout_s=limits.idle_s,
-        deadline_s=limits.total_s,
-    )
+    options = replace(server, connect_timeout_s=limits.connect_s, attempt_timeout_s=limits.idle_s, deadline_s=limits.total_s)
     return S3ForeignBuckets(options, own=own_buckets(settings))
 
 
@@ -218,20 +214,18 @@ def vault_at(place: str, settings: Settings, *, key_file: Path | None, passphras
         from safelight.adapters.storage.vault import DirectoryVault
 
         return DirectoryVault(Path(place), key_file=key_file, passphrase=passphrase)
-    from safelight.adapters.storage.s3 import S3Options, S3Vault
+    from safelight.adapters.storage.s3 import S3Vault
 
     storage, backup = settings.storage, settings.backup
     reached = backup if backup.access_key_id or backup.endpoint_url else storage
     bucket, _, prefix = place.removeprefix("s3://").partition("/")
-    options = S3Options(
+    options = replace(
+        _s3_server(
+            reached.endpoint_url, reached.region, reached.access_key_id, reached.secret_access_key, path_style=reached.path_style
+        ),
         originals_bucket=bucket,
         renditions_bucket=bucket,
         prefix=prefix.strip("/") + "/" if prefix.strip("/") else "",
-        endpoint_url=reached.endpoint_url or None,
-        region=reached.region or None,
-        path_style=reached.path_style,
-        access_key_id=reached.access_key_id or None,
-        secret_access_key=reached.secret_access_key.get_secret_value() or None,
         is_encrypted=False,  # what goes there is sealed already
         renditions_cache_control="private, no-store",
         needs_versions=False,
@@ -276,22 +270,18 @@ def source_at(bucket: str, prefix: str, *, endpoint_url: str = "") -> Source:
 
 def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:
     """How to talk to the buckets, from the settings. Raises BadField when they are not on S3."""
-    from safelight.adapters.storage.s3 import S3Options
-
     storage = settings.storage
     if not storage.url:
         raise BadField("SAFELIGHT_STORAGE__URL names no bucket: the embedded store has none.", field="SAFELIGHT_STORAGE__URL")
     bucket, _, prefix = storage.url.removeprefix("s3://").partition("/")
-    return S3Options(
+    return replace(
+        _s3_server(
+            storage.endpoint_url, storage.region, storage.access_key_id, storage.secret_access_key, path_style=storage.path_style
+        ),
         originals_bucket=bucket,
         renditions_bucket=storage.renditions_bucket or f"{bucket}-renditions",
         prefix=prefix.rstrip("/") + "/" if prefix else "",
-        endpoint_url=storage.endpoint_url or None,
         public_endpoint_url=storage.public_endpoint_url or None,
-        region=storage.region or None,
-        path_style=storage.path_style,
-        access_key_id=storage.access_key_id or None,
-        secret_access_key=storage.secret_access_key.get_secret_value() or None,
         is_encrypted=storage.is_encrypted,
         kms_key_id=storage.kms_key_id or None,
         spool_path=settings.spool_path,
@@ -300,6 +290,23 @@ def s3_options(settings: Settings, *, is_read_only: bool = False) -> S3Options:
         attempt_timeout_s=storage.attempt_timeout_s,
         deadline_s=storage.deadline_s,
         max_connections=storage.max_connections,
+    )
+
+
+def _s3_server(
+    endpoint_url: str, region: str, access_key_id: str, secret_access_key: SecretStr, *, path_style: bool | None
+) -> S3Options:
+    """How a server of buckets is reached, whichever they are; what is empty in the settings is left to the adapter."""
+    from safelight.adapters.storage.s3 import S3Options
+
+    return S3Options(
+        originals_bucket="",
+        renditions_bucket="",
+        endpoint_url=endpoint_url or None,
+        region=region or None,
+        path_style=path_style,
+        access_key_id=access_key_id or None,
+        secret_access_key=secret_access_key.get_secret_value() or None,
     )
 
 

@@ -20,6 +20,7 @@ from safelight.adapters.catalog.rows import (
 )
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.sql_issuers import SqlIssuers
+from safelight.adapters.catalog.sql_own import require_own_user, require_user
 from safelight.adapters.catalog.tables import api_keys, metadata, signing_keys, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import ApiKey, Grammar, SigningKey, User
@@ -28,7 +29,6 @@ from safelight.domain.queries import micros
 from safelight.errors import Missing
 
 _USERS: Final = select(users).where(users.c.tenant == bindparam("tenant")).order_by(users.c.name)
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
 _SAVE_USER: Final = update(users).where(users.c.id == bindparam("old_id"), users.c.tenant == bindparam("old_tenant"))
 _KEYS: Final = (
     select(api_keys).where(api_keys.c.tenant == bindparam("tenant")).order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
@@ -69,9 +69,7 @@ class SqlApiKeys:
     @claiming
     def add(self, key: ApiKey) -> None:
         """A new row. Raises Missing for a user whom this tenant does not have."""
-        require_own(key.tenant, self.tenant)
-        if self.transaction.connection.execute(_USER, {"id": key.user, "tenant": self.tenant}).first() is None:
-            raise Missing
+        require_own_user(self.transaction, self.tenant, key)
         self.transaction.connection.execute(insert(api_keys), key_columns(key))
 
     @reading
@@ -131,8 +129,7 @@ class SqlAccounts:
     def remove_user(self, user_id: UserId) -> None:
         """Whatever refers to the user goes first, in whichever table: one that is made tomorrow too."""
         connection = self.transaction.connection
-        if connection.execute(_USER, {"id": user_id, "tenant": self.tenant}).first() is None:
-            raise Missing
+        require_user(self.transaction, self.tenant, user_id)
         for table in reversed(metadata.sorted_tables):
             for column in table.columns:
                 if column.references(users.c.id):

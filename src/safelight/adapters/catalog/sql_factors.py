@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from safelight.adapters.catalog.own import change_own_row, own_row, require_own
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import passkey_columns, passkey_of, totp_columns, totp_context, totp_of
 from safelight.adapters.catalog.secretbox import SecretBox
-from safelight.adapters.catalog.tables import passkeys, spent, totps, users
+from safelight.adapters.catalog.sql_own import change_own_row, own_row, require_own_user
+from safelight.adapters.catalog.tables import passkeys, spent, totps
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.factors import Passkey, Totp
 from safelight.domain.ids import PasskeyId, TenantId, UserId
 from safelight.domain.queries import micros
 
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
 _TOTP: Final = select(totps).where(totps.c.user == bindparam("id"), totps.c.tenant == bindparam("tenant"))
 _DROP_TOTP: Final = delete(totps).where(totps.c.user == bindparam("old_id"), totps.c.tenant == bindparam("old_tenant"))
 _PASSKEY: Final = select(passkeys).where(passkeys.c.id == bindparam("id"), passkeys.c.tenant == bindparam("tenant"))
@@ -49,7 +49,7 @@ class SqlFactors:
     @claiming
     def put_totp(self, totp: Totp) -> None:
         """Out with the old, in with the new and its sealed secret."""
-        self._require(totp.tenant, totp.user)
+        require_own_user(self.transaction, self.tenant, totp)
         sealed = self.box.seal(totp.secret, context=totp_context(totp.tenant, totp.user))
         self.transaction.connection.execute(_DROP_TOTP, {"old_id": totp.user, "old_tenant": self.tenant})
         self.transaction.connection.execute(insert(totps), totp_columns(totp) | {"secret": sealed})
@@ -62,7 +62,7 @@ class SqlFactors:
     @claiming
     def add_passkey(self, passkey: Passkey) -> None:
         """A new row."""
-        self._require(passkey.tenant, passkey.user)
+        require_own_user(self.transaction, self.tenant, passkey)
         self.transaction.connection.execute(insert(passkeys), passkey_columns(passkey))
 
     @reading
@@ -91,8 +91,3 @@ class SqlFactors:
     def spend(self, mark: str, until: datetime) -> None:
         """A new row; the key is everybody's."""
         self.transaction.connection.execute(insert(spent), {"mark": mark, "tenant": self.tenant, "expires_at": micros(until)})
-
-    def _require(self, tenant: TenantId, user: UserId) -> None:
-        """Raises Forbidden for what is another tenant's, Missing where the user is not here."""
-        require_own(tenant, self.tenant)
-        own_row(self.transaction, self.tenant, _USER, user)

@@ -21,17 +21,17 @@ from safelight.adapters.catalog.rows import (
     user_of,
 )
 from safelight.adapters.catalog.secretbox import SecretBox
+from safelight.adapters.catalog.sql_own import require_own_user
 from safelight.adapters.catalog.tables import identities, inherited_keys, token_keys, trusted_issuers, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
-from safelight.domain.ids import IssuerId, TenantId, UserId
+from safelight.domain.ids import IssuerId, TenantId
 from safelight.domain.issuers import Identity, TrustedIssuer
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
 from safelight.errors import Missing, Stale
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
 _ISSUERS: Final = (
     select(trusted_issuers)
     .where(trusted_issuers.c.tenant == bindparam("tenant"))
@@ -118,8 +118,7 @@ class SqlIssuers:
     @claiming
     def add_identity(self, identity: Identity) -> None:
         """A new row."""
-        require_own(identity.tenant, self.tenant)
-        self._has(identity.user)
+        require_own_user(self.transaction, self.tenant, identity)
         self.transaction.connection.execute(insert(identities), identity_columns(identity))
 
     @claiming
@@ -128,10 +127,6 @@ class SqlIssuers:
         require_own(identity.tenant, self.tenant)
         old = {"old_tenant": self.tenant, "old_issuer": identity.issuer, "old_subject": identity.subject}
         if self.transaction.connection.execute(_SAVE_IDENTITY, identity_columns(identity) | old).rowcount != 1:
-            raise Missing
-
-    def _has(self, user: UserId) -> None:
-        if self.transaction.connection.execute(_USER, {"id": user, "tenant": self.tenant}).first() is None:
             raise Missing
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, insert, or_, select, text, update
 
-from safelight.adapters.catalog.own import change_own_row, own_row, require_own
+from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import (
     code_columns,
     code_of,
@@ -22,6 +22,7 @@ from safelight.adapters.catalog.rows import (
     user_of,
 )
 from safelight.adapters.catalog.sql_issuers import SqlTrust
+from safelight.adapters.catalog.sql_own import change_own_row, own_row, require_own_user
 from safelight.adapters.catalog.tables import album_links, api_keys, codes, credentials, failures, sessions, spent, tenants, users
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
@@ -32,7 +33,6 @@ from safelight.domain.sharing import Link
 from safelight.errors import Missing
 
 _user: Final = [column.label(f"user_{column.name}") for column in users.c]
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
 _CREDENTIAL: Final = select(credentials).where(credentials.c.user == bindparam("id"), credentials.c.tenant == bindparam("tenant"))
 _SAVE_CREDENTIAL: Final = update(credentials).where(
     credentials.c.user == bindparam("old_id"), credentials.c.tenant == bindparam("old_tenant")
@@ -97,7 +97,7 @@ class SqlPeople:
     @claiming
     def add_credential(self, credential: Credential) -> None:
         """A new row."""
-        self._require(credential.tenant, credential.user)
+        require_own_user(self.transaction, self.tenant, credential)
         self.transaction.connection.execute(insert(credentials), credential_columns(credential))
 
     @reading
@@ -114,7 +114,7 @@ class SqlPeople:
     @claiming
     def put_code(self, code: OneTimeCode) -> None:
         """Out with the old; writers of a tenant take turns."""
-        self._require(code.tenant, code.user)
+        require_own_user(self.transaction, self.tenant, code)
         self.transaction.connection.execute(_DROP_CODE, {"id": code.user, "old_letter": code.letter.value})
         self.transaction.connection.execute(insert(codes), code_columns(code))
 
@@ -126,7 +126,7 @@ class SqlPeople:
     @claiming
     def add_session(self, session: Session) -> None:
         """A new row."""
-        self._require(session.tenant, session.user)
+        require_own_user(self.transaction, self.tenant, session)
         self.transaction.connection.execute(insert(sessions), session_columns(session))
 
     @reading
@@ -145,11 +145,6 @@ class SqlPeople:
         """Along ix_sessions_user."""
         rows: Any = self.transaction.connection.execute(_SESSIONS, {"id": user, "tenant": self.tenant}).mappings()
         return [session_of(row) for row in rows]
-
-    def _require(self, tenant: TenantId, user: UserId) -> None:
-        """Raises Forbidden for what is another tenant's, Missing where the user is not here."""
-        require_own(tenant, self.tenant)
-        own_row(self.transaction, self.tenant, _USER, user)
 
 
 @dataclass(frozen=True, slots=True)

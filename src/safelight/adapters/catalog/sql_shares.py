@@ -10,7 +10,8 @@ from sqlalchemy import bindparam, delete, func, insert, or_, select
 
 from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.rows import album_of, grant_columns, grant_of, link_columns, link_of
-from safelight.adapters.catalog.tables import album_grants, album_images, album_links, albums, users
+from safelight.adapters.catalog.sql_own import own_row, require_user
+from safelight.adapters.catalog.tables import album_grants, album_images, album_links, albums
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.albums import Album
 from safelight.domain.ids import AlbumId, LinkId, TenantId, UserId
@@ -33,7 +34,6 @@ COUNT: Final = (
 )
 """The images of an album outside the trash."""
 _ALBUM: Final = select(albums.c.id).where(albums.c.id == bindparam("id"), albums.c.tenant == bindparam("tenant"))
-_USER: Final = select(users.c.id).where(users.c.id == bindparam("id"), users.c.tenant == bindparam("tenant"))
 _THIS: Final = (_grant.album == bindparam("old_album")) & (_grant.user == bindparam("old_user"))
 _DROP: Final = delete(album_grants).where(_THIS, _grant.tenant == bindparam("old_tenant"))
 _GRANTS: Final = (
@@ -140,9 +140,8 @@ class SqlShares:
             raise Missing
 
     def _require(self, album_id: AlbumId, user: UserId) -> None:
-        for statement, id in ((_ALBUM, album_id), (_USER, user)):
-            if self.transaction.connection.execute(statement, {"id": id, "tenant": self.tenant}).first() is None:
-                raise Missing
+        own_row(self.transaction, self.tenant, _ALBUM, album_id)
+        require_user(self.transaction, self.tenant, user)
 
     def _drop(self, album_id: AlbumId, user: UserId) -> bool:
         values = {"old_album": album_id, "old_user": user, "old_tenant": self.tenant}

@@ -1,0 +1,61 @@
+"""Parts that fail as real ones do, each before one that works: for tests of what is left behind, and of who goes on."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+from safelight.errors import BackendUnavailable, TooBroad
+
+
+class Altered:
+    """Something, with other attributes."""
+
+    def __init__(self, inner, **others) -> None:
+        self._inner = inner
+        self.__dict__ |= others
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+def read_only(catalog):
+    """It is gone when a tenant is to be written."""
+
+    @asynccontextmanager
+    async def tenant(tenant, *, writes=False):
+        async with catalog.tenant(tenant, writes=writes) as records:
+            if writes:
+                raise BackendUnavailable
+            yield records
+
+    return Altered(catalog, tenant=tenant)
+
+
+def silent(catalog):
+    """It does what it is asked, and its word on a tenant's commit is lost."""
+
+    @asynccontextmanager
+    async def tenant(tenant, *, writes=False):
+        async with catalog.tenant(tenant, writes=writes) as records:
+            yield records
+        if writes:
+            raise BackendUnavailable
+
+    return Altered(catalog, tenant=tenant)
+
+
+def refusing_tag(catalog, tag):
+    """It refuses to look for one tag, as DynamoDB does behind fifty thousand images without it."""
+
+    @asynccontextmanager
+    async def tenant(tenant, *, writes=False):
+        async with catalog.tenant(tenant, writes=writes) as records:
+
+            async def page(query):
+                if tag in query.tags:
+                    raise TooBroad
+                return await records.images.page(query)
+
+            yield Altered(records, images=Altered(records.images, page=page))
+
+    return Altered(catalog, tenant=tenant)
