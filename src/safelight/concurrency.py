@@ -6,13 +6,15 @@ import asyncio
 import os
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from operator import itemgetter
 from typing import Generic, TypeVar
 
-from safelight.errors import Busy
+from safelight.errors import Busy, SafelightError
+
+T = TypeVar("T")
 
 _heard: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
 
@@ -61,6 +63,30 @@ def heard_by(watcher: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _heard.reset(token)
+
+
+async def for_each(found: Iterable[T] | AsyncIterator[T], work: Callable[[T], Awaitable[object]], at_once: int) -> None:
+    """Do the work for each, so many at a time. The first failure ends the rest, and is raised when none is at work any more."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(each: T) -> None:
+        try:
+            await work(each)
+        finally:
+            gate.release()
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            async for each in found if isinstance(found, AsyncIterator) else _aiter(found):
+                await gate.acquire()
+                tasks.create_task(one(each))
+    except BaseExceptionGroup as group:
+        raise next((error for error in group.exceptions if isinstance(error, SafelightError)), group.exceptions[0]) from None
+
+
+async def _aiter(values: Iterable[T]) -> AsyncIterator[T]:
+    for value in values:
+        yield value
 
 
 @asynccontextmanager

@@ -5,8 +5,21 @@ import weakref
 
 import pytest
 
-from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate, Pace, Places, SingleFlight, beat, beating, heard_by
-from safelight.errors import Busy
+from safelight.concurrency import (
+    AtHand,
+    Bell,
+    ByteLru,
+    Expiring,
+    Gate,
+    Pace,
+    Places,
+    SingleFlight,
+    beat,
+    beating,
+    for_each,
+    heard_by,
+)
+from safelight.errors import BackendUnavailable, Busy
 
 
 async def test_many_callers_of_one_key_make_it_once():
@@ -96,6 +109,41 @@ async def test_something_heavier_than_the_whole_goes_in_alone():
     gate = Gate(capacity=2, queue=1)
     async with asyncio.timeout(30), gate.admit(100):
         pass
+
+
+async def test_so_many_at_a_time_are_worked_on_until_there_are_none():
+    at_work, most, done = 0, 0, []
+
+    async def work(number):
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0)
+        at_work -= 1
+        done.append(number)
+
+    await for_each(range(10), work, 3)
+
+    assert (most, at_work, sorted(done)) == (3, 0, list(range(10)))
+
+
+async def test_the_first_failure_ends_the_others_before_it_is_told():
+    begun, ended, for_ever = [], [], asyncio.Event()
+
+    async def work(number):
+        begun.append(number)
+        try:
+            if number == 2:
+                raise BackendUnavailable("away")
+            await for_ever.wait()
+        finally:
+            ended.append(number)
+
+    with pytest.raises(BackendUnavailable, match="away"):
+        await for_each(range(10), work, 3)
+
+    assert begun == [0, 1, 2]
+    assert sorted(ended) == begun
 
 
 async def test_a_bell_wakes_those_who_listen_for_its_key_only():

@@ -28,6 +28,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from safelight.concurrency import for_each
 from safelight.domain.backups import Retention
 from safelight.domain.ids import new_id
 from safelight.errors import DamagedObject, Missing, WrongState
@@ -36,7 +37,7 @@ from safelight.ports.archive import Archive, Moments, Row, Tables
 from safelight.ports.storage import Stored
 from safelight.ports.vault import Vault
 from safelight.services.development import Buckets
-from safelight.services.moving import ROWS, Sheet, canonical, for_each, sheet_of
+from safelight.services.moving import ROWS, Sheet, canonical, sheet_of
 
 log = structlog.get_logger()
 

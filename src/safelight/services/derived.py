@@ -9,7 +9,6 @@ What developing made of the original (presets) stays in the store: it is part of
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from safelight.concurrency import for_each
 from safelight.domain.events import ImageUncached
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import Image
@@ -61,13 +61,7 @@ class Derived:
 
     async def remove(self, images: Sequence[Image]) -> None:
         """What lies under keys of generations before theirs goes for good, every version of it. May run twice."""
-        places = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(image: Image) -> None:
-            async with places:
-                await self._remove(image)
-
-        await asyncio.gather(*map(one, images))
+        await for_each(images, self._remove, _AT_ONCE)
 
     async def _turn(self, tenant: TenantId, image_ids: Sequence[ImageId]) -> None:
         async with self.catalog.tenant(tenant, writes=True) as records:

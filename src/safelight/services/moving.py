@@ -7,9 +7,8 @@ store's own and differ between stores; our numbers are in the keys and rows, and
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
@@ -17,10 +16,11 @@ from typing import Any, Final, TypeVar
 import orjson
 import structlog
 
+from safelight.concurrency import for_each
 from safelight.domain.events import ImageAccepted
 from safelight.domain.images import Status
 from safelight.domain.queries import ImageQuery, Sort
-from safelight.errors import DamagedObject, Missing, SafelightError, WrongState
+from safelight.errors import DamagedObject, Missing, WrongState
 from safelight.ports.archive import Archive, Layer, Pile, Row, Tables
 from safelight.ports.catalog import Catalog
 from safelight.ports.storage import Stored
@@ -330,7 +330,7 @@ async def settle(catalog: Catalog, buckets: Buckets) -> int:
                     count += len(images)
         trash = ImageQuery(status=Status.READY, is_trashed=True, sort=Sort.CREATED, limit=200)
         async for images in _pages(catalog, tenant.id, trash):
-            await for_each(_aiter(images), lambda image: buckets.originals.delete(image.original_key), 8)
+            await for_each(images, lambda image: buckets.originals.delete(image.original_key), 8)
     return count
 
 
@@ -373,30 +373,6 @@ async def _pairs(source: Archive, target: Archive) -> AsyncIterator[_Pair]:
             left = await anext(ours, None)
         if right is not None and right.key == key:
             right = await anext(theirs, None)
-
-
-async def for_each(found: AsyncIterator[T], work: Callable[[T], Awaitable[object]], at_once: int) -> None:
-    """Do the work for each, so many at a time. The first failure ends it."""
-    gate = asyncio.Semaphore(at_once)
-
-    async def one(each: T) -> None:
-        try:
-            await work(each)
-        finally:
-            gate.release()
-
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            async for each in found:
-                await gate.acquire()
-                tasks.create_task(one(each))
-    except BaseExceptionGroup as group:
-        raise next((error for error in group.exceptions if isinstance(error, SafelightError)), group.exceptions[0]) from None
-
-
-async def _aiter(values: Iterable[T]) -> AsyncIterator[T]:
-    for value in values:
-        yield value
 
 
 def _bytes_of(pile: Pile) -> int:

@@ -7,7 +7,6 @@ read again, and mended only if it is the one that was judged.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from safelight.concurrency import for_each
 from safelight.domain.events import ImageAccepted, ImageEdited, ImageFailed
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import Image, Problem, Status
@@ -176,8 +176,7 @@ class Reconciler:
 
         for is_trashed in (False, True):
             async for images in self._pages(tenant, is_trashed=is_trashed):
-                for at in range(0, len(images), self.at_once):
-                    await asyncio.gather(*map(look, images[at : at + self.at_once]))
+                await for_each(images, look, self.at_once)
         await self._strays(tenant, held, report, mends, before)
 
     async def _held(self, tenant: TenantId) -> dict[ImageId, str]:

@@ -11,7 +11,6 @@ out no more; its owner is told by the event `image.damaged`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import re
@@ -23,7 +22,7 @@ from typing import Any, Final
 
 import structlog
 
-from safelight.concurrency import Pace
+from safelight.concurrency import Pace, for_each
 from safelight.domain.events import ImageAccepted, ImageDamaged, ImageEdited
 from safelight.domain.ids import TenantId
 from safelight.domain.images import DAMAGED, Image, Status
@@ -188,19 +187,17 @@ class Scrub:
         note = await self.rounds.read(name)
         report, start = _read(note, self.development.clock())
         ended_at = note.get("ended_at")
-        gate = asyncio.Semaphore(self.at_once)
         unread = _Unread()
 
         async def look(image: Image) -> None:
-            async with gate:
-                await self._look(image, report, pace, unread, mends=mends)
-                report.images += 1
-                told(report)
+            await self._look(image, report, pace, unread, mends=mends)
+            report.images += 1
+            told(report)
 
         if is_enough(report):
             return report
         async for images, place in self._pages(start):
-            await asyncio.gather(*map(look, images))
+            await for_each(images, look, self.at_once)
             await self.rounds.write(name, _noted(report, place, ended_at))
             if is_enough(report):
                 return report
