@@ -50,8 +50,12 @@ def refusal(error: ValidationError) -> str:
     said = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:  # two settings together, which the message names
         return f"{said}."
-    name = "SAFELIGHT_" + "__".join(str(part).upper() for part in first["loc"])
-    return f"{name}: {said}" + ("." if re.search("URL|KEY|SECRET|TOKEN|PASSWORD", name) else f" (got {first.get('input')!r}).")
+    name, given = "SAFELIGHT_" + "__".join(str(part).upper() for part in first["loc"]), first.get("input")
+    # A section has secrets beside what is wrong in it, and a name that nobody knows may be a secret's misspelt.
+    is_whole = len(first["loc"]) == 1 and first["loc"][0] != "data_dir"
+    is_told = isinstance(given, str | int | float) and not is_whole and first["type"] != "extra_forbidden"
+    is_told = is_told and not re.search("URL|KEY|SECRET|TOKEN|PASSWORD", name)
+    return f"{name}: {said}" + (f" (got {given!r})." if is_told else ".")
 
 
 def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
