@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
-from safelight.errors import BackendUnavailable, TooBroad
+from safelight.errors import BackendUnavailable, Stale, TooBroad
 
 
 class Altered:
@@ -40,6 +40,20 @@ def silent(catalog):
             yield records
         if writes:
             raise BackendUnavailable
+
+    return Altered(catalog, tenant=tenant)
+
+
+def overtaken(catalog, *, times):
+    """So many of its transactions over a tenant find that another was faster, when they are to be committed."""
+    left = iter(range(times))
+
+    @asynccontextmanager
+    async def tenant(tenant, *, writes=False):
+        async with catalog.tenant(tenant, writes=writes) as records:
+            yield records
+            if writes and next(left, None) is not None:
+                raise Stale
 
     return Altered(catalog, tenant=tenant)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook
+from tests.faulty import overtaken
 from tests.pictures import jpeg
 
 from safelight.adapters.outbound.httpx import HttpxOutbound
@@ -316,6 +317,30 @@ async def test_one_delivery_or_everything_since_a_time_is_sent_again_under_its_i
             "deliveries": 0
         }
         assert (await app.client.post(f"{base}/replay", json={"since": "2026-01-01T00:00:00"})).json()["code"] == "bad_field"
+
+
+async def test_what_others_have_just_changed_is_sent_again_too_and_counted_once(run, receiver):
+    async with run(near(receiver)) as app:
+        endpoint = await add(app, receiver)
+        for title in ("a", "b", "c"):
+            await app.client.post("/albums", json={"title": title})
+        log = await ended(app, endpoint, count=3)
+        base = f"/admin/webhooks/{endpoint['id']}"
+        webhooks, catalog = app.safelight.webhooks, app.safelight.webhooks.catalog
+
+        object.__setattr__(webhooks, "catalog", overtaken(catalog, times=3))
+        every = await app.client.post(f"{base}/replay", json={"since": "1970-01-01T00:00:00Z"})
+        assert (every.status_code, every.json()) == (202, {"deliveries": 3})
+        await until(lambda: _are(receiver, 6))
+        await ended(app, endpoint, count=3)
+        object.__setattr__(webhooks, "catalog", overtaken(catalog, times=1))
+        assert (await app.client.post(f"{base}/deliveries/{log[0]['id']}/replay")).status_code == 202
+        await until(lambda: _are(receiver, 7))
+        await ended(app, endpoint, count=3)
+
+        object.__setattr__(webhooks, "catalog", overtaken(catalog, times=1000))
+        refused = await app.client.post(f"{base}/replay", json={"since": "1970-01-01T00:00:00Z"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "busy")
 
 
 async def _are(receiver, count):

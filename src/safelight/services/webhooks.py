@@ -5,10 +5,11 @@ What is to be told is written down by `announcing`, and sent by `courier`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -27,15 +28,18 @@ from safelight.domain.webhooks import (
     Endpoint,
     message,
 )
-from safelight.errors import BadField, Stale, WrongState
-from safelight.ports.catalog import Catalog
+from safelight.errors import BadField, Busy, Stale, WrongState
+from safelight.ports.catalog import Catalog, Records
 from safelight.services.stepup import StepUp
 from safelight.signing import webhooks as signing
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 _PORTION: Final = 50
 """Deliveries that are replayed in one transaction."""
+_RACES: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,13 +189,15 @@ class Webhooks:
     async def replay(self, actor: Actor, endpoint_id: EndpointId, delivery_id: DeliveryId) -> Delivery:
         """Send one again, under its id. Raises Missing, WrongState while it waits anyway or the endpoint is off."""
         access.require(actor, "webhooks.manage")
-        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+
+        async def one(records: Records) -> Delivery:
             _on(await records.webhooks.get(endpoint_id))
             before = await records.webhooks.deliveries.get(endpoint_id, delivery_id)
             delivery = before.replayed(at=self.clock(), kept=self.rules.kept)
             await records.webhooks.deliveries.save(delivery)
-        self.written()
-        return delivery
+            return delivery
+
+        return await self._again(actor.tenant, one)
 
     async def replay_since(
         self, actor: Actor, endpoint_id: EndpointId, since: datetime, *, state: DeliveryState | None = None
@@ -206,19 +212,31 @@ class Webhooks:
         if state is DeliveryState.WAITING:
             raise BadField("What waits is sent anyway.", field="state")
         least, before, count = least_id(max(0.0, since.timestamp())), "", 0
+
+        async def portion(records: Records) -> tuple[Sequence[Delivery], int]:
+            _on(await records.webhooks.get(endpoint_id))
+            page = await records.webhooks.deliveries.page(endpoint_id, before=before, state=state, limit=_PORTION)
+            ended = [each for each in page if each.id >= least and each.state is not DeliveryState.WAITING]
+            for delivery in ended:
+                await records.webhooks.deliveries.save(delivery.replayed(at=self.clock(), kept=self.rules.kept))
+            return page, len(ended)
+
         while True:
-            async with self.catalog.tenant(actor.tenant, writes=True) as records:
-                _on(await records.webhooks.get(endpoint_id))
-                page = await records.webhooks.deliveries.page(endpoint_id, before=before, state=state, limit=_PORTION)
-                for delivery in page:
-                    if delivery.id >= least and delivery.state is not DeliveryState.WAITING:
-                        replayed = delivery.replayed(at=self.clock(), kept=self.rules.kept)
-                        await records.webhooks.deliveries.save(replayed)
-                        count += 1
-            self.written()
+            page, replayed = await self._again(actor.tenant, portion)
+            count += replayed
             if len(page) < _PORTION or page[-1].id < least:
                 return count
             before = page[-1].id
+
+    async def _again(self, tenant: TenantId, work: Callable[[Records], Awaitable[T]]) -> T:
+        """Make deliveries due again in a transaction, anew when others have changed them. Raises Busy when they always have."""
+        for _ in range(_RACES):
+            with contextlib.suppress(Stale):  # one of them was sent, or made due, by another request
+                async with self.catalog.tenant(tenant, writes=True) as records:
+                    done = await work(records)
+                self.written()
+                return done
+        raise Busy
 
     async def sweep(self) -> int:
         """Forget deliveries whose days are over; how many."""
