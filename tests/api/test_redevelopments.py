@@ -31,7 +31,7 @@ async def redevelop(app, **body):
 async def ended(app, one):
     for _ in range(600):
         one = (await app.client.get(f"/redevelopments/{one['id']}")).json()
-        if one["state"] in ("done", "cancelled") and not one["under_way"]:
+        if one["state"] in ("done", "cancelled", "failed") and not one["under_way"]:
             return one
         await asyncio.sleep(0.1)
     raise AssertionError(one)
@@ -46,7 +46,9 @@ async def test_one_that_asks_for_too_much_keeps_no_other_one_waiting(app):
     behind = await ended(app, await redevelop(app, rate=100))
 
     assert (behind["state"], behind["done"]) == ("done", 1)
-    assert (await app.client.get(f"/redevelopments/{broad['id']}")).json()["state"] == "running"
+    failed = await ended(app, broad)
+    assert (failed["state"], failed["cause"].partition(":")[0]) == ("failed", "too_broad")
+    assert (await app.client.post(f"/redevelopments/{broad['id']}/resume")).json()["code"] == "wrong_state"
 
 
 async def test_pictures_are_developed_again_by_the_recipe_that_is_for_them_now(app):

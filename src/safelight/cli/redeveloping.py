@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from safelight.client import Client, Redevelopment
 
 _LOOK_S: Final = 1.0
-_ENDED: Final = ("done", "cancelled")
+_ENDED: Final = ("done", "cancelled", "failed")
 
 
 def redevelop(
@@ -38,7 +38,7 @@ def redevelop(
     """Develop pictures again, and watch until that is done. It goes on without being watched.
 
     What there is of a picture is delivered until the new renditions are whole. The exit
-    code is 1 when pictures failed.
+    code is 1 when it or pictures failed.
 
     Parameters
     ----------
@@ -78,8 +78,9 @@ def redevelop(
             if not redevelopment and not json:
                 output.err().print(f"Redevelopment {one['id']}; `safelight redevelop {one['id']}` watches it further.")
             one = _watched(client, one)
-    output.say(one, _told(one), as_json=json)
-    return EXIT_REFUSED if one["failed"] else 0
+    cause = (f"It cannot go on: {one['cause']}",) if one["cause"] else ()
+    output.say(one, _told(one), *cause, as_json=json)
+    return EXIT_REFUSED if one["failed"] or one["state"] == "failed" else 0
 
 
 def _chosen(client: Client, filters: tuple[str, ...]) -> dict[str, Any]:

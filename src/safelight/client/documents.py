@@ -313,6 +313,7 @@ class Redevelopment(TypedDict):
     done: int
     failed: int
     skipped: int
+    cause: str
     created_at: str
     updated_at: str
 

@@ -1,6 +1,6 @@
 """Redevelopments: many pictures developed once more, so many a second, and how far that has come. Pure.
 
-running -> done | cancelled, with paused in between. First the pictures are counted, then begun in the order in which they came in. At
+running -> done | cancelled | failed, with paused in between. First the pictures are counted, then begun in the order in which they came in. At
 most MOST_UNDER_WAY are under way at a time, and each is noted until it has ended: what a crash leaves, another process goes on with.
 """
 
@@ -28,6 +28,7 @@ MAX_OPEN: Final = 5
 """Redevelopments of a tenant that have not ended."""
 KEPT: Final = timedelta(days=30)
 """For which one that has ended can be looked up."""
+MAX_CAUSE: Final = 300
 _IDLE: Final = timedelta(seconds=1)
 """What was not used of the rate for longer than this is not made up for."""
 
@@ -39,8 +40,11 @@ class RedevelopmentState(StrEnum):
     PAUSED = "paused"
     DONE = "done"
     CANCELLED = "cancelled"
+    FAILED = "failed"
 
 
+ENDED: Final = frozenset({RedevelopmentState.DONE, RedevelopmentState.CANCELLED, RedevelopmentState.FAILED})
+"""Nothing more is begun."""
 _MOVES: Final = {
     RedevelopmentState.PAUSED: frozenset({RedevelopmentState.RUNNING}),
     RedevelopmentState.RUNNING: frozenset({RedevelopmentState.PAUSED}),
@@ -120,11 +124,13 @@ class Redevelopment:
     skipped: int = 0
     """Were just being developed, had never been accepted, or went to the trash."""
     under_way: tuple[UnderWay, ...] = ()
+    cause: str = ""
+    """Why it has failed, the error's code first."""
 
     @property
     def has_ended(self) -> bool:
         """Nothing more comes of it."""
-        return self.state in (RedevelopmentState.DONE, RedevelopmentState.CANCELLED)
+        return self.state in ENDED
 
     @property
     def is_at_work(self) -> bool:
@@ -141,6 +147,10 @@ class Redevelopment:
         if self.state not in _MOVES[state]:
             raise WrongState(f"This redevelopment is {self.state}.")
         return replace(self, state=state, next_at=max(self.next_at, at), updated_at=at, revision=self.revision + 1)
+
+    def gave_up(self, cause: str, *, at: datetime) -> Redevelopment:
+        """It cannot go on. Pictures that are under way do."""
+        return replace(self, state=RedevelopmentState.FAILED, cause=cause[:MAX_CAUSE], updated_at=at, revision=self.revision + 1)
 
     def counted(self, more: int, behind: Cursor | None, *, at: datetime) -> Redevelopment:
         """So many more were found; None is the end."""

@@ -7,6 +7,7 @@ done neither; what was begun is a run like any other.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -126,8 +127,8 @@ class Redevelopments:
             except Unavailable:
                 raise
             except SafelightError as error:
-                # One that asks for too much keeps nobody else's waiting.
-                log.warning("redevelopment.not_gone_on", redevelopment=redevelopment_id, code=error.code)
+                # One that asks for too much keeps nobody else's waiting, and would ask for as much the next time.
+                await self._give_up(tenant, redevelopment_id, error)
             if begun:
                 self.relay.nudge()
         return begun
@@ -159,6 +160,15 @@ class Redevelopments:
             if not has_more:
                 break
         return total
+
+    async def _give_up(self, tenant: TenantId, redevelopment_id: RedevelopmentId, error: SafelightError) -> None:
+        with contextlib.suppress(Stale, Missing):  # the next run meets the same
+            async with self.catalog.tenant(tenant, writes=True) as records:
+                one = await records.redevelopments.get(redevelopment_id)
+                if one.state is not RedevelopmentState.RUNNING:
+                    return
+                await records.redevelopments.save(one.gave_up(f"{error.code}: {error.detail}", at=self.clock()))
+            log.warning("redevelopment.failed", redevelopment=redevelopment_id, code=error.code)
 
     async def _count(self, one: Redevelopment) -> Redevelopment:
         found, behind = 0, one.goes_on_at

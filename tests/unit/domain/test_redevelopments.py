@@ -11,12 +11,12 @@ import pytest
 from safelight.domain.ids import TenantId
 from safelight.domain.images import Status
 from safelight.domain.queries import Cursor, Sort
-from safelight.domain.redevelopments import AT_ONCE, MOST_UNDER_WAY, RedevelopmentState, UnderWay, checked_rate
+from safelight.domain.redevelopments import AT_ONCE, MAX_CAUSE, MOST_UNDER_WAY, RedevelopmentState, UnderWay, checked_rate
 from safelight.errors import BadField, WrongState
 from safelight.testing.factories import NOON, make_image, make_redevelopment
 
 TENANT = TenantId("01j0000000000000000000000a")
-RUNNING, PAUSED, DONE, CANCELLED = RedevelopmentState
+RUNNING, PAUSED, DONE, CANCELLED, FAILED = RedevelopmentState
 
 
 def after(seconds):
@@ -97,7 +97,14 @@ def test_it_is_over_when_none_is_left_to_begin_and_none_is_under_way():
 def test_the_moves_that_are_legal():
     assert one().moved(PAUSED, at=NOON).moved(RUNNING, at=after(5)).state is RUNNING
     assert one().moved(PAUSED, at=NOON).moved(CANCELLED, at=NOON).has_ended
-    for state, to in ((DONE, CANCELLED), (CANCELLED, RUNNING), (RUNNING, RUNNING), (PAUSED, PAUSED), (DONE, PAUSED)):
+    for state, to in (
+        (DONE, CANCELLED),
+        (CANCELLED, RUNNING),
+        (RUNNING, RUNNING),
+        (PAUSED, PAUSED),
+        (DONE, PAUSED),
+        (FAILED, RUNNING),
+    ):
         with pytest.raises(WrongState):
             one(state=state).moved(to, at=NOON)
 
@@ -109,6 +116,18 @@ def test_somebody_looks_after_a_cancelled_one_until_its_pictures_have_ended():
     assert cancelled.is_at_work
     assert not cancelled.settled({}, at=NOON).is_at_work
     assert cancelled.settled({}, at=NOON).state is CANCELLED
+
+
+def test_one_that_cannot_go_on_begins_nothing_more_and_counts_what_it_had_begun():
+    images = begun_images(1)
+    failed = one().begun(images, 0, behind(images[0]), at=NOON).gave_up("too_broad: " + "x" * 1000, at=after(1))
+
+    assert (failed.state, failed.cause[:10], len(failed.cause)) == (FAILED, "too_broad:", MAX_CAUSE)
+    assert failed.has_ended
+    assert failed.is_at_work
+    assert failed.may_begin(at=after(60)) == 0
+    over = failed.settled({}, at=after(2))
+    assert (over.state, over.skipped, over.is_at_work) == (FAILED, 1, False)
 
 
 @pytest.mark.parametrize("rate", [0, -1, 0.009, 100.1, math.nan, math.inf])

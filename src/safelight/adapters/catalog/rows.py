@@ -309,7 +309,7 @@ def _problem(document: dict[str, Any] | None) -> Problem | None:
 
 def redevelopment_columns(one: Redevelopment) -> Columns:
     """The row of `redevelopments`; the rate is kept in thousandths."""
-    checked_text(one.cursor, *one.selection.tags)
+    checked_text(one.cursor, one.cause, *one.selection.tags)
     selection = {
         **asdict(one.selection),
         "after": maybe_micros(one.selection.after),

@@ -14,7 +14,7 @@ from safelight.adapters.catalog.tables import redevelopments
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.ids import RedevelopmentId, TenantId
 from safelight.domain.queries import micros
-from safelight.domain.redevelopments import Redevelopment
+from safelight.domain.redevelopments import ENDED, Redevelopment
 from safelight.errors import BackendUnavailable, Missing, Stale
 
 _table: Final = redevelopments
@@ -29,7 +29,7 @@ _OLD: Final = (
     .where(
         _table.c.tenant == bindparam("old_tenant"),
         _table.c.is_at_work.is_(False),
-        _table.c.state.in_(("done", "cancelled")),
+        _table.c.state.in_(ENDED),
         _table.c.updated_at < bindparam("at"),
     )
     .order_by(_table.c.id)

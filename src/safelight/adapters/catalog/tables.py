@@ -531,6 +531,7 @@ redevelopments: Final = Table(
     Column("failed", Integer, nullable=False),
     Column("skipped", Integer, nullable=False),
     Column("under_way", Json, nullable=False),
+    Column("cause", Text, nullable=False),
     Column("is_at_work", Boolean, nullable=False),
     Index("ix_redevelopments_at_work", "is_at_work", "id"),
     Index("ix_redevelopments_tenant", "tenant", "id"),

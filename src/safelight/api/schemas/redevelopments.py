@@ -66,6 +66,7 @@ class RedevelopmentOut(Out):
     done: int
     failed: int
     skipped: int = Field(description="Were just being developed, had been rejected, or went away.")
+    cause: str = Field(description="Why it has failed: an error code, and what it says. Empty for one that has not.")
     created_at: datetime
     updated_at: datetime
 
@@ -88,6 +89,7 @@ def redevelopment_out(one: Redevelopment) -> RedevelopmentOut:
         done=one.done,
         failed=one.failed,
         skipped=one.skipped,
+        cause=one.cause,
         created_at=one.created_at,
         updated_at=one.updated_at,
     )

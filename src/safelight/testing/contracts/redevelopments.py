@@ -12,7 +12,7 @@ from safelight.domain.accounts import Tenant
 from safelight.domain.ids import AlbumId, ImageId, RedevelopmentId, UserId, new_id
 from safelight.domain.images import Status
 from safelight.domain.recipes import Recipe
-from safelight.domain.redevelopments import Redevelopment, RedevelopmentState, Selection, UnderWay
+from safelight.domain.redevelopments import ENDED, Redevelopment, RedevelopmentState, Selection, UnderWay
 from safelight.errors import AlreadyExists, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.testing.factories import NOON, make_redevelopment, make_tenant
@@ -55,6 +55,7 @@ class RedevelopmentsContract:
             failed=2,
             skipped=3,
             under_way=tuple(UnderWay(image=ImageId(new_id()), version=n, printing=n + 1) for n in range(3)),
+            cause="too_broad: größer als erlaubt",
         )
         await redevelopments_in(catalog, plain, full)
 
@@ -138,12 +139,13 @@ class RedevelopmentsContract:
                 await records.redevelopments.save(make_redevelopment(tenant.id, revision=2))
 
     async def test_those_that_ended_long_ago_are_forgotten(self, catalog: Catalog, tenant: Tenant) -> None:
-        old, recent = (make_redevelopment(tenant.id, state=RedevelopmentState.DONE, updated_at=NOON + n * HOUR) for n in (0, 2))
+        old = [make_redevelopment(tenant.id, state=state) for state in ENDED]
+        recent = make_redevelopment(tenant.id, state=RedevelopmentState.DONE, updated_at=NOON + 2 * HOUR)
         running = make_redevelopment(tenant.id)
-        await redevelopments_in(catalog, old, recent, running)
+        await redevelopments_in(catalog, *old, recent, running)
 
         async with catalog.tenant(tenant.id, writes=True) as records:
-            assert await records.redevelopments.sweep(NOON + HOUR) == 1
+            assert await records.redevelopments.sweep(NOON + HOUR) == len(old)
 
         async with catalog.tenant(tenant.id) as records:
             assert {one.id for one in await records.redevelopments.page()} == {recent.id, running.id}

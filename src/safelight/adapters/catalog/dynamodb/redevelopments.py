@@ -11,7 +11,7 @@ from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.adapters.catalog.own import require_own
 from safelight.domain.ids import RedevelopmentId, TenantId
 from safelight.domain.queries import micros
-from safelight.domain.redevelopments import Redevelopment
+from safelight.domain.redevelopments import ENDED, Redevelopment
 from safelight.errors import AlreadyExists, Missing, Stale
 
 
@@ -61,9 +61,7 @@ class DynamoRedevelopments:
         self.transaction.require_writing()
         oldest = await self.transaction.collection(items.redevelopments(self.tenant), limit=limit)
         old = [
-            item
-            for item in oldest
-            if not item["is_at_work"] and item["state"] in ("done", "cancelled") and item["updated_at"] < micros(before)
+            item for item in oldest if not item["is_at_work"] and item["state"] in ENDED and item["updated_at"] < micros(before)
         ]
         for item in old:
             self.transaction.remove(items.key_of(item), expected={"revision": item["revision"]}, unit=item["id"])

@@ -574,6 +574,7 @@ def upgrade() -> None:
         sa.Column("failed", sa.Integer(), nullable=False),
         sa.Column("skipped", sa.Integer(), nullable=False),
         sa.Column("under_way", JSON, nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("is_at_work", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["tenant"], ["tenants.id"], name=op.f("fk_redevelopments_tenant")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_redevelopments")),
