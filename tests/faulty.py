@@ -58,6 +58,21 @@ def overtaken(catalog, *, times):
     return Altered(catalog, tenant=tenant)
 
 
+def blind_to_sessions(catalog):
+    """It sees none: those of sign-ins that commit a moment later."""
+
+    @asynccontextmanager
+    async def tenant(tenant, *, writes=False):
+        async with catalog.tenant(tenant, writes=writes) as records:
+
+            async def sessions(_user):
+                return []
+
+            yield Altered(records, people=Altered(records.people, sessions=sessions))
+
+    return Altered(catalog, tenant=tenant)
+
+
 def refusing_tag(catalog, tag):
     """It refuses to look for one tag, as DynamoDB does behind fifty thousand images without it."""
 

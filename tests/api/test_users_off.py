@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.api.test_auth import ADA, GOOD, bearer, post, refusal, signed_in, signed_up, start  # noqa: F401 (a fixture)
+from tests.faulty import blind_to_sessions
 
 
 async def user_called(app, name):
@@ -56,6 +57,30 @@ async def test_an_enabled_user_has_the_keys_of_before_and_no_session(start):
         assert (await app.client.get("/images", headers=bearer(grant))).status_code == 401
         assert (await post(app, "/refresh", refresh_token=grant["refresh_token"])).status_code == 401
         await signed_in(app)
+
+
+async def test_a_session_that_was_begun_in_the_moment_of_disabling_is_none_after_enabling(start):
+    async with start() as app:
+        await signed_up(app)
+        grant, ada = await signed_in(app), await user_called(app, ADA)
+        accounts, catalog = app.safelight.accounts, app.safelight.accounts.catalog
+        object.__setattr__(accounts, "catalog", blind_to_sessions(catalog))
+        assert (await app.client.post(f"/admin/users/{ada['id']}/disable")).status_code == 200
+        object.__setattr__(accounts, "catalog", catalog)
+        assert (await post(app, "/refresh", refresh_token=grant["refresh_token"])).status_code == 401
+        assert (await app.client.post(f"/admin/users/{ada['id']}/enable")).status_code == 200
+
+        assert (await app.client.get("/images", headers=bearer(grant))).status_code == 401
+        assert (await post(app, "/refresh", refresh_token=grant["refresh_token"])).status_code == 401
+
+
+async def test_enabling_somebody_who_was_not_disabled_ends_no_session(start):
+    async with start() as app:
+        await signed_up(app)
+        grant, ada = await signed_in(app), await user_called(app, ADA)
+        assert (await app.client.post(f"/admin/users/{ada['id']}/enable")).status_code == 200
+
+        assert (await app.client.get("/images", headers=bearer(grant))).status_code == 200
 
 
 async def test_the_time_of_the_first_disabling_stays_and_the_trail_tells_of_it(start):

@@ -23,6 +23,7 @@ from safelight.domain.tenants import NOTHING
 from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Unauthenticated, Unavailable, WrongState
 from safelight.ports.catalog import Catalog, Records
 from safelight.services.api_keys import TOKEN_PREFIX, new_key
+from safelight.services.signin import end_others
 from safelight.services.standing import Standing
 from safelight.services.tokens import Bearers
 from safelight.signing import KID_LENGTH
@@ -180,8 +181,7 @@ class Accounts:
             user = await self._below(records, actor, user_id)
             user = replace(user, disabled_at=user.disabled_at or now)
             await records.accounts.save_user(user)
-            for session in await records.people.sessions(user_id):
-                await records.people.save_session(session.ended(now))
+            await end_others(records, user_id, keep=None, now=now)
         self.believed.clear()
         self.bearers.believed.clear()
         log.info("user.disabled", user=user_id)
@@ -191,8 +191,12 @@ class Accounts:
         """Let a user in again: keys that were not revoked are good again, sessions have to be begun anew. Raises Missing, Forbidden."""
         access.require(actor, "users.manage")
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
-            user = replace(await self._below(records, actor, user_id), disabled_at=None)
+            before = await self._below(records, actor, user_id)
+            user = replace(before, disabled_at=None)
             await records.accounts.save_user(user)
+            if before.disabled_at is not None:
+                # A sign-in that was under way when they were disabled may have begun one a moment later. It opened nothing yet.
+                await end_others(records, user_id, keep=None, now=self.clock())
         log.info("user.enabled", user=user_id)
         return user
 

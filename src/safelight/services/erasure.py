@@ -31,6 +31,7 @@ from safelight.ports.catalog import Catalog, Records
 from safelight.ports.incoming import Incoming
 from safelight.ports.search import Search
 from safelight.services.relay import Relay
+from safelight.services.signin import end_others
 from safelight.services.stepup import StepUp
 from safelight.services.tokens import Tokens
 from safelight.services.trail import Trail
@@ -104,8 +105,7 @@ class Erasure:
             await records.accounts.save_user(replace(user, disabled_at=user.disabled_at or now))
             for key in await records.accounts.api_keys.all(user_id):
                 await records.accounts.api_keys.save(replace(key, revoked_at=key.revoked_at or now))
-            for session in await records.people.sessions(user_id):
-                await records.people.save_session(session.ended(now))
+            await end_others(records, user_id, keep=None, now=now)
             await records.emit(ErasureRequested(tenant, user_id, erasure))
         self.forget()
         self.relay.nudge()
