@@ -11,13 +11,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints, is_typeddict
 
 import pytest
+from pydantic import BaseModel
 
 import safelight.client
-from safelight.api.schemas import albums, images, progress, signing, users, webhooks
-from safelight.client import Client, Unreachable
+from safelight.api.schemas import (
+    albums,
+    audit,
+    common,
+    images,
+    issuers,
+    progress,
+    purges,
+    recipes,
+    redevelopments,
+    sharing,
+    signin,
+    signing,
+    tenants,
+    uploads,
+    users,
+    warmings,
+    webhooks,
+)
+from safelight.client import Client, Unreachable, documents
 from safelight.errors import (
     BackendUnavailable,
     BadRequest,
@@ -111,31 +130,67 @@ def problem(status: int, code: str, **extra: Any) -> Said:
     return Said(status, {"type": "x", "title": "y", "status": status, "code": code, "detail": "because", **extra})
 
 
-@pytest.mark.parametrize(
-    ("typed", "sent"),
-    (
-        ("Image", images.ImageOut),
-        ("Rendition", images.RenditionOut),
-        ("Problem", images.ImageProblem),
-        ("FoundImage", images.FoundImage),
-        ("SearchPage", images.SearchPage),
-        ("Album", albums.AlbumOut),
-        ("Step", progress.StepOut),
-        ("Failure", progress.FailureOut),
-        ("SigningKey", signing.SigningKeyOut),
-        ("CloudFrontRendition", images.CloudFrontRendition),
-        ("CloudFrontUrls", images.CloudFrontOut),
-        ("CloudFrontCookies", images.CloudFrontCookies),
-        ("User", users.UserOut),
-        ("ApiKey", users.ApiKeyOut),
-        ("Webhook", webhooks.WebhookOut),
-        ("WebhookAttempt", webhooks.AttemptOut),
-        ("WebhookDelivery", webhooks.WebhookDeliveryOut),
-        ("Ready", progress.ReadyOut),
-    ),
-)
-def test_every_document_is_typed_as_the_server_writes_it(typed: str, sent: type) -> None:
-    assert set(get_type_hints(getattr(safelight.client, typed))) == set(sent.model_fields)  # type: ignore[attr-defined]
+DOCUMENTS: dict[str, type[BaseModel]] = {
+    "Album": albums.AlbumOut,
+    "Amounts": tenants.QuotasOut,
+    "ApiKey": users.ApiKeyOut,
+    "AuditEntry": audit.AuditEntryOut,
+    "AuditHead": audit.AuditHeadOut,
+    "AuditOrigin": audit.OriginOut,
+    "CloudFrontCookies": images.CloudFrontCookies,
+    "CloudFrontRendition": images.CloudFrontRendition,
+    "CloudFrontUrls": images.CloudFrontOut,
+    "CostLine": tenants.CostLine,
+    "Erasure": audit.ErasureOut,
+    "Failure": progress.FailureOut,
+    "FocalPoint": common.FocalPoint,
+    "FoundImage": images.FoundImage,
+    "Grant": albums.AlbumGrantOut,
+    "Image": images.ImageOut,
+    "Issuer": issuers.IssuerOut,
+    "IssuerCheck": issuers.IssuerCheckOut,
+    "IssuerKey": issuers.IssuerKeyOut,
+    "Lent": albums.Lent,
+    "Link": sharing.LinkOut,
+    "Mended": progress.MendedOut,
+    "Offer": uploads.OfferOut,
+    "Problem": images.ImageProblem,
+    "Purge": purges.PurgeOut,
+    "Reading": issuers.ReadingOut,
+    "Ready": progress.ReadyOut,
+    "Recipe": recipes.RecipeOut,
+    "RecipePlaces": recipes.PlacesOut,
+    "Redevelopment": redevelopments.RedevelopmentOut,
+    "Rendition": images.RenditionOut,
+    "SearchPage": images.SearchPage,
+    "SigningKey": signing.SigningKeyOut,
+    "Step": progress.StepOut,
+    "Tenant": tenants.TenantOut,
+    "TenantMade": tenants.TenantMadeOut,
+    "TokenKey": signin.TokenKeyOut,
+    "Urls": images.UrlsOut,
+    "Usage": tenants.BilledUsageOut,
+    "User": users.UserOut,
+    "Warming": warmings.WarmingOut,
+    "Webhook": webhooks.WebhookOut,
+    "WebhookAttempt": webhooks.AttemptOut,
+    "WebhookDelivery": webhooks.WebhookDeliveryOut,
+}
+"""What the client calls each, and what the server writes."""
+
+
+def nullable(document: type) -> dict[str, bool]:
+    """The fields of a document, and whether each may be null."""
+    return {name: type(None) in get_args(hint) for name, hint in get_type_hints(document).items() if name != "model_config"}
+
+
+@pytest.mark.parametrize("typed", DOCUMENTS)
+def test_every_document_is_typed_as_the_server_writes_it(typed: str) -> None:
+    assert nullable(getattr(documents, typed)) == nullable(DOCUMENTS[typed])
+
+
+def test_no_document_of_the_client_is_held_to_nothing() -> None:
+    assert {name for name, value in vars(documents).items() if is_typeddict(value)} == set(DOCUMENTS)
 
 
 def every_error(cls: type[SafelightError] = SafelightError) -> Iterator[type[SafelightError]]:

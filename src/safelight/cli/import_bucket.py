@@ -111,7 +111,7 @@ class BucketImport:
         # Before it is copied: after a kill this, and not a second one, is what becomes an image.
         self.intake.journal.keep(thing, replace(known, upload=offer["id"]))
         try:
-            self._may_copy = self.source.copy(thing.found, offer["url"], offer["headers"])
+            self._may_copy = self.source.copy(thing.found, offer["url"], offer["headers"] or {})
         except (SourceRefused, Missing):
             client.abandon_upload(offer["id"])
             raise

@@ -75,10 +75,20 @@ class Offer(TypedDict):
     """Where an announced file is to be put, and with which headers. The URL is a secret."""
 
     id: str
+    state: str
+    filename: str
+    content_type: str
+    size: int | None
+    sha256: str | None
+    created_at: str
+    expires_at: str
+    image_id: str | None
+    duplicate_of: str | None
+    problem: Problem | None
     method: str
     url: str
-    headers: dict[str, str]
-    expires_at: str
+    fields: dict[str, str] | None
+    headers: dict[str, str] | None
 
 
 class AuditOrigin(TypedDict):
