@@ -367,7 +367,11 @@ class QuotaSettings(_Section):
     bytes: int = Field(0, ge=0, description="Bytes of originals, every version and the trash among them.")
     images: int = Field(0, ge=0, description="Images, those in the trash among them.")
     transformations: int = Field(0, ge=0, description="Renditions made on request in a calendar month (UTC).")
-    requests_per_s: int = Field(0, ge=0, description="API requests a second of all its users together.")
+    requests_per_s: int = Field(
+        0,
+        ge=0,
+        description="API requests a second of all its users together; without a shared cache each process counts for itself.",
+    )
 
 
 class PriceSettings(_Section):
@@ -557,7 +561,9 @@ class Develop(_Section):
         description="Images of waiting uploads that may queue in a process before the durable queue; further uploads are answered 202"
         " at once.",
     )
-    waiting_per_tenant: int = Field(48, ge=1, description="Those of one tenant: the other places stay for the others.")
+    waiting_per_tenant: int = Field(
+        48, ge=1, description="Those of one tenant, and its runs under way, per process: the rest stays for others."
+    )
     webp_quality: int = Field(80, ge=1, le=100, description="Quality of WebP renditions.")
     jpeg_quality: int = Field(80, ge=1, le=100, description="Quality of JPEG renditions.")
     linear_side: int = Field(
@@ -600,7 +606,7 @@ class DeliverySettings(_Section):
         ge=1,
         description="Width times height times frames that transforms keep playing; of more, the first frame is shown.",
     )
-    max_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
+    max_waiting: int = Field(64, ge=0, description="Requests that may wait for that, per process; the rest gets 503.")
     bake_avif: bool = Field(
         True,
         description="Whether an AVIF made on request is encoded again, in the background and with more effort, and replaced by that.",
@@ -783,7 +789,7 @@ class Auth(_Section):
     hash_memory_kib: int = Field(19_456, ge=8_192, description="Argon2id: KiB of memory for one hash.")
     hash_passes: int = Field(2, ge=1, le=20, description="Argon2id: passes over that memory.")
     hashes_at_once: int = Field(default_factory=_cores, ge=1, description="Passwords hashed at the same time, per process.")
-    hashes_waiting: int = Field(64, ge=0, description="Requests that may wait for that; the rest gets 503.")
+    hashes_waiting: int = Field(64, ge=0, description="Requests that may wait for that, per process; the rest gets 503.")
     account_failures: int = Field(
         10, ge=1, description="Failed attempts on one account after which the next waits: 1 s, then twice as long each time."
     )
