@@ -127,13 +127,13 @@ class Limits:
     """Drawings have no pixels of their own; they are drawn this large."""
 
     def cpu_s_of(self, header: Header) -> float:
-        """CPU seconds for a file that says this of itself: all of them for an animation or 100 megapixels, a seventh for an icon.
+        """CPU seconds for a file that says this of itself: all of them for an animation or 100 megapixels, a tenth for an icon.
 
         At least six times what honest files take; a small drawing that means to take for ever is given up soon.
         """
         if header.is_animated:
             return self.cpu_s
-        share = 0.15 + 0.0085 * header.width * header.height / 1e6
+        share = 0.1 + 0.009 * header.width * header.height / 1e6
         return min(self.cpu_s, max(2.0, share * self.cpu_s))
 
 
