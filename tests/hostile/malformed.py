@@ -193,21 +193,24 @@ def dimensions_blown_up(dice: random.Random, format: str, data: bytes) -> bytes:
     family = _family(format)
     if family == "svg":
         return re.sub(rb'width="80"', b'width="%d"' % wide, data).replace(b'height="60"', b'height="%d"' % tall)
+    sides: list[tuple[str, int, tuple[int, ...]]] = []
+    """Layout, place and numbers; a file that was broken before may end in front of them."""
     if family == "jpeg" and (frame := re.search(rb"\xff[\xc0\xc2]\x00", data)):
-        struct.pack_into(">HH", broken, frame.start() + 5, tall & 0xFFFF, wide & 0xFFFF)
+        sides = [(">HH", frame.start() + 5, (tall & 0xFFFF, wide & 0xFFFF))]
     elif family == "png":
-        struct.pack_into(">II", broken, 16, wide, tall)
+        sides = [(">II", 16, (wide, tall))]
     elif family == "gif":
-        struct.pack_into("<HH", broken, 6, wide & 0xFFFF, tall & 0xFFFF)
+        sides = [("<HH", 6, (wide & 0xFFFF, tall & 0xFFFF))]
     elif family == "webp":
-        struct.pack_into("<HH", broken, 26, wide & 0xFFFF, tall & 0xFFFF)
+        sides = [("<HH", 26, (wide & 0xFFFF, tall & 0xFFFF))]
     elif family in ("avif", "heic") and (extent := data.find(b"ispe")) > 0:
-        struct.pack_into(">II", broken, extent + 8, wide, tall)
+        sides = [(">II", extent + 8, (wide, tall))]
     elif family == "tiff":
-        for at, tag in _entries(data):
-            if tag in (256, 257):
-                order = "<" if data[:2] == b"II" else ">"
-                struct.pack_into(f"{order}HII", broken, at + 2, 4, 1, wide if tag == 256 else tall)
+        order = "<" if data[:2] == b"II" else ">"
+        sides = [(f"{order}HII", at + 2, (4, 1, wide if tag == 256 else tall)) for at, tag in _entries(data) if tag in (256, 257)]
+    for layout, at, numbers in sides:
+        if at + struct.calcsize(layout) <= len(broken):
+            struct.pack_into(layout, broken, at, *numbers)
     return bytes(broken)
 
 
