@@ -158,22 +158,82 @@ class Hands:
         return self.at
 
 
-async def test_an_answer_that_is_repeated_says_what_the_first_one_said(run):
+REPEATED = "memory;dur=0.0"
+
+
+def lasting(answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name not in ("cache-control", "server-timing")}
+
+
+async def openly(app, method: str, url: str, **headers: str):
+    """As anybody, without a key."""
+    request = app.client.build_request(method, url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    del request.headers["authorization"]
+    return await app.client.send(request)
+
+
+@pytest.mark.parametrize("kind", ["signed", "left to the browser", "iiif"])
+async def test_an_answer_that_is_repeated_says_what_the_first_one_said(run, kind):
     async with run() as app:
-        url = await signed(app, "w=200.jpg")
-        await app.client.get(url)
-        decided, repeated = await app.client.get(url, headers={"if-none-match": '"another"'}), await app.client.get(url)
+        url = await signed(app, "w=200.auto" if kind == "left to the browser" else "w=200.jpg")
+        id = urlsplit(url).path.split("/")[2]
+        if kind == "iiif":
+            await app.client.patch(f"/images/{id}", json={"visibility": "public"})
+            url = f"/iiif/3/{id}/full/200,/0/default.jpg"
+        accept = {"accept": "image/webp"}
+        decided, repeated = [await openly(app, "GET", url, **accept) for _ in range(2)]
 
-        def lasting(answer):
-            return {name: value for name, value in answer.headers.items() if name not in ("cache-control", "server-timing")}
-
-        assert repeated.content == decided.content
+        assert decided.status_code == 200
+        assert (repeated.headers["server-timing"], repeated.content) == (REPEATED, decided.content)
         assert lasting(repeated) == lasting(decided)
-        ages = [int(re.search(r"max-age=(\d+)", answer.headers["cache-control"])[1]) for answer in (decided, repeated)]
-        assert 0 <= ages[0] - ages[1] <= 60, "nobody may keep it past the end of its signature"
-        assert (await app.client.get(url, headers={"if-none-match": repeated.headers["etag"]})).status_code == 304
-        assert (await app.client.get(url, headers={"range": "bytes=0-9"})).status_code == 206
-        assert (await app.client.head(url)).content == b""
+        if "max-age=60" not in decided.headers["cache-control"]:
+            ages = [int(re.search(r"max-age=(\d+)", answer.headers["cache-control"])[1]) for answer in (decided, repeated)]
+            assert 0 <= ages[0] - ages[1] <= 60, "nobody may keep it past the end of its signature"
+        unchanged = await openly(app, "GET", url, if_none_match=repeated.headers["etag"], **accept)
+        assert (unchanged.status_code, unchanged.content, unchanged.headers["server-timing"]) == (304, b"", REPEATED)
+        part = await openly(app, "GET", url, range="bytes=5-9", **accept)
+        assert (part.status_code, part.content, part.headers["server-timing"]) == (206, decided.content[5:10], REPEATED)
+        head = await openly(app, "HEAD", url, range="bytes=5-9", **accept)
+        assert (head.status_code, head.content, head.headers["server-timing"]) == (200, b"", REPEATED)
+        assert lasting(head) == lasting(decided)
+
+
+async def test_an_answer_is_repeated_only_to_who_can_show_the_same(run):
+    async with run() as app:
+        url = await signed(app, "w=auto,dpr=auto.auto")
+        clients = [
+            {"accept": accept, "sec-ch-dpr": dpr, "sec-ch-width": width}
+            for accept in ("image/webp", "*/*")
+            for dpr in ("1", "2")
+            for width in ("200", "400")
+        ]
+        told = [await openly(app, "GET", url, **client) for client in clients * 2]
+        first, second = told[: len(clients)], told[len(clients) :]
+
+        assert {answer.headers["vary"] for answer in told} == {"Sec-CH-DPR, Save-Data, Sec-CH-Width, Accept"}
+        assert {answer.headers["server-timing"] for answer in second} == {REPEATED}
+        assert [answer.content for answer in second] == [answer.content for answer in first]
+        types = [answer.headers["content-type"] for answer in first]
+        assert types == ["image/webp"] * 4 + ["image/jpeg"] * 4
+        assert [decoded(answer.content).width for answer in first[:2]] != [decoded(first[0].content).width] * 2
+        thrifty = await openly(app, "GET", url, **clients[2], save_data="on")
+        assert thrifty.headers["server-timing"] != REPEATED
+        long = {"accept": "image/webp," + "x" * 4000}
+        assert [(await openly(app, "GET", url, **long)).headers["server-timing"] == REPEATED for _ in range(2)] == [False] * 2
+
+
+async def test_what_a_reader_sees_is_repeated_to_nobody_else(run):
+    async with run() as app:
+        id = urlsplit(await signed(app, "w=200.jpg")).path.split("/")[2]
+        picture = f"/iiif/3/{id}/full/200,/0/default.jpg"
+        assert [(await app.client.get(picture)).status_code for _ in range(3)] == [200] * 3
+        assert (await openly(app, "GET", picture)).status_code == 404
+
+        await app.client.patch(f"/images/{id}", json={"visibility": "public"})
+        assert [(await openly(app, "GET", picture)).status_code for _ in range(3)] == [200] * 3
+        assert (await openly(app, "GET", picture, x_api_key="sl_nobody_knows")).status_code == 401
+        await app.client.patch(f"/images/{id}", json={"visibility": "private"})
+        assert (await openly(app, "GET", picture)).status_code == 404
 
 
 async def test_an_answer_is_repeated_no_longer_than_its_signature_holds(run):

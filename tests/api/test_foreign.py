@@ -48,6 +48,15 @@ def base64url(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
+async def test_an_answer_that_is_repeated_is_the_one_for_this_browser(run):
+    async with gallery(run) as (app, id):
+        url = signed(f"/w:50/plain/{id}")
+        told = [await app.client.get(url, headers={"accept": accept}) for accept in ("image/webp", "*/*") * 2]
+
+        assert [answer.headers["content-type"] for answer in told] == ["image/webp", "image/jpeg"] * 2
+        assert [answer.headers["server-timing"] == "memory;dur=0.0" for answer in told] == [False, False, True, True]
+
+
 async def test_every_way_to_name_an_image_gives_the_native_rendition(run):
     async with gallery(run) as (app, id):
         expected = await native(app, id, "w=300,h=100,fit=cover.webp")

@@ -43,7 +43,8 @@ from safelight.wiring import Safelight
 log = structlog.get_logger()
 
 Scope = MutableMapping[str, Any]
-_Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+_Headers = list[tuple[bytes, bytes]]
+_Answer = tuple[int, _Headers, bytes]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PREFIX: Final = "/i/"
@@ -79,8 +80,12 @@ _KNOWN_QUERY: Final = frozenset({"v", "kid", "exp", "sig"})
 _CONDITIONS: Final = frozenset(
     (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"range", b"if-range")
 )
+_CREDENTIALS: Final = frozenset((b"authorization", b"x-api-key"))
+"""Of readers of private pictures by IIIF; wrong ones are refused rather than passed over, so those are always looked at."""
 _REMEMBERED_S: Final = 2.0
 """As long as delivery believes a record; what it was asked for then has to be decided anew anyway."""
+_LONGEST_WORDING: Final = 2048
+"""Bytes of a URL with what it varies by, under which an answer is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,17 @@ class _Answered:
     delivered: Delivered
     at_s: float
     """Of the clock that only counts."""
-    headers: tuple[tuple[bytes, bytes], ...]
+    described: _Headers
+    """What is said of it, whatever is asked."""
+    whole: _Headers
+    """The same with what a 200 says of its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Varies:
+    """In its place where the URL alone does not decide: by these headers (RFC 9111 section 4.1)."""
+
+    by: tuple[bytes, ...]
 
 
 class DeliveryDoor:
@@ -105,7 +120,7 @@ class DeliveryDoor:
         self._address = client_address(safelight.settings.server)
         self._iiif = Iiif(safelight, self._address)
         self._guards = [*_GUARDS, *transport_security(safelight.settings.server.public_url)]
-        self._answered: Expiring[tuple[bytes, bytes, bytes], _Answered] = Expiring(
+        self._answered: Expiring[tuple[bytes, ...], _Answered | _Varies] = Expiring(
             ttl_s=_REMEMBERED_S, size=4096, now=time.monotonic
         )
         instruments = safelight.instruments
@@ -136,11 +151,14 @@ class DeliveryDoor:
         self._seconds[prefix][status // 100].observe(time.perf_counter() - started)
 
     def _again(self, scope: Scope) -> _Answer | None:
-        """The answer to a GET whose URL was answered a moment ago, decided by the same grounds; None where it is to be decided."""
-        if scope["method"] != "GET":
+        """The answer to a URL that was answered a moment ago, decided by the same grounds; None where it is to be decided."""
+        if scope["method"] not in ("GET", "HEAD"):
             return None
-        found = self._answered.get(_wording(scope))
-        if found is None or any(name in _CONDITIONS for name, _ in scope["headers"]):
+        wording = _wording(scope)
+        found = self._answered.get(wording)
+        if isinstance(found, _Varies):
+            found = self._answered.get(_varied(wording, found.by, scope))
+        if not isinstance(found, _Answered) or _is_somebody_at_iiif(scope):
             return None
         delivered = found.delivered
         body = self._delivery.again(delivered)
@@ -152,9 +170,30 @@ class DeliveryDoor:
             except TooMany as error:
                 self._refused.labels(error.code).inc()
                 return _refusal(error)
-        self._meter.delivered(delivered.tenant, len(body))
-        age_s = math.ceil(time.monotonic() - found.at_s)
-        return 200, [*found.headers, (b"cache-control", _cache_control(delivered, age_s)), _AT_ONCE], body
+        control = _cache_control(delivered, math.ceil(time.monotonic() - found.at_s))
+        asked = _asked(scope)
+        if asked:
+            status, headers, body = _response(replace(delivered, body=body), [*found.described, control], asked)
+        else:
+            status, headers = 200, [*found.whole, control]
+        self._meter.delivered(delivered.tenant, len(body) if scope["method"] == "GET" else 0)
+        headers.append(_AT_ONCE)
+        return status, headers, body
+
+    def _remember(self, scope: Scope, delivered: Delivered, described: _Headers) -> None:
+        wording = _wording(scope)
+        if delivered.grounds is None or _is_somebody_at_iiif(scope):
+            return
+        kept = replace(delivered, body=b"")  # the bytes are in delivery's memory, which is bounded
+        answered = _Answered(kept, time.monotonic(), described, [*described, *_content(delivered)])
+        if not delivered.varies_by:
+            self._answered.put(wording, answered)
+            return
+        by = tuple(name.lower().encode() for name in delivered.varies_by)
+        varied = _varied(wording, by, scope)
+        if sum(map(len, varied)) <= _LONGEST_WORDING:
+            self._answered.put(wording, _Varies(by))
+            self._answered.put(varied, answered)
 
     async def _answer(self, scope: Scope, started: float) -> _Answer:
         if scope["method"] == "OPTIONS" and scope["path"].startswith(IIIF):
@@ -181,17 +220,11 @@ class DeliveryDoor:
         except Exception:
             log.exception("delivery.failed")
             return _refusal(SafelightError("The image could not be delivered."))
-        asked = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
-        if scope["method"] == "HEAD":
-            asked.pop("range", None)  # of a GET only (RFC 9110 section 14.2)
-        status, answered, body = _response(delivered, asked)
-        if status == 200 and delivered.grounds is not None and scope["method"] == "GET":
-            lasting = tuple(pair for pair in answered if pair[0] != b"cache-control")
-            kept = replace(delivered, body=b"")  # the bytes are in delivery's memory, which is bounded
-            self._answered.put(_wording(scope), _Answered(kept, time.monotonic(), lasting))
+        described = [*_described(delivered), *told]
+        self._remember(scope, delivered, described)
+        status, answered, body = _response(delivered, [*described, _cache_control(delivered)], _asked(scope))
         self._meter.delivered(delivered.tenant, len(body) if scope["method"] == "GET" else 0)
         took_ms = (time.perf_counter() - started) * 1000
-        answered += told
         answered.append((b"server-timing", f"{delivered.source};dur={took_ms:.1f}".encode()))
         return status, answered, body
 
@@ -261,6 +294,22 @@ def _wording(scope: Scope) -> tuple[bytes, bytes, bytes]:
     return scope.get("raw_path") or quote(scope["path"]).encode(), scope["query_string"], host
 
 
+def _varied(wording: tuple[bytes, ...], by: Iterable[bytes], scope: Scope) -> tuple[bytes, ...]:
+    return (*wording, *(b",".join(value for name, value in scope["headers"] if name == header) for header in by))
+
+
+def _is_somebody_at_iiif(scope: Scope) -> bool:
+    return scope["path"].startswith(IIIF) and any(name in _CREDENTIALS for name, _ in scope["headers"])
+
+
+def _asked(scope: Scope) -> dict[str, str]:
+    """Conditions and ranges by name."""
+    asked = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CONDITIONS}
+    if scope["method"] == "HEAD":
+        asked.pop("range", None)  # of a GET only (RFC 9110 section 14.2)
+    return asked
+
+
 def _query(query_string: bytes) -> tuple[str | None, Signature | None]:
     if not query_string:
         return None, None
@@ -299,20 +348,25 @@ def _refusal(error: SafelightError) -> tuple[int, list[tuple[bytes, bytes]], byt
     return status, [*headers, _length(body)], body
 
 
-def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    etag = f'"{found.etag}"'
-    headers = [
-        (b"etag", etag.encode()),
-        (b"last-modified", http_date(found.modified_at).encode()),
-        (b"cache-control", _cache_control(found)),
-        *_ALWAYS,
-    ]
+def _described(found: Delivered) -> _Headers:
+    """What is said of a rendition with every answer, but for its age."""
+    headers = [(b"etag", f'"{found.etag}"'.encode()), (b"last-modified", http_date(found.modified_at).encode()), *_ALWAYS]
     if found.varies_by:
         headers.append((b"vary", ", ".join(found.varies_by).encode()))
     if found.is_cut_short:
         headers.append((b"safelight-animation", b"first-frame"))
     if found.download:
         headers.append((b"content-disposition", disposition(found.download, is_attachment=found.is_attachment).encode()))
+    return headers
+
+
+def _content(found: Delivered) -> _Headers:
+    return [(b"content-type", found.media_type.encode()), _length(found.body)]
+
+
+def _response(found: Delivered, headers: _Headers, asked: dict[str, str]) -> _Answer:
+    """The rendition with these headers, or what the conditions and ranges that were asked for make of it."""
+    etag = f'"{found.etag}"'
     match condition(asked, etag, found.modified_at):
         case 304:
             return 304, headers, b""
@@ -327,7 +381,7 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
         range_headers = [(b"content-type", b"application/problem+json"), (b"content-range", b"bytes */%d" % size)]
         return 416, [*range_headers, _length(unsatisfied)], unsatisfied
     if not wanted:
-        return 200, [*headers, (b"content-type", media_type), _length(body)], body
+        return 200, [*headers, *_content(found)], body
     if len(wanted) == 1:
         start, end = wanted[0]
         part = body[start:end]
@@ -343,11 +397,10 @@ def _response(found: Delivered, asked: dict[str, str]) -> tuple[int, list[tuple[
     return 206, [*headers, (b"content-type", b"multipart/byteranges; boundary=" + boundary), _length(multipart)], multipart
 
 
-def _cache_control(found: Delivered, age_s: int = 0) -> bytes:
+def _cache_control(found: Delivered, age_s: int = 0) -> tuple[bytes, bytes]:
     """`age_s` is how long ago its age was reckoned: nobody may keep it past the end of its signature."""
     reach = b"public" if found.is_public else b"private"
     if found.max_age_s is None:
-        return reach + b", max-age=60"
-    if not found.is_immutable:
-        return reach + b", max-age=%d" % max(0, found.max_age_s - age_s)
-    return reach + b", max-age=%d, immutable" % max(0, found.max_age_s - age_s)
+        return b"cache-control", reach + b", max-age=60"
+    lasts = b", immutable" if found.is_immutable else b""
+    return b"cache-control", reach + b", max-age=%d" % max(0, found.max_age_s - age_s) + lasts

@@ -49,15 +49,20 @@ class Delivered:
     key: str = ""
     """Where its bytes are kept."""
     grounds: Grounds | None = None
-    """None where another request may differ though its URL is the same."""
+    """None where another request may differ though its URL, and what it varies by, are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """An image that may be delivered to who asks, and what is known of its delivered bytes."""
 
-    image: Image
+    known: Known
     original: Original
+
+    @property
+    def image(self) -> Image:
+        """Its record."""
+        return self.known.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What a delivery was decided by. As long as it holds, the same URL at the same host means the same bytes."""
+    """What a delivery was decided by. As long as it holds, the same URL at the same host means the same bytes to equal clients."""
 
     known: Known
     until: float

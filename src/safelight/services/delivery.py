@@ -189,7 +189,7 @@ class Delivery:
             raise Missing
         known.tenant.require_active()
         version = delivered_version(image)
-        return Seen(image, original_of(image, version))
+        return Seen(known, original_of(image, version))
 
     async def deliver_seen(self, seen: Seen, order: Order, *, is_kept: bool) -> Delivered:
         """The order's picture, for who may see it. What is not to be kept stays in this machine's own caches. Raises as `deliver`.
@@ -201,7 +201,9 @@ class Delivery:
             raise BadOption("This picture is shown under a watermark, and as a whole.", option="region")
         request, mark = await self._marked(seen.image, request)
         is_public = seen.image.visibility is Visibility.PUBLIC
-        return await self._transformed(seen.image, request, mark, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
+        found = await self._transformed(seen.image, request, mark, "", is_public=is_public, max_age_s=None, is_kept=is_kept)
+        # A private one is for this reader only.
+        return found if seen.image.visibility is Visibility.PRIVATE else _on(Grounds(seen.known, math.inf), found, mark)
 
     async def _look_up(self, image_id: ImageId, *, is_signed: bool, host: str = "") -> Known:
         known = self.known.get(image_id)
@@ -486,11 +488,7 @@ def _key(image: Image, spec: Spec, mark: Mark | None, *, kind: str = "t") -> str
 
 def _on(grounds: Grounds, found: Delivered, mark: Mark | None) -> Delivered:
     """The delivery with its grounds, unless something else took part in it."""
-    return (
-        found
-        if found.varies_by or not found.key or (mark is not None and mark.image is not None)
-        else replace(found, grounds=grounds)
-    )
+    return found if not found.key or (mark is not None and mark.image is not None) else replace(found, grounds=grounds)
 
 
 def _own_size(image: Image, name: str) -> OwnSize | None:
