@@ -134,6 +134,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
         environment = {"SAFELIGHT_LOG__LEVEL": "warning"}
         server = opened.enter_context(Server(folder / "data", cores=ours, environment=environment))
         url, content, kind = rendition(server)
+        ways = other_ways(server, url)
         urls: dict[str, tuple[int, str]] = {"service": (server.pid, url)}
         peers: dict[str, str] = {}
         if (path := nginx_path()) is not None:
@@ -146,11 +147,14 @@ def measure(*, quick: bool) -> dict[str, Any]:
             peers["caddy"] = version.split()[0]
         for name in sorted(TARGETS.keys() - peers):
             print(f"  {name} is not installed: left out", file=sys.stderr)
-        return measured(urls, rounds, seconds, generator) | {"size_bytes": len(content), "peers": peers}
+        return measured(urls, ways, rounds, seconds, generator) | {"size_bytes": len(content), "peers": peers}
 
 
-def measured(urls: dict[str, tuple[int, str]], rounds: int, seconds: float, generator: str) -> dict[str, Any]:
+def measured(
+    urls: dict[str, tuple[int, str]], ways: dict[str, tuple[str, dict[str, str]]], rounds: int, seconds: float, generator: str
+) -> dict[str, Any]:
     cells: dict[str, list[dict[str, Any]]] = {}
+    others: dict[str, list[dict[str, Any]]] = {}
     half: dict[str, list[dict[str, Any]]] = {}
     for number in range(rounds):
         for name, (pid, url) in urls.items():
@@ -164,10 +168,15 @@ def measured(urls: dict[str, tuple[int, str]], rounds: int, seconds: float, gene
                 half.setdefault(name, []).append(slow)
                 line += f"; at {slow['requests_per_s']:.0f}/s p99 {slow['p99_ms']:.2f} ms"
             print(line, flush=True)
+        for name, (url, headers) in ways.items():
+            cell = one(urls["service"][0], url, seconds=seconds, generator=generator, headers=headers)
+            others.setdefault(name, []).append(cell)
+            print(f"  {name} {number + 1}/{rounds}: {cell['requests_per_s']:.0f}/s, {cell['cpu_us']:.1f} us CPU", flush=True)
     figures = ("requests_per_s", "cpu_us", "p50_ms", "p99_ms")
     return {
         "connections": CONNECTIONS,
         "cells": {name: {figure: spread([row[figure] for row in rows]) for figure in figures} for name, rows in cells.items()},
+        "ways": {name: {figure: spread([row[figure] for row in rows]) for figure in figures} for name, rows in others.items()},
         "half": {
             name: {figure: spread([row[figure] for row in rows]) for figure in ("requests_per_s", "p50_ms", "p99_ms")}
             for name, rows in half.items()
@@ -182,7 +191,7 @@ def measured(urls: dict[str, tuple[int, str]], rounds: int, seconds: float, gene
         },
         "targets": TARGETS,
         "target_p99_ms": TARGET_P99_MS,
-        "rounds": {"full": cells, "half": half},
+        "rounds": {"full": cells, "half": half, "ways": others},
     }
 
 
@@ -197,6 +206,21 @@ def rendition(server: Server) -> tuple[str, bytes, str]:
     if "sig=" not in best["url"]:
         raise RuntimeError("the rendition's URL is not signed")
     return best["url"], content, {"jpeg": "jpg"}.get(best["format"], best["format"])
+
+
+def other_ways(server: Server, url: str) -> dict[str, tuple[str, dict[str, str]]]:
+    """Of the same picture: a signed URL that leaves the format to the browser, the first URL asked again, a tile by IIIF."""
+    at = urlsplit(url)
+    image = at.path.split("/")[2]
+    with server.client() as client:
+        etag = client.get(url).raise_for_status().headers["etag"]
+        [by_accept] = client.post(f"/images/{image}/urls", json={"transforms": ["w=400.auto"]}).raise_for_status().json()["urls"]
+        client.patch(f"/images/{image}", json={"visibility": "unlisted"}).raise_for_status()
+    return {
+        "format by Accept": (by_accept, {"Accept": "image/webp,*/*"}),
+        "revalidated, 304": (url, {"If-None-Match": etag}),
+        "a tile by IIIF": (f"{at.scheme}://{at.netloc}/iiif/3/{image}/0,0,512,512/512,512/0/default.jpg", {}),
+    }
 
 
 if __name__ == "__main__":

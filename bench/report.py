@@ -291,6 +291,15 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
             _range(cell["p99_ms"]),
             _range(half["p99_ms"]) if half else "",
         )
+    for name, cell in result["ways"].items():
+        yield _row(
+            f"Safelight, {name}",
+            _range(cell["cpu_us"], 1),
+            _range(cell["requests_per_s"], 0),
+            _range(cell["p50_ms"]),
+            _range(cell["p99_ms"]),
+            "",
+        )
     for peer, ratios in result["ratios"].items():
         yield ""
         yield f"Against {peer}: requests per second {_range(ratios['requests_per_s'])} x, CPU of a delivery {_range(ratios['cpu_us'])} x."
