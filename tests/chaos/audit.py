@@ -118,8 +118,8 @@ def answers(book: Book) -> Iterable[Broken]:
         stood_still = sum(max(0.0, min(op.ended, end) - max(op.began, start)) for start, end in down)
         was_down = any(op.began <= end and op.ended >= start for start, end in down)
         is_theirs = op.op == "to s3"
-        if op.ended == float("inf"):
-            continue  # the driver was killed
+        if op.ended == float("inf") or op.sent.get("is_given_up"):
+            continue  # the driver was killed, or the client did not ask
         if op.ended - op.began > REQUEST_S + stood_still and "attempts" not in op.sent:  # else it is several requests
             yield Broken("slow", f"{op.ended - op.began:.1f} s, {stood_still:.1f} of which a server stood still", about)
         if op.status is None:

@@ -239,6 +239,7 @@ class Client(threading.Thread):
             if sent is not None and (sent.is_success or sent.status_code in (403, 409, 410)):
                 break
             if time.monotonic() > until:
+                self._give_up(words)
                 return
             time.sleep(0.3)
         path = f"/uploads/{offer['id']}/complete"
@@ -249,6 +250,10 @@ class Client(threading.Thread):
                 break
             time.sleep(0.3)  # another server is just taking it in
         self._adopt(answer, data)
+
+    def _give_up(self, words: dict[str, Any]) -> None:
+        """Its bytes may have arrived all the same, and become an image."""
+        self.ledger.lost(self.ledger.sent(self.name, "upload", tenant=self.house.tenant, **words, is_given_up=True), "given up")
 
     def _said(self, words: dict[str, Any]) -> dict[str, Any]:
         return {"title": f"Chaos {words['write']}", "tags": [words["write"]], "custom": {"write": words["write"]}}
@@ -299,6 +304,7 @@ class Client(threading.Thread):
             except requests.RequestException as error:
                 self.ledger.lost(n, repr(error))
             if time.monotonic() > until:
+                self._give_up(words)
                 return
             time.sleep(0.3)
             if uploader is not None and uploader.url:
@@ -313,11 +319,10 @@ class Client(threading.Thread):
             else:
                 uploader = None
         upload = uploader.url.rsplit("/", 1)[1]
-        answer = None
-        while time.monotonic() < until:
+        while True:
             path = f"/uploads/{upload}/complete"
             answer = self.insist("upload", "POST", path, words | {"upload_id": upload}, headers=self._prefer())
-            if answer is None or answer.status_code != 409 or answer.json()["code"] != "not_arrived":
+            if answer is None or answer.status_code != 409 or answer.json()["code"] != "not_arrived" or time.monotonic() > until:
                 break
             time.sleep(0.3)
         self._adopt(answer, data)

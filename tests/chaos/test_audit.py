@@ -128,6 +128,15 @@ def test_answers_that_nobody_may_get_are_noticed(tmp_path, status, answer, kind)
     assert [broken.kind for broken in judge(Book.read(tmp_path / "ledger.jsonl"), Found())] == [kind]
 
 
+def test_an_upload_that_its_client_gave_up_may_have_become_an_image(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    words = {"upload": 1, "sha256": "e" * 64, "policy": "tell", "write": "six"}
+    ledger.lost(ledger.sent("c", "upload", tenant="t", is_given_up=True, **words), "given up")
+    ledger.close()
+
+    assert judge(Book.read(tmp_path / "ledger.jsonl"), Found(images={"x": record("x", "six", "e" * 64)})) == []
+
+
 def test_what_a_client_found_wrong_is_a_broken_promise(tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.note("wrong", client="c", what="an original with other bytes", image="i")
