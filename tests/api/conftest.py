@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.promises import Promises
+from tests.zygotes import handed_on
 
 from safelight.api.app import Front
 from safelight.settings import Settings
@@ -48,12 +51,38 @@ class Witness(httpx.ASGITransport):
         return response
 
 
+@pytest.fixture(scope="module", autouse=True)
+def zygotes() -> Iterator[None]:
+    """Applications of a module take a zygote over from each other."""
+    with handed_on():
+        yield
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The databases of an installation that was opened and closed again: their tables, and nothing in them."""
+    folder = tmp_path_factory.mktemp("blank")
+    safelight = build(Settings(data_dir=folder))
+
+    async def made() -> None:
+        await safelight.catalog.migrate()
+        await safelight.catalog.close()
+        await safelight.workflows.open()
+        await safelight.workflows.close()
+
+    asyncio.run(made())
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, blank: Path) -> Run:
     @asynccontextmanager
     async def running(settings: dict | None = None, **overrides: object) -> AsyncIterator[Running]:
         chosen = Settings(data_dir=tmp_path / "data", **(settings or {}))
         chosen.spool_path.mkdir(parents=True, exist_ok=True)
+        for database in ("catalog.db", "workflows.db"):
+            if not (chosen.data_dir / database).exists():
+                shutil.copy(blank / database, chosen.data_dir)
         safelight = build(chosen, **overrides)
         await safelight.catalog.migrate()
         await safelight.catalog.open()

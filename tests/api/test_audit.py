@@ -383,9 +383,8 @@ async def every_change(app, storage) -> dict[str, object]:
 
 
 def routes_of(app):
-    """Every route of every router."""
-    included = [each.original_router for each in app.client._transport.app.api.routes if hasattr(each, "original_router")]
-    return [route for router in included for route in router.routes if isinstance(route, APIRoute)]
+    """Every route of the API."""
+    return [route for route in app.client._transport.app.api.routes if isinstance(route, APIRoute)]
 
 
 def asks_who(dependant):

@@ -1,6 +1,8 @@
 import asyncio
 import contextlib
+import os
 import re
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -63,14 +65,13 @@ class TestMemoryCatalog(CatalogContract):
         await catalog.close()
 
 
-class TestSqlCatalogOnSqlite(CatalogContract):
-    @pytest.fixture
-    async def catalog(self, tmp_path):
-        catalog = SqlCatalog(f"sqlite:///{tmp_path}/data/catalog.db", secrets=b"k" * 32)
-        await catalog.migrate()
-        await catalog.open()
-        yield catalog
-        await catalog.close()
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory):
+    """A catalog without rows, to be copied: making its tables takes longer than most of these tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    asyncio.run(SqlCatalog(f"sqlite:///{folder}/catalog.db", secrets=KEY).migrate())
+    assert os.listdir(folder) == ["catalog.db"]
+    return folder / "catalog.db"
 
 
 @pytest.fixture
@@ -79,9 +80,25 @@ def url(tmp_path):
 
 
 @pytest.fixture
-async def catalog(url):
-    catalog = SqlCatalog(url, secrets=KEY, readers=2, busy_timeout_s=0.2)
-    await catalog.migrate()
+def migrated_url(migrated, url):
+    path = Path(make_url(url).database)
+    path.parent.mkdir()
+    shutil.copy(migrated, path)
+    return url
+
+
+class TestSqlCatalogOnSqlite(CatalogContract):
+    @pytest.fixture
+    async def catalog(self, migrated_url):
+        catalog = SqlCatalog(migrated_url, secrets=KEY)
+        await catalog.open()
+        yield catalog
+        await catalog.close()
+
+
+@pytest.fixture
+async def catalog(migrated_url):
+    catalog = SqlCatalog(migrated_url, secrets=KEY, readers=2, busy_timeout_s=0.2)
     await catalog.open()
     yield catalog
     await catalog.close()
@@ -150,12 +167,16 @@ class TestStarting:
 
         assert out.splitlines()[-1] == "[]"
 
-    async def test_folder_and_files_are_the_owners_alone(self, catalog, url):
+    async def test_folder_and_files_are_the_owners_alone(self, url):
         path = Path(make_url(url).database)
+        catalog = SqlCatalog(url, secrets=KEY)
+        await catalog.migrate()
+        await catalog.open()
         await tenant_in(catalog)
 
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("catalog.db*")} == {0o600}
+        await catalog.close()
 
     @pytest.mark.parametrize("bad", ["sqlite://", "sqlite:///:memory:", "mysql://x/y", "catalog.db", ""])
     def test_a_url_without_a_sqlite_file_is_refused(self, bad):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import sqlite3
 import threading
 from functools import partial
@@ -41,9 +42,24 @@ class TestMemoryWorkflows(WorkflowsContract):
         assert len(await engine.dead()) == 1
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A file that has DBOS's tables, to be copied: making them takes longer than most of these tests."""
+    path = tmp_path_factory.mktemp("prepared") / "workflows.db"
+
+    async def prepare():
+        engine = DbosWorkflows(f"sqlite:///{path}", Stage().bound(), concurrency=1)
+        await engine.open()
+        await engine.close()
+
+    asyncio.run(prepare())
+    return path
+
+
 class TestDbosWorkflows(WorkflowsContract):
     @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
+    def url(self, prepared: Path, tmp_path: Path) -> str:
+        shutil.copy(prepared, tmp_path)
         return f"sqlite:///{tmp_path / 'workflows.db'}"
 
     @pytest.fixture

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import IfMatch
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id, Instant
 from safelight.api.schemas.images import CloudFrontCookies
 from safelight.api.schemas.issuers import (
@@ -55,7 +56,7 @@ from safelight.errors import (
 from safelight.ports.workflows import Letters
 from safelight.wiring import Safelight
 
-router = APIRouter(prefix="/admin", tags=["admin"])
+router = room("admin", "/admin")
 
 
 @router.get("/users", response_model=list[UserOut])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import IfMatch, album_id, base_url, image_id, link_id, user_id
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.albums import (
     AlbumGrantIn,
     AlbumGrantOut,
@@ -24,7 +25,7 @@ from safelight.api.schemas.common import Id
 from safelight.api.schemas.sharing import LinkIn, LinkOut, link_out
 from safelight.errors import Busy, WrongState
 
-router = APIRouter(prefix="/albums", tags=["albums"])
+router = room("albums", "/albums")
 
 
 @router.post("", status_code=201, response_model=AlbumOut)

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.audit import AuditHeadOut, AuditPage, audit_entry_out
 from safelight.api.schemas.common import Instant
 from safelight.domain.accounts import Actor
@@ -22,7 +23,7 @@ from safelight.domain.ids import UserId, is_id
 from safelight.errors import BadCursor, TooBroad
 from safelight.wiring import Safelight
 
-router = APIRouter(prefix="/admin/audit", tags=["audit"])
+router = room("audit", "/admin/audit")
 
 _CSV: Final = (
     "number", "at", "action", "actor", "user", "object", "result", "count", "address", "agent", "key", "session", "hash",

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 
 from safelight import jose
 from safelight.api.auth import Asking, Hall, address_of
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.signin import (
     ForgotIn,
@@ -44,8 +45,8 @@ from safelight.errors import (
 from safelight.services.signup import Proof
 from safelight.services.tokens import PUBLISHED_S
 
-router = APIRouter(prefix="/auth", tags=["auth"])
-well_known = APIRouter(prefix="/.well-known", tags=["auth"])
+router = room("auth", "/auth")
+well_known = room("auth", "/.well-known")
 Language = Annotated[str, Header(alias="accept-language", max_length=200, include_in_schema=False)]
 _PRIVATE = {"cache-control": "no-store"}  # RFC 6749 section 5.1
 

@@ -7,16 +7,17 @@ import hmac
 from typing import Final
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from safelight.api.auth import Asking, Hall, asking_again
 from safelight.api.refusals import refuses
 from safelight.api.routes.images import small_body
+from safelight.api.routes.room import room
 from safelight.api.schemas.uploads import HeardOut
 from safelight.api.streams import STREAM, After, EventStream, resumed
 from safelight.errors import BadField, BadRequest, Busy, Forbidden, TooManyStreams, Unauthenticated
 
-router = APIRouter(prefix="/events", tags=["events"])
+router = room("events", "/events")
 
 MAX_BYTES: Final = 1024 * 1024
 """Four times what S3 or EventBridge send at most."""

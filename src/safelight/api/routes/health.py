@@ -6,14 +6,15 @@ import asyncio
 from typing import Any, Final
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from safelight.api.auth import Hall
+from safelight.api.routes.room import room
 from safelight.api.schemas.progress import ReadyOut
 
 log = structlog.get_logger()
-router = APIRouter(tags=["health"])
+router = room("health")
 PING_S = 2.0
 FIGURES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "Figures.", "content": {"application/openmetrics-text": {"schema": {"type": "string"}}}}

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from safelight.api.conditions import IfMatch, album_id, base_url, disposition, i
 from safelight.api.problems import problem
 from safelight.api.ranges import condition, http_date, spans
 from safelight.api.refusals import FILE, FORM, refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import ID, Id, Instant, small_json
 from safelight.api.schemas.images import (
     CloudFrontOut,
@@ -67,7 +68,7 @@ from safelight.imaging.transform import Focal
 from safelight.services.ingest import Arrival
 from safelight.wiring import Safelight
 
-router = APIRouter(tags=["images"])
+router = room("images")
 
 NEW_FILE_FORM = {
     "requestBody": {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url, upload_id
 from safelight.api.refusals import FILE, refuses
 from safelight.api.routes.images import answer, is_urgent, patience
+from safelight.api.routes.room import room
 from safelight.api.routes.uploads import became, is_reused
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.images import ImageOut, etag_of, image_json
@@ -28,7 +29,7 @@ Key = Annotated[
     ),
 ]
 
-router = APIRouter(prefix="/imports", tags=["imports"])
+router = room("imports", "/imports")
 
 
 @router.post(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.users import ApiKeyChangeIn, ApiKeyOut, OwnKeyIn, api_key_out, key_wish
 from safelight.domain.ids import KeyId, is_id
 from safelight.errors import Missing, StepUpRequired, WrongState
 
-router = APIRouter(prefix="/me", tags=["me"])
+router = room("me", "/me")
 
 
 @router.get("/api-keys", response_model=list[ApiKeyOut])

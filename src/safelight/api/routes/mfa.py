@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 
 from safelight.api.auth import Asking, Hall, address_of
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.factors import (
     AccessOut,
     CodeIn,
@@ -31,7 +32,7 @@ from safelight.errors import (
     WrongState,
 )
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = room("auth", "/auth")
 PRIVATE = {"cache-control": "no-store"}  # RFC 6749 section 5.1
 
 

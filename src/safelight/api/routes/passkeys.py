@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 
 from safelight.api.auth import Asking, Hall, address_of
 from safelight.api.refusals import refuses
 from safelight.api.routes.mfa import PRIVATE
+from safelight.api.routes.room import room
 from safelight.api.schemas.factors import PasskeyIn, PasskeyNameIn, PasskeyOut, PasskeySignInIn, passkey_out
 from safelight.api.schemas.signin import GrantOut, grant_out
 from safelight.domain.ids import PasskeyId
 from safelight.errors import BadPasskey, LockedOut, Missing, StepUpRequired, TenantSuspended, Unauthenticated, WrongState
 
-router = APIRouter(prefix="/auth/passkeys", tags=["auth"])
+router = room("auth", "/auth/passkeys")
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 

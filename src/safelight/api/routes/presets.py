@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.tenants import PresetIn, PresetOut, preset_out
 from safelight.errors import BadOption, WrongState
 
-router = APIRouter(prefix="/admin/presets", tags=["presets"])
+router = room("presets", "/admin/presets")
 
 
 @router.get("", response_model=list[PresetOut], name="list")

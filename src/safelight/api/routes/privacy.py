@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import tenant_id, user_id
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.audit import ErasureOut
 from safelight.api.schemas.common import Id
 from safelight.domain.ids import ErasureId, TenantId
 from safelight.errors import StepUpRequired, WrongState
 
-router = APIRouter(tags=["privacy"])
+router = room("privacy")
 _TAKEOUT: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "A ZIP.", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }

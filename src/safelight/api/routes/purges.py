@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.purges import PurgeIn, PurgeOut, PurgePage, purge_out, purge_wish
 from safelight.domain.ids import is_id
 from safelight.errors import BadCursor, Missing, WrongState
 
-router = APIRouter(prefix="/admin/purges", tags=["purges"])
+router = room("purges", "/admin/purges")
 
 
 @router.post("", status_code=202, response_model=PurgeOut)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.recipes import PlacesIn, RecipeIn, RecipeOut, recipe_out
 from safelight.errors import WrongState
 
-router = APIRouter(prefix="/admin/recipes", tags=["recipes"])
+router = room("recipes", "/admin/recipes")
 
 
 @router.get("", response_model=list[RecipeOut], name="list")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.redevelopments import RedevelopmentIn, RedevelopmentOut, RedevelopmentPage, redevelopment_out
 from safelight.domain.ids import is_id
 from safelight.domain.redevelopments import RedevelopmentState
 from safelight.errors import BadCursor, Busy, Missing, WrongState
 
-router = APIRouter(prefix="/redevelopments", tags=["redevelopments"])
+router = room("redevelopments", "/redevelopments")
 
 
 @router.post("", status_code=202, response_model=RedevelopmentOut)

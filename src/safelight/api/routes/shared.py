@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from pydantic import ValidationError
 
 from safelight.api import shared_page
@@ -19,6 +19,7 @@ from safelight.api.conditions import base_url, image_id
 from safelight.api.edge import SMALL_BYTES
 from safelight.api.refusals import refuses
 from safelight.api.routes.images import BYTES, answer, original_of, refuse_unknown, small_body
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.sharing import PassIn, PassOut, SharedOut, shared_json
 from safelight.api.shared_page import HEADERS, wants_page
@@ -40,7 +41,7 @@ from safelight.errors import (
 )
 from safelight.services.links import Pass
 
-router = APIRouter(prefix="/shared", tags=["shared"])
+router = room("shared", "/shared")
 
 COOKIE: Final = "safelight_pass"
 HTML: Final = {"text/html": {"schema": {"type": "string"}}}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.images import SourceUrlsIn, UrlsOut
 from safelight.errors import BadOption, PresetsOnly, SourceNotAllowed
 
-router = APIRouter(prefix="/sources", tags=["sources"])
+router = room("sources", "/sources")
 
 
 @router.post("/urls", response_model=UrlsOut, name="urls")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import IfMatch, tenant_id
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.tenants import TenantIn, TenantMadeOut, TenantOut, TenantPatch, quotas_of, tenant_changes, tenant_out
 from safelight.domain.accounts import Tenant
 from safelight.errors import AlreadyExists, WrongState
 from safelight.wiring import Safelight
 
-router = APIRouter(prefix="/admin/tenants", tags=["tenants"])
+router = room("tenants", "/admin/tenants")
 
 
 @router.get("", response_model=list[TenantOut], name="list")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import base_url, upload_id
 from safelight.api.refusals import FILE, refuses
 from safelight.api.routes.images import answer, is_urgent, patience
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.images import ImageOut, etag_of, image_json
 from safelight.api.schemas.uploads import OfferOut, UploadIn, UploadOut, upload_fields
@@ -28,7 +29,7 @@ from safelight.errors import (
 from safelight.services.uploads import said
 from safelight.wiring import Safelight
 
-router = APIRouter(prefix="/uploads", tags=["uploads"])
+router = room("uploads", "/uploads")
 
 
 @router.post("", status_code=201, response_model=OfferOut)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.tenants import BilledUsageOut, UsageOut, billed_usage, usage_fields
 from safelight.domain.ids import TenantId, is_id
 from safelight.errors import Missing
 
-router = APIRouter(tags=["usage"])
+router = room("usage")
 
 
 @router.get("/admin/usage", response_model=list[BilledUsageOut], name="of_tenants")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import album_id, image_id
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.warmings import WarmImageIn, WarmIn, WarmingOut, warming_out
 from safelight.domain.warmings import Warming
 from safelight.errors import BadOption, Missing, PresetsOnly, WrongState
 
-router = APIRouter(tags=["warmings"])
+router = room("warmings")
 
 
 @router.post("/images/{id}/warm", status_code=202, response_model=WarmingOut)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from safelight.api.auth import Asking, Hall
 from safelight.api.conditions import IfMatch
 from safelight.api.refusals import refuses
+from safelight.api.routes.room import room
 from safelight.api.schemas.common import Id
 from safelight.api.schemas.webhooks import (
     WebhookDeliveryOut,
@@ -27,7 +28,7 @@ from safelight.domain.ids import DeliveryId, EndpointId, is_id
 from safelight.domain.webhooks import DeliveryState
 from safelight.errors import BadCursor, Missing, SourceNotAllowed, SourceUnreachable, StepUpRequired, WrongState
 
-router = APIRouter(prefix="/admin/webhooks", tags=["webhooks"])
+router = room("webhooks", "/admin/webhooks")
 
 
 @router.get("", response_model=list[WebhookOut], name="list")
