@@ -11,7 +11,9 @@ export UV_PYTHON_DOWNLOADS := never
 # every start of every process would compile them all again, which takes longer than the start itself.
 export UV_COMPILE_BYTECODE := 1
 OURS = $(BIN)/python -m compileall -q src
-WORKERS ?= 2
+# Many tests wait for servers, so three processes keep two cores busy; each has four gigabytes, for the servers that it starts.
+WORKERS ?= $(shell awk -v cores="$$(nproc)" '/^MemTotal/ { most = int($$2 / 4e6); n = int(cores * 1.5); if (n > most) n = most; \
+  print n < 2 ? 2 : n }' /proc/meminfo 2>/dev/null || echo 2)
 # In CI, on a machine that others load, a test that fails is tried once more and named in the summary as RERUN.
 RERUNS := $(if $(CI),--reruns 1 -rR)
 COMPILE = $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from safelight.imaging.sandbox import client
-from safelight.imaging.sandbox.process import Process
+from safelight.imaging.sandbox.process import STOP_S, Process
 from safelight.imaging.spec import Limits
 
 Kind = tuple[tuple[tuple[str, str], ...], Limits]
@@ -25,12 +25,16 @@ def handed_on() -> Iterator[None]:
     idle: dict[Kind, Process] = {}
 
     class Handed(Process):
-        kind: Kind
+        kind: Kind | None = None
 
         @classmethod
         async def start(cls, jobs: Mapping[str, str], limits: Limits) -> Process:
             kind = (tuple(jobs.items()), limits)
-            if (kept := idle.pop(kind, None)) is None or kept._child.poll() is not None:
+            kept = idle.pop(kind, None)
+            if kept is not None and kept._child.poll() is not None:
+                kept._control.close()
+                kept = None
+            if kept is None:
                 process = await super().start(jobs, limits)
             else:
                 process = cls(kept._child, kept._control)
@@ -41,7 +45,7 @@ def handed_on() -> Iterator[None]:
             return process
 
         async def stop(self) -> None:
-            if self.is_lost or self._ends or self._pongs or self._child.poll() is not None or self.kind in idle:
+            if self.kind is None or self.kind in idle or self.is_lost or self._ends or self._pongs:
                 await super().stop()
                 return
             self.is_lost = True
@@ -51,6 +55,6 @@ def handed_on() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "Process", Handed)
         yield
-        for process in idle.values():
-            process._control.close()
-            process._child.wait()
+    for process in idle.values():
+        process._control.close()
+        process._child.wait(STOP_S)
