@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -28,7 +28,6 @@ from safelight.services.development import Buckets
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
 PAGE: Final = 1000
 ROWS: Final = 500
 _INCOMING: Final = "incoming/"
