@@ -126,6 +126,7 @@ def test_no_malformed_file_costs_more_than_its_refusal(server):
             ends[end] += 1
             if finding:
                 findings.append(f"{file}: {finding}")
+                print(findings[-1], flush=True)
             if tried == COUNT // 20:
                 early_bytes = resident_bytes(at_first)
             if tried % 1000 == 0:
