@@ -133,7 +133,7 @@ class Limits:
         """
         if header.is_animated:
             return self.cpu_s
-        share = 0.1 + 0.009 * header.width * header.height / 1e6
+        share = 0.08 + 0.0092 * header.width * header.height / 1e6
         return min(self.cpu_s, max(2.0, share * self.cpu_s))
 
 
