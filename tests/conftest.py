@@ -8,6 +8,15 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+# Until a command says otherwise. structlog's own traceback shows the variables of every frame: seconds, where one is a photograph.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
