@@ -12,7 +12,7 @@ SafelightError
 ├── Unprocessable       422  CorruptImage EmptyFile ChecksumMismatch ChunkMismatch (460) DecodeBudgetExceeded WeakPassword
 │                            MailRefused TooBroad SourceUnreachable SourceRefused
 ├── TooMany             429  LockedOut TooManyStreams
-├── Unavailable         503  Busy SandboxLost BackendUnavailable SourceUnavailable StepTimedOut SourceFailed (502) SourceTimedOut (504)
+├── Unavailable         503  Busy SandboxLost BackendUnavailable (DamagedRecord: never worth another try) SourceUnavailable StepTimedOut SourceFailed (502) SourceTimedOut (504)
 ├── DamagedObject       503  never worth another try
 └── SearchUnavailable   503  never worth another try
 
@@ -441,6 +441,14 @@ class BackendUnavailable(Unavailable):
     """A backend does not answer."""
 
     code = "backend_unavailable"
+
+
+class DamagedRecord(BackendUnavailable):
+    """A record of the catalog cannot be read."""
+
+    code = "damaged_record"
+    # It would read the same the next time: whoever goes through the records of many passes by, and keeps nobody waiting.
+    is_transient = False
 
 
 class SourceUnavailable(Unavailable):

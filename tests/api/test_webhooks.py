@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from standardwebhooks import Webhook
@@ -388,6 +390,35 @@ async def test_an_endpoint_that_does_not_answer_holds_up_no_other(run, receiver)
         assert most == 2
         assert {one["state"] for one in await log_of(app, slow)} == {"waiting"}
         done.set()
+
+
+async def test_an_endpoint_that_cannot_be_read_holds_up_nobody_elses_messages_nor_work(run, receiver, monkeypatch):
+    clock = Clock()
+    async with run(near(receiver, keep_days=2), clock=clock) as app, other_tenant(app) as others:
+        broken = await add(app, receiver)
+        sound = (await app.client.post("/admin/webhooks", json={"url": at(receiver, "/hook")}, headers=others)).json()
+        async with app.safelight.catalog.directory() as directory:
+            [tenant] = [one.id for one in await directory.tenants() if one.name != "other"]
+        async with app.safelight.catalog.tenant(tenant) as records:
+            endpoint = await records.webhooks.get(EndpointId(broken["id"]))
+        with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db", timeout=PATIENCE_S)) as rows, rows:
+            rows.execute("update webhooks set secret = substr(secret, 1, 40) where id = ?", [endpoint.id])
+        async with app.safelight.catalog.tenant(tenant, writes=True) as records:
+            await records.webhooks.deliveries.add(make_delivery(endpoint))
+        first = SimpleNamespace(shuffle=lambda due: due.sort(key=lambda one: one[0] != tenant), random=lambda: 0.5)
+        monkeypatch.setattr("safelight.services.courier.random", first)
+
+        await app.client.post("/albums", json={"title": "Mine"})
+        assert (await app.client.post("/images", files={"file": jpeg(64, 48)})).status_code == 201, "its flow was begun"
+        await app.client.post("/albums", json={"title": "Theirs"}, headers=others)
+
+        async def heard():
+            log = (await app.client.get(f"/admin/webhooks/{sound['id']}/deliveries", headers=others)).json()["deliveries"]
+            return [one["type"] for one in log if one["state"] == "delivered"]
+
+        assert await until(heard) == ["album.created"]
+        clock.ahead = timedelta(days=3)
+        assert await app.safelight.webhooks.sweep() == 1
 
 
 async def test_attempts_that_a_dead_process_began_are_made_again(run, receiver):

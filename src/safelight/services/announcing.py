@@ -60,7 +60,7 @@ class Announcing:
             except SafelightError as error:
                 if error.is_transient:
                     raise
-                # It would come back for ever and hold up everybody's events.
+                # It would come back for ever and hold up everybody's events: an endpoint's secret that cannot be unsealed, say.
                 log.exception("webhook.not_written", tenant=tenant, code=error.code)
 
     async def _announce(self, tenant: TenantId, told: Sequence[Told]) -> None:

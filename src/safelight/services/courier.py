@@ -26,7 +26,7 @@ from safelight.domain.events import EndpointDisabled
 from safelight.domain.ids import EndpointId, TenantId
 from safelight.domain.people import Letter
 from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, Endpoint, excerpt_of, retry_after, wait_after
-from safelight.errors import Missing, SafelightError, Stale
+from safelight.errors import DamagedRecord, Missing, SafelightError, Stale
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.outbound import Answer, FetchLimits, Outbound
@@ -108,7 +108,12 @@ class Courier:
                 return
             if self._afoot[endpoint_id] >= self.rules.per_endpoint:
                 continue
-            for endpoint, delivery in await self._claimed(tenant, endpoint_id):
+            try:
+                claimed = await self._claimed(tenant, endpoint_id)
+            except DamagedRecord as error:  # the others' messages go out
+                log.error("webhook.unreadable", tenant=tenant, endpoint_id=endpoint_id, error=error.detail)
+                continue
+            for endpoint, delivery in claimed:
                 self._afoot[endpoint_id] += 1
                 task = asyncio.create_task(self._tell(endpoint, delivery), name=f"webhook {delivery.id}")
                 self._tasks.add(task)

@@ -27,6 +27,7 @@ from safelight.errors import (
     AlreadyExists,
     Busy,
     ChecksumMismatch,
+    DamagedRecord,
     EmptyFile,
     Kind,
     Missing,
@@ -248,8 +249,12 @@ class Uploads:
             tenants = await directory.tenants()
         swept = 0
         for tenant in tenants:
-            async with self.catalog.tenant(tenant.id) as records:
-                due = await records.uploads.due(self.clock(), limit=1000)
+            try:
+                async with self.catalog.tenant(tenant.id) as records:
+                    due = await records.uploads.due(self.clock(), limit=1000)
+            except (DamagedRecord, Missing) as error:  # the others' are taken up
+                log.error("uploads.not_swept", tenant=tenant.id, error=error.detail)
+                continue
             for upload in due:
                 try:
                     await self._look_after(upload)

@@ -31,7 +31,7 @@ from safelight.domain.sharing import Grant, Level, Link
 from safelight.domain.tenants import Quotas, Stored
 from safelight.domain.uploads import Method, Piece, Upload, UploadState
 from safelight.domain.webhooks import Attempt, Delivery, DeliveryState, DisabledFor, Endpoint
-from safelight.errors import BackendUnavailable, BadField
+from safelight.errors import BadField, DamagedRecord
 from safelight.imaging.transform.values import Focal
 
 Columns = dict[str, Any]
@@ -903,7 +903,7 @@ def entry_columns(entry: Entry) -> Columns:
 
 
 def entry_of(row: Mapping[str, Any]) -> Entry:
-    """The entry from its row. Raises BackendUnavailable for a row that is none."""
+    """The entry from its row. Raises DamagedRecord for a row that is none."""
     try:
         origin = row["origin"]
         return Entry(
@@ -919,7 +919,7 @@ def entry_of(row: Mapping[str, Any]) -> Entry:
             commitment=row["commitment"],
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("A row of the catalog cannot be read.") from error
+        raise DamagedRecord("A row of the catalog cannot be read.") from error
 
 
 def sealed_of(row: Mapping[str, Any]) -> Sealed:

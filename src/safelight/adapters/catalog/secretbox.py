@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from safelight.errors import BackendUnavailable
+from safelight.errors import DamagedRecord
 
 KEY_BYTES: Final = 32
 _LAYOUT: Final = b"\x01"
@@ -41,12 +41,12 @@ class SecretBox:
         return _LAYOUT + self._current + nonce + self._ciphers[self._current].encrypt(nonce, secret, context.encode())
 
     def unseal(self, blob: bytes, *, context: str) -> bytes:
-        """The secret again. Raises BackendUnavailable for another key, another context or a damaged blob."""
+        """The secret again. Raises DamagedRecord for another key, another context or a damaged blob."""
         key_id, rest = blob[1 : 1 + _ID_BYTES], blob[1 + _ID_BYTES :]
         cipher = self._ciphers.get(key_id)
         if not blob.startswith(_LAYOUT) or cipher is None:
-            raise BackendUnavailable("A signing secret was sealed with a key that is not configured.")
+            raise DamagedRecord("A signing secret was sealed with a key that is not configured.")
         try:
             return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context.encode())
         except (InvalidTag, ValueError) as error:
-            raise BackendUnavailable("A signing secret is damaged.") from error
+            raise DamagedRecord("A signing secret is damaged.") from error

@@ -19,7 +19,7 @@ from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Status, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import UNLIMITED, Quotas, Room, Stored
-from safelight.errors import BackendUnavailable, BadCursor, Missing, Stale
+from safelight.errors import BadCursor, DamagedRecord, Missing, Stale
 
 T = TypeVar("T")
 
@@ -256,7 +256,7 @@ def _read(row: Sequence[Any]) -> Image:
     try:
         return image_of(row)
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("A row of the catalog cannot be read.") from error
+        raise DamagedRecord("A row of the catalog cannot be read.") from error
 
 
 def _parts(query: ImageQuery) -> list[tuple[Select[Any], dict[str, Any]]]:

@@ -14,7 +14,7 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.ids import PurgeId, TenantId
 from safelight.domain.purges import OURS, Purge
 from safelight.domain.queries import micros
-from safelight.errors import BackendUnavailable, Missing, Stale
+from safelight.errors import DamagedRecord, Missing, Stale
 
 _this: Final = (purges.c.id == bindparam("old_id")) & (purges.c.tenant == bindparam("old_tenant"))
 _GET: Final = select(purges).where(_this)
@@ -88,4 +88,4 @@ class SqlPurges:
         try:
             return [purge_of(row) for row in rows]
         except (ValueError, TypeError, KeyError) as error:
-            raise BackendUnavailable("A row of the catalog cannot be read.") from error
+            raise DamagedRecord("A row of the catalog cannot be read.") from error

@@ -15,7 +15,7 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.ids import RedevelopmentId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.redevelopments import ENDED, Redevelopment
-from safelight.errors import BackendUnavailable, Missing, Stale
+from safelight.errors import DamagedRecord, Missing, Stale
 
 _table: Final = redevelopments
 _this: Final = (_table.c.id == bindparam("old_id")) & (_table.c.tenant == bindparam("old_tenant"))
@@ -89,4 +89,4 @@ class SqlRedevelopments:
         try:
             return [redevelopment_of(row) for row in rows]
         except (ValueError, TypeError, KeyError) as error:
-            raise BackendUnavailable("A row of the catalog cannot be read.") from error
+            raise DamagedRecord("A row of the catalog cannot be read.") from error

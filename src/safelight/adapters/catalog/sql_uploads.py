@@ -16,7 +16,7 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.ids import TenantId, UploadId
 from safelight.domain.queries import micros
 from safelight.domain.uploads import Upload
-from safelight.errors import BackendUnavailable, Missing, Stale
+from safelight.errors import DamagedRecord, Missing, Stale
 
 _this: Final = (uploads.c.id == bindparam("old_id")) & (uploads.c.tenant == bindparam("old_tenant"))
 _ADD: Final = insert(uploads)
@@ -86,4 +86,4 @@ def _read(row: Mapping[str, Any]) -> Upload:
     try:
         return upload_of(row)
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("A row of the catalog cannot be read.") from error
+        raise DamagedRecord("A row of the catalog cannot be read.") from error

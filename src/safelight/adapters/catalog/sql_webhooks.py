@@ -17,7 +17,7 @@ from safelight.adapters.catalog.transactions import Transaction, claiming, readi
 from safelight.domain.ids import DeliveryId, EndpointId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
-from safelight.errors import BackendUnavailable, Missing, Stale
+from safelight.errors import DamagedRecord, Missing, Stale
 
 _this: Final = (webhooks.c.id == bindparam("old_id")) & (webhooks.c.tenant == bindparam("old_tenant"))
 _GET: Final = select(webhooks).where(_this)
@@ -113,7 +113,7 @@ class SqlDeliveries:
         try:
             return [delivery_of(row) for row in rows]
         except (ValueError, TypeError, KeyError) as error:
-            raise BackendUnavailable("A row of the catalog cannot be read.") from error
+            raise DamagedRecord("A row of the catalog cannot be read.") from error
 
 
 @dataclass(frozen=True, slots=True)

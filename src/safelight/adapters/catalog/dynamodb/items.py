@@ -27,7 +27,7 @@ from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant, Link
 from safelight.domain.uploads import KEPT, Upload
 from safelight.domain.webhooks import Delivery
-from safelight.errors import BackendUnavailable, BadField
+from safelight.errors import BadField, DamagedRecord
 
 Item = dict[str, Any]
 Key = tuple[str, str]
@@ -187,12 +187,12 @@ def image_entry(columns: Mapping[str, Any]) -> Item:
 
 
 def image_of(item: Item) -> Image:
-    """The image from its item. Raises BackendUnavailable for an item that is none."""
+    """The image from its item. Raises DamagedRecord for an item that is none."""
     try:
         columns = item | {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _JSON}
         return rows.image_of([columns.get(name) for name in rows.IMAGE_COLUMNS])
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 def found_by(item: Item) -> Iterator[Item]:
@@ -278,11 +278,11 @@ def grant_items(columns: Mapping[str, Any]) -> tuple[Item, Item]:
 
 
 def grant_of(item: Item) -> Grant:
-    """The grant from either item. Raises BackendUnavailable for an item that is none."""
+    """The grant from either item. Raises DamagedRecord for an item that is none."""
     try:
         return rows.grant_of(columns_of(item, Grant))
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 def link_key(link_id: str) -> Key:
@@ -301,11 +301,11 @@ def link_by(tenant: str, user: str, link_id: str) -> Key:
 
 
 def link_of(item: Item) -> Link:
-    """The link from its item. Raises BackendUnavailable for an item that is none."""
+    """The link from its item. Raises DamagedRecord for an item that is none."""
     try:
         return rows.link_of(columns_of(item, Link))
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 # Uploads
@@ -344,12 +344,12 @@ def upload_due(upload: Item) -> Item:
 
 
 def upload_of(item: Item) -> Upload:
-    """The upload from its item. Raises BackendUnavailable for an item that is none."""
+    """The upload from its item. Raises DamagedRecord for an item that is none."""
     try:
         columns = item | {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _UPLOAD_JSON}
         return rows.upload_of(columns_of(columns, Upload))
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 # Webhooks
@@ -403,12 +403,12 @@ def delivery_due(delivery: Item) -> Item:
 
 
 def delivery_of(item: Item) -> Delivery:
-    """The delivery from its item. Raises BackendUnavailable for an item that is none."""
+    """The delivery from its item. Raises DamagedRecord for an item that is none."""
     try:
         columns = columns_of(item, Delivery)
         return rows.delivery_of(columns | {"forget_at": item["forget_at_us"], "attempts": orjson.loads(item["attempts"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 # Purges
@@ -445,12 +445,12 @@ def purge_due(purge: Item) -> Item:
 
 
 def purge_of(item: Item) -> Purge:
-    """The purge from its item. Raises BackendUnavailable for an item that is none."""
+    """The purge from its item. Raises DamagedRecord for an item that is none."""
     try:
         columns = columns_of(item, Purge)
         return rows.purge_of(columns | {name: orjson.loads(item[name]) for name in _PURGE_JSON})
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 # Redevelopments
@@ -481,13 +481,13 @@ def at_work(redevelopment: Item) -> Item:
 
 
 def redevelopment_of(item: Item) -> Redevelopment:
-    """The redevelopment from its item. Raises BackendUnavailable for an item that is none."""
+    """The redevelopment from its item. Raises DamagedRecord for an item that is none."""
     try:
         columns = columns_of(item, Redevelopment)
         found = {name: None if item.get(name) is None else orjson.loads(item[name]) for name in _REDEVELOPMENT_JSON}
         return rows.redevelopment_of(columns | found)
     except (ValueError, TypeError, KeyError) as error:
-        raise BackendUnavailable("An item of the catalog cannot be read.") from error
+        raise DamagedRecord("An item of the catalog cannot be read.") from error
 
 
 # The journal

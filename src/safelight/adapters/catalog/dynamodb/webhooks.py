@@ -19,7 +19,7 @@ from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.domain.ids import DeliveryId, EndpointId, TenantId
 from safelight.domain.queries import micros
 from safelight.domain.webhooks import Delivery, DeliveryState, Endpoint
-from safelight.errors import AlreadyExists, BackendUnavailable, Missing, Stale
+from safelight.errors import AlreadyExists, DamagedRecord, Missing, Stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class DynamoWebhooks:
                 previous_secret=self.box.unseal(previous, context=f"{context}/previous") if previous else b"",
             )
         except (ValueError, TypeError, KeyError) as error:
-            raise BackendUnavailable("An item of the catalog cannot be read.") from error
+            raise DamagedRecord("An item of the catalog cannot be read.") from error
 
     async def _found(self, endpoint_id: EndpointId) -> Item:
         item = await self.transaction.item(items.endpoint_key(self.tenant, endpoint_id))
