@@ -7,6 +7,10 @@ import hmac
 import json
 
 import pytest
+from tests.pictures import jpeg
+
+from safelight.domain.uploads import UploadState
+from safelight.errors import BackendUnavailable
 
 SECRET = "a secret of sixteen or more"
 ON = {"events": {"secret": SECRET}}
@@ -65,6 +69,30 @@ async def test_what_no_store_says_is_refused(run, body):
 
         assert answer.status_code == 400
         assert answer.json()["code"] in ("bad_request", "bad_field")
+
+
+async def test_what_became_an_image_leaves_the_drop_folder_though_the_first_who_took_it_in_could_not_clear_it(run, monkeypatch):
+    async with run({"events": {"drop_folder": "drop/"}}) as app:
+        async with app.safelight.catalog.directory() as directory:
+            (tenant,) = await directory.tenants()
+        async with app.safelight.catalog.tenant(tenant.id) as records:
+            (user,) = await records.accounts.users()
+        uploads, key = app.safelight.uploads, f"drop/{tenant.name}/{user.name}/harbour.jpg"
+        bucket = uploads.incoming._bucket
+        await bucket.put(key, jpeg(64, 48), media_type="image/jpeg")
+
+        async def away(self, upload):
+            raise BackendUnavailable
+
+        with monkeypatch.context() as broken:
+            broken.setattr(type(uploads.incoming), "discard", away)
+            with pytest.raises(BackendUnavailable):  # so that whoever told of it tells again
+                await uploads.found(key)
+        taken = await uploads.found(key)
+
+        assert taken.state is UploadState.ACCEPTED
+        assert await bucket.versions(key) == []
+        assert [image["id"] for image in (await app.client.get("/images")).json()["images"]] == [taken.image]
 
 
 async def test_a_short_secret_stops_the_start(run):

@@ -195,13 +195,17 @@ class Uploads:
         if owner is None:
             raise Missing
         upload = await self._adopted(key, *owner)
+        is_new = True
         try:
             async with self.catalog.tenant(upload.tenant, writes=True) as records:
                 await records.uploads.add(upload)
             log.info("upload.found", upload_id=upload.id)
         except AlreadyExists:
-            pass
-        return await self.arrived(upload.tenant, upload.id, is_urgent=False)
+            is_new = False
+        upload = await self.arrived(upload.tenant, upload.id, is_urgent=False)
+        if not is_new and upload.state is UploadState.ACCEPTED:
+            await self._cleared(upload)  # who took it in may have died before, or was not answered
+        return upload
 
     async def _adopted(self, key: str, tenant_name: str, user_name: str) -> Upload:
         async with self.catalog.directory() as directory:
@@ -457,12 +461,17 @@ class Uploads:
         return None
 
     async def _cleared(self, upload: Upload) -> None:
-        """Nothing stays of what was sent; what was found and refused stays where its owner put it."""
+        """Nothing stays of what was sent; what was found and refused stays where its owner put it.
+
+        Raises what discarding raises for what was found: no sweep looks there, but the store's event comes again.
+        """
         if upload.source and upload.problem is not None:
             return
         try:
             await self.incoming.discard(upload)
         except SafelightError as error:  # the sweep finds it
+            if upload.method is Method.FOUND:
+                raise
             log.warning("upload.not_cleared", upload_id=upload.id, code=error.code)
 
 
