@@ -6,11 +6,12 @@ import asyncio
 import itertools
 
 import pytest
+from tests.api.test_failures import eventually
 from tests.faulty import Altered
 from tests.golden.samples import encoded, scene
 
 from safelight.concurrency import Gate
-from safelight.errors import BackendUnavailable
+from safelight.errors import BackendUnavailable, DamagedRecord
 
 SHADES = itertools.count()
 
@@ -204,3 +205,24 @@ async def test_a_page_that_was_broken_off_is_done_again_and_finds_what_was_made(
         assert (warming["state"], warming["images_done"]) == ("done", 3)
         assert (warming["made"], warming["present"]) == (1, 2)
         assert await sources(app, images[0], "w=22.webp") == ["store"]
+
+
+async def test_a_page_that_was_given_up_is_made_when_its_dead_letter_is_retried(run, monkeypatch):
+    async def unreadable(self, warming):
+        raise DamagedRecord
+
+    async with run() as app:
+        image = await upload(app)
+        with monkeypatch.context() as broken:
+            broken.setattr("safelight.services.warmings.Warmings._images", unreadable)
+            begun = await app.client.post(f"/images/{image}/warm", json={"transforms": ["w=23.webp"]})
+            assert (await ended(app, begun))["state"] == "failed"
+            [letter] = await eventually(lambda: app.safelight.workflows.dead(), bool)
+
+        await app.safelight.workflows.retry(letter.id)
+
+        async def found():
+            return (await app.client.get(begun.headers["location"])).json()
+
+        warming = await eventually(found, lambda warming: warming["state"] == "done")
+        assert (warming["made"], warming["images_done"], warming["cause"]) == (1, 1, "")

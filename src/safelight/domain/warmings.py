@@ -1,6 +1,6 @@
 """Warmings: renditions made before somebody asks for them; what is wanted, and how far that has come. Pure.
 
-waiting -> running -> done | failed. It goes page by page, so that between two pages others have their turn.
+waiting -> running -> done | failed -> running, when its dead letter is retried. It goes page by page, so that between two pages others have their turn.
 """
 
 from __future__ import annotations
@@ -102,6 +102,10 @@ class Warming:
             cause=cause[:MAX_CAUSE],
             updated_at=at,
         )
+
+    def taken_up(self, *, at: datetime) -> Warming:
+        """Somebody has its page tried again, after it was given up."""
+        return replace(self, state=WarmingState.RUNNING, cause="", updated_at=at)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

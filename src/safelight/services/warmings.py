@@ -82,7 +82,9 @@ class Warmings:
             warming = await self._read(TenantId(payload["tenant"]), WarmingId(payload["warming"]))
         except Missing:
             return  # forgotten
-        if warming.page == payload["page"] and not warming.has_ended:
+        if warming.page == payload["page"]:  # and not done, with which there would be no page any more
+            if warming.has_ended:
+                await self._write(warming := warming.taken_up(at=self.clock()))
             async with beating():
                 await self._write(warming := await self._worked(warming))
         if not warming.has_ended:
