@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
@@ -472,16 +471,14 @@ def _secrets_of(chosen: Settings) -> dict[str, str]:
 
 def _keep_secrets(chosen: Settings, secrets: Mapping[str, str]) -> None:
     """Before anything is sealed there: passwords can only be checked under the keys that they were hashed with."""
+    from safelight.wiring import keep_secret
+
     files = {"admin.key": chosen.data_dir / "admin.key"}
     if not chosen.catalog.secret_key.get_secret_value():
         files["catalog.key"] = chosen.secrets_file
     for name, path in files.items():
-        if name in secrets and not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-                file.write(secrets[name])
-                file.flush()
-                os.fsync(file.fileno())
+        if name in secrets:
+            keep_secret(path, secrets[name])
 
 
 def _told(snapshot: Snapshot) -> dict[str, Any]:

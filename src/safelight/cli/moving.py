@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -211,11 +209,11 @@ def _identity(settings: Settings, name: Path) -> str:
 
 def _keep_operators_key(source: Settings, target: Settings) -> None:
     """The token file of the first start, by which commands on this machine find their key, goes where the installation goes."""
-    was, now = source.data_dir / "admin.key", target.data_dir / "admin.key"
-    if was.exists() and not now.exists():
-        descriptor = os.open(now, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with was.open("rb") as before, os.fdopen(descriptor, "wb") as after:
-            shutil.copyfileobj(before, after)
+    from safelight.wiring import keep_secret
+
+    was = source.data_dir / "admin.key"
+    if was.exists():
+        keep_secret(target.data_dir / "admin.key", was.read_text())
 
 
 class _Screen:

@@ -1,5 +1,6 @@
 """Which adapter keeps which promise: the only room that knows. `build(settings)` makes the services, `open` connects them."""
 
+from safelight.adapters.storage._keyring import keep_secret
 from safelight.wiring.backends import s3_options, source_at, vault_at, wishes
 from safelight.wiring.build import build
 from safelight.wiring.keys import hex_keys, secret_keys
@@ -17,6 +18,7 @@ __all__ = [
     "build",
     "claimed",
     "hex_keys",
+    "keep_secret",
     "rehearse",
     "s3_options",
     "secret_keys",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, overload
 
+from safelight.adapters.storage._keyring import keep_secret
 from safelight.errors import WrongState
 from safelight.ports.archive import Row
 from safelight.settings import Settings
@@ -79,13 +78,8 @@ def derived(keys: list[bytes], use: str) -> tuple[bytes, ...]:
 
 def secret_keys(path: Path) -> list[bytes]:
     """The keys of the file, 64 hexadecimal digits a line, the one in use first; made at the first start. Raises WrongState."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    if not path.exists():
+        keep_secret(path, secrets.token_hex(32) + "\n")  # unless another process that starts at this moment is faster
     return hex_keys(path.read_text(), str(path))
 
 

@@ -88,26 +88,30 @@ class KeyRing:
 
 
 def create_key_file(path: Path) -> None:
-    """A file with one random key, mode 0600, on disk whole or not at all; an existing file is left as it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A file with one random key; an existing file is left as it is."""
+    words = "# Safelight master keys. The first one seals, all of them open. Losing this file is losing the objects.\n"
+    if keep_secret(path, f"{words}{secrets.token_hex(KEY_BYTES)}\n"):
+        log.info("storage.key_file_created", path=str(path))
+
+
+def keep_secret(path: Path, text: str) -> bool:
+    """A file that nobody else may read, mode 0600, on disk whole or not at all; an existing file is left as it is. Whether it was made."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(
-                "# Safelight master keys. The first one seals, all of them open. Losing this file is losing the objects.\n"
-            )
-            file.write(f"{secrets.token_hex(KEY_BYTES)}\n")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         try:
             os.link(draft, path)  # unlike rename, never replaces a key that another process has just begun to use
         except FileExistsError:
-            return
+            return False
     finally:
         draft.unlink()
     sync_folder(path.parent)
-    log.info("storage.key_file_created", path=str(path))
+    return True
 
 
 def sync_folder(path: str | Path) -> None:
