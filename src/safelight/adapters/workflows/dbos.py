@@ -376,10 +376,15 @@ def _start(opened: _Opened, flow: str, run_id: str, payload: str, *, is_urgent: 
 def _status(run_id: str) -> WorkflowStatus:
     from dbos import DBOS
 
-    found = DBOS.list_workflows(workflow_ids=[run_id])
+    found = DBOS.list_workflows(workflow_ids=[run_id]) if _can_be(run_id) else []
     if not found:
         raise Missing(f"There is no run {run_id}.")
     return found[0]
+
+
+def _can_be(run_id: str) -> bool:
+    """Whether any run may have the id: PostgreSQL keeps no NUL, and a question with one fails as if the server did."""
+    return "\x00" not in run_id
 
 
 def _dead_status(run_id: str) -> WorkflowStatus:
@@ -392,6 +397,8 @@ def _dead_status(run_id: str) -> WorkflowStatus:
 def _steps(run_id: str) -> list[StepRun]:
     from dbos import DBOS
 
+    if not _can_be(run_id):
+        return []
     return [
         StepRun(
             name=step["function_name"],

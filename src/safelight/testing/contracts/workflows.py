@@ -373,13 +373,15 @@ class WorkflowsContract:
         engine = await opened(Stage())
 
         assert list(await engine.steps("nobody")) == []
+        assert list(await engine.steps("no\x00body")) == []
 
-    async def test_an_unknown_run_is_missing(self, opened: Opener) -> None:
+    @pytest.mark.parametrize("run_id", ("nobody", "no\x00body", "x" * 3000, "' OR 1=1 --"))
+    async def test_an_unknown_run_is_missing(self, opened: Opener, run_id: str) -> None:
         engine = await opened(Stage())
 
         for question in (engine.get, engine.retry, engine.discard):
             with pytest.raises(Missing):
-                await question("nobody")
+                await question(run_id)
 
     async def test_an_unknown_flow_is_missing(self, opened: Opener) -> None:
         engine = await opened(Stage())
