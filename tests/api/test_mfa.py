@@ -439,6 +439,9 @@ class TestSteppingUp:
 
             assert refusal(await make(grant, "read", "admin")) == (401, "step_up_required")
             assert (await make(grant, "read", "write")).status_code == 201
+            elsewhere = {"url": "https://hooks.example/"}
+            hook = await app.client.patch(f"/admin/webhooks/{'0' * 26}", json=elsewhere, headers=bearer(grant))
+            assert refusal(hook) == (401, "step_up_required"), "whoever moves it hears of everybody's images"
             fresh = (await ask(app, grant, "POST", "/step-up", password=GOOD)).json()
             assert (await make(fresh, "read", "admin")).status_code == 201
 

@@ -108,7 +108,7 @@ class Webhooks:
         is_enabled: bool | None = None,
         if_revision: int | None = None,
     ) -> Endpoint:
-        """Another url, events or description; off, or on again. Raises Missing, Stale, BadField and what `add` raises of a URL."""
+        """Another url, events or description; off, or on again. Raises Missing, Stale, BadField and, of a URL, what `add` raises."""
         access.require(actor, "webhooks.manage")
         if "url" in changes:
             await self.step_up.require(actor)

@@ -55,7 +55,7 @@ async def get(response: Response, hall: Hall, actor: Asking, id: Id) -> WebhookO
 
 
 @router.patch("/{id}", response_model=WebhookOut)
-@refuses(SourceNotAllowed, SourceUnreachable)
+@refuses(SourceNotAllowed, SourceUnreachable, StepUpRequired)
 async def patch(response: Response, hall: Hall, actor: Asking, id: Id, revision: IfMatch, body: WebhookPatch) -> WebhookOut:
     """Another URL, events or description, or on and off; under If-Match if you like."""
     given = {name: value for name, value in body.model_dump(exclude_unset=True).items() if value is not None}
