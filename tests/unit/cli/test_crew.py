@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -44,6 +45,15 @@ def test_what_an_item_raises_stops_everybody_and_is_kept() -> None:
     assert isinstance(stop.failure, BackendUnavailable)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What Python does by itself at SIGINT, also where this run is a background job, which is started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_first_interrupt_finishes_what_is_in_flight_and_the_second_does_what_it_always_does() -> None:
     stop, finished = Stop(), []
 
