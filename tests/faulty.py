@@ -61,30 +61,32 @@ def overtaken(catalog, *, times):
 def blind_to_sessions(catalog):
     """It sees none: those of sign-ins that commit a moment later."""
 
-    @asynccontextmanager
-    async def tenant(tenant, *, writes=False):
-        async with catalog.tenant(tenant, writes=writes) as records:
+    async def sessions(_user):
+        return []
 
-            async def sessions(_user):
-                return []
-
-            yield Altered(records, people=Altered(records.people, sessions=sessions))
-
-    return Altered(catalog, tenant=tenant)
+    return _seen_by_tenants(catalog, lambda records: Altered(records, people=Altered(records.people, sessions=sessions)))
 
 
 def refusing_tag(catalog, tag):
     """It refuses to look for one tag, as DynamoDB does behind fifty thousand images without it."""
 
+    def refusing(records):
+        async def page(query):
+            if tag in query.tags:
+                raise TooBroad
+            return await records.images.page(query)
+
+        return Altered(records, images=Altered(records.images, page=page))
+
+    return _seen_by_tenants(catalog, refusing)
+
+
+def _seen_by_tenants(catalog, altered):
+    """With other records in the transactions of tenants."""
+
     @asynccontextmanager
     async def tenant(tenant, *, writes=False):
         async with catalog.tenant(tenant, writes=writes) as records:
-
-            async def page(query):
-                if tag in query.tags:
-                    raise TooBroad
-                return await records.images.page(query)
-
-            yield Altered(records, images=Altered(records.images, page=page))
+            yield altered(records)
 
     return Altered(catalog, tenant=tenant)

@@ -297,13 +297,17 @@ async def test_days_of_nothing_but_failures_switch_an_endpoint_off(run, receiver
         assert len(await log_of(app, endpoint)) == 1
 
 
+async def told_of_three(app, receiver):
+    """An endpoint that has heard of three albums, what it was sent, and its address."""
+    endpoint = await add(app, receiver)
+    for title in ("a", "b", "c"):
+        await app.client.post("/albums", json={"title": title})
+    return endpoint, await ended(app, endpoint, count=3), f"/admin/webhooks/{endpoint['id']}"
+
+
 async def test_one_delivery_or_everything_since_a_time_is_sent_again_under_its_id(run, receiver):
     async with run(near(receiver)) as app:
-        endpoint = await add(app, receiver)
-        for title in ("a", "b", "c"):
-            await app.client.post("/albums", json={"title": title})
-        log = await ended(app, endpoint, count=3)
-        base = f"/admin/webhooks/{endpoint['id']}"
+        endpoint, log, base = await told_of_three(app, receiver)
 
         again = await app.client.post(f"{base}/deliveries/{log[1]['id']}/replay")
         assert (again.status_code, again.json()["state"]) == (202, "waiting")
@@ -323,11 +327,7 @@ async def test_one_delivery_or_everything_since_a_time_is_sent_again_under_its_i
 
 async def test_what_others_have_just_changed_is_sent_again_too_and_counted_once(run, receiver):
     async with run(near(receiver)) as app:
-        endpoint = await add(app, receiver)
-        for title in ("a", "b", "c"):
-            await app.client.post("/albums", json={"title": title})
-        log = await ended(app, endpoint, count=3)
-        base = f"/admin/webhooks/{endpoint['id']}"
+        endpoint, log, base = await told_of_three(app, receiver)
         webhooks, catalog = app.safelight.webhooks, app.safelight.webhooks.catalog
 
         object.__setattr__(webhooks, "catalog", overtaken(catalog, times=3))

@@ -181,9 +181,9 @@ class DeliveryDoor:
         return status, headers, body
 
     def _remember(self, scope: Scope, delivered: Delivered, described: _Headers) -> None:
-        wording = _wording(scope)
         if delivered.grounds is None or _is_somebody_at_iiif(scope):
             return
+        wording = _wording(scope)
         kept = replace(delivered, body=b"")  # the bytes are in delivery's memory, which is bounded
         answered = _Answered(kept, time.monotonic(), described, [*described, *_content(delivered)])
         if not delivered.varies_by:

@@ -169,7 +169,7 @@ def _rehearse(chosen: Settings) -> None:
 
 async def _prepare(chosen: Settings) -> str | None:
     """Folders, schema and, on an empty installation, the first tenant; before any process is forked."""
-    from safelight.wiring import build
+    from safelight.wiring import build, keep_secret
 
     chosen.spool_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     safelight = build(chosen)
@@ -180,7 +180,8 @@ async def _prepare(chosen: Settings) -> str | None:
 
     def keep(token: str) -> None:
         kept.append(token)
-        _keep(key_file, token)
+        key_file.unlink(missing_ok=True)  # of a start that was cut off: it opens nothing
+        keep_secret(key_file, token + "\n")
 
     try:
         token = await safelight.accounts.bootstrap(keep)
@@ -189,15 +190,6 @@ async def _prepare(chosen: Settings) -> str | None:
     if kept and token is None:
         key_file.unlink()  # it opens nothing: another server made the installation
     return token
-
-
-def _keep(path: Path, token: str) -> None:
-    path.unlink(missing_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(token + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _greet(chosen: Settings, token: str | None, *, as_json: bool) -> None:
