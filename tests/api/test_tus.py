@@ -16,7 +16,9 @@ from tests.pictures import jpeg
 from safelight.domain.ids import UploadId, new_id
 from safelight.domain.tus import read_checksum
 from safelight.domain.uploads import LATE, PIECE_BYTES, UploadState
-from safelight.errors import BadRequest, TakenOver
+from safelight.errors import BackendUnavailable, BadRequest, TakenOver
+from safelight.services.copies import Copies
+from safelight.services.resumable import Resumable
 from safelight.services.standing import Standing
 from safelight.wiring import utc_now
 
@@ -442,8 +444,13 @@ async def actor_of(app):
     return await app.safelight.accounts.authenticate(app.token)
 
 
-async def broken_off(*chunks):
+async def body(*chunks):
     for chunk in chunks:
+        yield chunk
+
+
+async def broken_off(*chunks):
+    async for chunk in body(*chunks):
         yield chunk
     raise BadRequest("The upload was broken off.")
 
@@ -555,6 +562,34 @@ async def test_bytes_under_way_when_their_upload_is_terminated_are_removed(run):
 
         assert (await sending).status_code == 410
         assert await objects(app) == []
+
+
+async def test_what_has_come_through_one_process_is_not_fetched_back_from_the_store(run, monkeypatch):
+    async def away(*_):
+        raise BackendUnavailable
+
+    async with run() as app:
+        monkeypatch.setattr(type(app.safelight.uploads.incoming), "open", away)
+        url = await create(app)
+        for start, end in ((0, 700), (700, 701), (701, len(PICTURE))):
+            assert (await patch(app, url, PICTURE[start:end], start)).status_code == 204
+        told = await ended(app, url)
+
+        assert (await app.client.get(f"/images/{told['image_id']}/original")).content == PICTURE
+
+
+async def test_a_file_that_comes_through_two_processes_by_turns_is_read_from_the_store(run):
+    async with run() as app:
+        here = app.safelight.resumable
+        there = Resumable(here.uploads, Copies(here.uploads.limits.spool_path))
+        actor, url = await actor_of(app), await create(app)
+        for number, start in enumerate(range(0, len(PICTURE), 500)):
+            through = (here, there)[number % 3 == 1]
+            await through.append(actor, id_of(url), body(PICTURE[start : start + 500]), offset_bytes=start)
+        told = await ended(app, url)
+
+        assert told["state"] == "accepted"
+        assert (await app.client.get(f"/images/{told['image_id']}/original")).content == PICTURE
 
 
 async def test_a_long_body_counts_while_it_is_still_coming(run):

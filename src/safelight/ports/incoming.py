@@ -62,7 +62,10 @@ class Incoming(Protocol):
         ...
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
-        """Copy that version to a key of the originals, as Storage.put would have written it. Raises Missing when it is gone."""
+        """Copy that version to a key of the originals, as Storage.put would have written it. Raises Missing when it is gone.
+
+        Not for Method.TUS, whose pieces no store makes one object of.
+        """
         ...
 
     async def discard(self, upload: Upload) -> None:

@@ -34,6 +34,7 @@ from safelight.errors import (
     WrongOffset,
     WrongState,
 )
+from safelight.services.copies import Copies, Copy
 from safelight.services.uploads import Announced, Uploads
 
 log = structlog.get_logger()
@@ -46,6 +47,7 @@ class Resumable:
     """From an announcement to bytes that have arrived; what happens then is the affair of Uploads."""
 
     uploads: Uploads
+    copies: Copies
     _taking: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def create(self, actor: Actor, announced: Announced, *, metadata: str = "", is_partial: bool = False) -> Upload:
@@ -98,11 +100,20 @@ class Resumable:
             return upload
         room = (self.uploads.limits.max_bytes if size is None else size) - upload.offset_bytes
         left = await self.uploads.ingest.standing.room(upload.tenant, upload.offset_bytes + coming_bytes)
-        upload = await self._save(upload, upload.claimed(at=self._now(), expires_at=self._now() + self._ttl, size_bytes=size))
-        source = _Source(body, room, checksum, lambda taken: left.require(upload.offset_bytes + taken))
-        upload = await (self._checked(upload, source) if checksum else self._streamed(upload, source))
+        copy = self.copies.begin(upload)
+        try:
+            upload = await self._save(upload, upload.claimed(at=self._now(), expires_at=self._now() + self._ttl, size_bytes=size))
+            source = _Source(body, room, checksum, lambda taken: left.require(upload.offset_bytes + taken), copy)
+            upload = await (self._checked(upload, source) if checksum else self._streamed(upload, source))
+            if copy is not None and not await copy.holds(upload.offset_bytes):
+                copy = self.copies.end(copy)
+        except BaseException:
+            self.copies.end(copy)
+            raise
         if upload.state is UploadState.ARRIVED:
-            self._take_in(upload)
+            self._take_in(upload, copy)
+        elif copy is not None:
+            self.copies.leave(copy, upload)
         if source.error is not None:
             raise source.error
         return upload
@@ -224,14 +235,16 @@ class Resumable:
         except SafelightError as error:  # they go with the upload
             log.warning("upload.pieces_left", upload_id=upload.id, code=error.code)
 
-    def _take_in(self, upload: Upload) -> None:
+    def _take_in(self, upload: Upload, copy: Copy | None = None) -> None:
         """Without anybody waiting; should we die of it, the clock finds the row marked."""
 
         async def take() -> None:
             try:
-                await self.uploads.arrived(upload.tenant, upload.id)
+                await self.uploads.arrived(upload.tenant, upload.id, copy=None if copy is None else copy.spool)
             except SafelightError as error:
                 log.warning("upload.not_taken_yet", upload_id=upload.id, code=error.code)
+            finally:
+                self.copies.end(copy)
 
         task = asyncio.create_task(take())
         self._taking.add(task)
@@ -241,8 +254,11 @@ class Resumable:
 class _Source:
     """A body, cut into portions. One that breaks off ends there; `error` says why, for whoever has stored what came before."""
 
-    def __init__(self, body: AsyncIterable[bytes], room: int, checksum: Checksum | None, fits: Callable[[int], None]) -> None:
+    def __init__(
+        self, body: AsyncIterable[bytes], room: int, checksum: Checksum | None, fits: Callable[[int], None], copy: Copy | None
+    ) -> None:
         self._fits = fits
+        self._copy = copy
         self._taken = 0
         self.error: SafelightError | None = None
         self._chunks = aiter(body)
@@ -265,6 +281,8 @@ class _Source:
             size += len(chunk)
             if chunk:
                 yield chunk
+                if self._copy is not None:
+                    await self._copy.add(chunk)
             await self._read()
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,39 @@ class Spooled:
     fd: int
     size_bytes: int
     sha256: str
+
+
+class Spool:
+    """A file that takes bytes one behind the other and knows their SHA-256. It is gone with the object, or when it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises Unavailable when the folder takes no file."""
+        self._fd = nameless(folder)
+        self._digest = hashlib.sha256()
+        self._writing: asyncio.Future[None] | None = None
+        self._closed = weakref.finalize(self, os.close, self._fd)
+        self.size_bytes = 0
+
+    async def write(self, data: bytes) -> None:
+        """These come next. Raises Unavailable when the disk is full: then it is of no use any more."""
+        self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, data))
+        await asyncio.shield(self._writing)
+        self.size_bytes += len(data)
+
+    def written(self) -> Spooled:
+        """What there is; its descriptor is the spool's."""
+        return Spooled(self._fd, self.size_bytes, self._digest.hexdigest())
+
+    def close(self) -> None:
+        """Let go of the file. A thread that still writes for somebody who has gone away ends first: its number may be another's then."""
+        if self._writing is None or self._writing.done():
+            self._closed()
+        else:
+            self._writing.add_done_callback(lambda done: (done.cancelled() or done.exception(), self._closed()))
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        write_all(self._fd, data)
 
 
 @contextmanager
@@ -72,20 +106,15 @@ async def spooled(
     Raises TooManyBytes as soon as they are more than allowed, Unavailable when the disk is full, and whatever `fits` raises for as
     many as have come.
     """
-    fd = nameless(folder)
+    spool = Spool(folder)
     try:
-        digest, size = hashlib.sha256(), 0
-
-        def keep(data: bytes) -> None:
-            digest.update(data)
-            write_all(fd, data)
-
+        size = 0
         async for chunk in chunks:
             size += len(chunk)
             if size > max_bytes:
                 raise TooManyBytes(f"The file has more than {max_bytes} bytes.", limit=max_bytes)
             fits(size)
-            await asyncio.to_thread(keep, chunk)
-        yield Spooled(fd, size, digest.hexdigest())
+            await spool.write(chunk)
+        yield spool.written()
     finally:
-        os.close(fd)
+        spool.close()

@@ -45,7 +45,7 @@ from safelight.ports.incoming import Incoming, Offer
 from safelight.ports.storage import Opened
 from safelight.services.ingest import Accepted, Arrival, Ingest
 from safelight.services.lending import album_for, takes_from
-from safelight.services.spool import Spooled, spooled
+from safelight.services.spool import Spool, Spooled, spooled
 
 log = structlog.get_logger()
 
@@ -176,14 +176,16 @@ class Uploads:
         access.require(actor, "upload.change", await self.get(actor, upload_id))
         return said(await self.arrived(actor.tenant, upload_id, is_urgent=is_urgent))
 
-    async def arrived(self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool = True) -> Upload:
+    async def arrived(
+        self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool = True, copy: Spool | None = None
+    ) -> Upload:
         """Take in what was sent, once however often and by whomever this is called: the upload as it has ended.
 
-        Not urgent: nobody waits for the image.
+        Not urgent: nobody waits for the image. A copy of all its bytes spares reading them from the store.
 
         Raises Missing for an unknown upload, NotArrived, and what is worth another try.
         """
-        return await self._flights.do(upload_id, lambda: self._arrived(tenant, upload_id, is_urgent=is_urgent))
+        return await self._flights.do(upload_id, lambda: self._arrived(tenant, upload_id, is_urgent=is_urgent, copy=copy))
 
     async def found(self, key: str) -> Upload:
         """Take in an object that nobody has announced, if the drop folder's rule says whose it is: the upload as it has ended.
@@ -334,7 +336,7 @@ class Uploads:
         async with self.catalog.tenant(tenant) as records:
             return await records.uploads.get(upload_id)
 
-    async def _arrived(self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool) -> Upload:
+    async def _arrived(self, tenant: TenantId, upload_id: UploadId, *, is_urgent: bool, copy: Spool | None) -> Upload:
         async with self._places:
             for _ in range(RACES):
                 upload = await self.row(tenant, upload_id)
@@ -345,8 +347,8 @@ class Uploads:
                 if upload.method is Method.TUS and upload.state is UploadState.PENDING:
                     raise NotArrived  # its last byte makes it ARRIVED, in the same save
                 try:
-                    opened = await self.incoming.open(upload)
-                    upload = await self._taken(await self._marked(upload), opened, is_urgent=is_urgent)
+                    source = copy or await self.incoming.open(upload)
+                    upload = await self._taken(await self._marked(upload), source, is_urgent=is_urgent)
                 except (Stale, Missing) as error:
                     # Another process has changed the row, or taken it in and cleared it away.
                     upload = await self.row(tenant, upload_id)
@@ -365,9 +367,9 @@ class Uploads:
             await records.uploads.save(upload := upload.arrived(at=self.clock()))
         return upload
 
-    async def _taken(self, upload: Upload, opened: Opened, *, is_urgent: bool) -> Upload:
+    async def _taken(self, upload: Upload, source: Opened | Spool, *, is_urgent: bool) -> Upload:
         try:
-            return await self._accepted(upload, opened, is_urgent=is_urgent)
+            return await self._accepted(upload, source, is_urgent=is_urgent)
         except Stale:
             raise
         except SafelightError as error:
@@ -385,19 +387,24 @@ class Uploads:
         log.info("upload.rejected", upload_id=upload.id, code=error.code)
         return rejected
 
-    async def _accepted(self, upload: Upload, opened: Opened, *, is_urgent: bool) -> Upload:
-        stored, most = opened.stored, self.limits.max_bytes
-        if stored.size_bytes == 0:
+    async def _accepted(self, upload: Upload, source: Opened | Spool, *, is_urgent: bool) -> Upload:
+        most = self.limits.max_bytes
+        size = source.size_bytes if isinstance(source, Spool) else source.stored.size_bytes
+        if size == 0:
             raise EmptyFile
-        if stored.size_bytes > most:
+        if size > most:
             raise TooManyBytes(f"The file has more than {most} bytes.", limit=most)
-        await self.ingest.standing.room(upload.tenant, stored.size_bytes)
-        async with spooled(opened.chunks, self.limits.spool_path, max_bytes=most) as spool:
+        await self.ingest.standing.room(upload.tenant, size)
+        if isinstance(source, Spool):
+            return await self.admit(upload, source.written(), is_urgent=is_urgent)
+        stored = source.stored
+        async with spooled(source.chunks, self.limits.spool_path, max_bytes=most) as spool:
 
-            async def keep(image: Image) -> None:
+            async def promote(image: Image) -> None:
                 await self.incoming.promote(upload, stored, image.original_key, media_type=image.media_type, sha256=spool.sha256)
 
-            return await self.admit(upload, spool, keep=keep, is_urgent=is_urgent)
+            # Pieces have to go through here anyway to become one object.
+            return await self.admit(upload, spool, keep=None if upload.method is Method.TUS else promote, is_urgent=is_urgent)
 
     async def admit(
         self,

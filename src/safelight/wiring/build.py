@@ -21,6 +21,7 @@ from safelight.observability import Instruments
 from safelight.services.albums import Albums
 from safelight.services.announcing import Announcing
 from safelight.services.baking import Baking
+from safelight.services.copies import Copies
 from safelight.services.courier import Courier
 from safelight.services.delivery import Delivery
 from safelight.services.derived import Derived
@@ -300,7 +301,7 @@ def build(settings: Settings, **overrides: Unpack[Overrides]) -> Safelight:
         reconciler=reconciler,
         scrub=scrub,
         uploads=uploads,
-        resumable=Resumable(uploads),
+        resumable=Resumable(uploads, Copies(uploads.limits.spool_path)),
         imports=imports,
         progress=progress,
         history=History(catalog, workflows, {event.name: flow.name for event, flow in flows.STARTS.items()}),

@@ -67,10 +67,7 @@ class EmbeddedIncoming:
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
         """See Incoming.promote."""
-        if upload.method is Method.TUS:
-            opened = await _pieces.opened(self._bucket, upload)
-        else:
-            opened = await self._bucket.open(upload.key, version=stored.version)
+        opened = await self._bucket.open(upload.key, version=stored.version)
         await self._originals.put(key, opened.chunks, media_type=media_type, if_absent=True)
 
     async def discard(self, upload: Upload) -> None:

@@ -253,27 +253,5 @@ class IncomingContract:
         assert [stored.key for stored in await incoming.scan() if stored.key.startswith(upload.key)] == []
         assert await content(incoming, neighbour) == PICTURE + b"more"
 
-    async def test_pieces_are_promoted_as_one(self, incoming: Incoming, originals: Storage) -> None:
-        upload = await appended(incoming, announced(Method.TUS), PICTURE[:300], PICTURE[300:])
-        sha256, key = hashlib.sha256(PICTURE).hexdigest(), f"{upload.tenant}/{new_id()}/1/original"
-        opened = await incoming.open(upload)
-
-        await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256=sha256)
-
-        assert await originals.get(key) == PICTURE
-        stored = await originals.stat(key)
-        assert (stored.etag, stored.media_type, stored.size_bytes) == (sha256, "image/png", len(PICTURE))
-
-    async def test_pieces_that_are_gone_cannot_be_promoted(self, incoming: Incoming, originals: Storage) -> None:
-        upload = await appended(incoming, announced(Method.TUS), PICTURE[:300], PICTURE[300:])
-        opened = await incoming.open(upload)
-        await incoming.drop(upload.pieces[1:])
-        key = f"{upload.tenant}/{new_id()}/1/original"
-
-        with pytest.raises(Missing):
-            await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256="5a" * 32)
-        with pytest.raises(Missing):
-            await originals.stat(key)
-
     async def test_a_foreign_bucket_has_none_of_our_keys(self, incoming: Incoming) -> None:
         assert incoming.key_of("somebody-elses", f"incoming/{new_id()}/{new_id()}") is None

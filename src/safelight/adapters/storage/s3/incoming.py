@@ -71,11 +71,7 @@ class S3Incoming:
         return await self._bucket.open(upload.key, version=upload.source_version or None)
 
     async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
-        """See Incoming.promote. The bytes do not leave the store, unless they came in pieces."""
-        if upload.method is Method.TUS:
-            pieces = await _pieces.opened(self._bucket, upload)
-            await self._bucket.put(key, pieces.chunks, media_type=media_type)
-            return
+        """See Incoming.promote. The bytes do not leave the store."""
         connection = self._store.connection
         label = names.Label(sha256, datetime.now(UTC), secrets.token_hex(8), {})
         name = self._name_of(key)
