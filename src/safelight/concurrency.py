@@ -368,3 +368,68 @@ class Expiring(Generic[K, V]):
     def clear(self) -> None:
         """Believe nothing any more."""
         self._items.clear()
+
+
+class Believed(Expiring[K, V]):
+    """The same for what is read from elsewhere: once however many ask, and anew from half of its time on, while the old is still believed.
+
+    So nobody waits for what is asked for all the time. Without that all who come while it is read would read it, too, and the more
+    come the longer that takes.
+    """
+
+    def __init__(self, *, ttl_s: float, size: int, now: Callable[[], float]) -> None:
+        super().__init__(ttl_s=ttl_s, size=size, now=now)
+        self._readings: dict[K, asyncio.Task[V]] = {}
+
+    def get(self, key: K) -> V | None:
+        """The value while it is believed; None, too, for the first who comes when it is to be read anew, and does so by `read`."""
+        found = self._items.get(key)
+        if found is None:
+            return None
+        left = found[0] - self._now()
+        if left < 0 or (left < self._ttl / 2 and key not in self._readings):
+            return None
+        return found[1]
+
+    async def read(self, key: K, reader: Callable[[], Awaitable[V]]) -> V:
+        """The value, by `reader` when there is none, whose errors are those of all who wait for it.
+
+        One that is equal to what is believed is the same object again. When it turns out that there is none any more, no one
+        believes the old one; where nobody can tell, it is believed to its end.
+        """
+        found = self.get(key)
+        if found is not None:
+            return found
+        reading = self._readings.get(key)
+        if reading is None:
+            reading = self._readings[key] = asyncio.ensure_future(self._read(key, reader))
+            reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        found = super().get(key)
+        return await asyncio.shield(reading) if found is None else found
+
+    def drop(self, key: K) -> None:
+        """Believe it no more, nor what is being read of it: that may be from before the change."""
+        super().drop(key)
+        self._readings.pop(key, None)
+
+    def clear(self) -> None:
+        """The same of all."""
+        super().clear()
+        self._readings.clear()
+
+    async def _read(self, key: K, reader: Callable[[], Awaitable[V]]) -> V:
+        me = asyncio.current_task()
+        try:
+            value = await reader()
+        except BaseException as error:
+            if self._readings.get(key) is me:
+                del self._readings[key]
+                if not (isinstance(error, SafelightError) and error.is_transient):
+                    super().drop(key)
+            raise
+        if self._readings.get(key) is me:
+            del self._readings[key]
+            before = super().get(key)
+            value = before if before is not None and before == value else value
+            self.put(key, value)
+        return value

@@ -510,7 +510,8 @@ class TestForgeries:
         floods = [provider.token(header={"kid": f"made-up-{number}"}) for number in range(150)]
         strangers = [provider.token(iss=f"https://{number}.example.org") for number in range(150)]
 
-        assert set(await asyncio.gather(*(status(house, token) for token in floods + strangers))) == {401}
+        for burst in (floods, strangers):  # all of them at once would be refused for their number
+            assert set(await asyncio.gather(*(status(house, token) for token in burst))) == {401}
         assert provider.fetches == 1
 
     async def test_another_tenants_terms_are_not_tried(self, house, provider):

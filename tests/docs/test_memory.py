@@ -49,11 +49,11 @@ def decorated() -> Iterator[tuple[str, int | None]]:
 
 
 def believed() -> Iterator[tuple[str, int]]:
-    """Modules that make an `Expiring`, and of what size."""
+    """Modules that make an `Expiring` or a `Believed`, and of what size."""
     for path in MODULES:
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and called(node) == "Expiring":
+            if isinstance(node, ast.Call) and called(node) in ("Expiring", "Believed"):
                 yield path.stem, argument(node, "size", tree)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from safelight.concurrency import (
     AtHand,
+    Believed,
     Bell,
     ByteLru,
     Expiring,
@@ -19,7 +20,7 @@ from safelight.concurrency import (
     for_each,
     heard_by,
 )
-from safelight.errors import BackendUnavailable, Busy
+from safelight.errors import BackendUnavailable, Busy, Missing
 
 
 async def test_many_callers_of_one_key_make_it_once():
@@ -218,6 +219,123 @@ def test_what_is_not_believed_any_more_is_let_go_of_though_nobody_asks_for_it_ag
 
     assert seen() is None
     assert beliefs.get("young") is young
+
+
+class Source:
+    """Answers when it is let, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer, self.answer = 0, asyncio.Event(), "first"
+
+    async def __call__(self):
+        self.asked += 1
+        await self.may_answer.wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def test_what_many_ask_for_is_read_once():
+    source, beliefs = Source(), Believed(ttl_s=2, size=10, now=lambda: 0.0)
+    asking = [asyncio.create_task(beliefs.read("a", source)) for _ in range(100)]
+    await asyncio.sleep(0)
+    source.may_answer.set()
+
+    assert await asyncio.gather(*asking) == ["first"] * 100
+    assert source.asked == 1
+
+
+async def test_an_error_of_the_one_who_reads_is_everybodys_and_not_remembered():
+    source, beliefs = Source(), Believed(ttl_s=2, size=10, now=lambda: 0.0)
+    source.answer = Missing()
+    source.may_answer.set()
+    found = await asyncio.gather(*(beliefs.read("a", source) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in found] == [Missing] * 3
+
+    source.answer = "there"
+    assert await beliefs.read("a", source) == "there"
+    assert source.asked == 2
+
+
+async def test_nobody_waits_for_what_is_asked_for_all_the_time():
+    now, source = 0.0, Source()
+    beliefs = Believed(ttl_s=2, size=10, now=lambda: now)
+    source.may_answer.set()
+    await beliefs.read("a", source)
+    source.may_answer.clear()
+
+    now, source.answer = 1.5, "second"
+    assert beliefs.get("a") is None  # the first who comes is to read it,
+    assert [await beliefs.read("a", source) for _ in range(3)] == ["first"] * 3  # and is not kept waiting
+    assert beliefs.get("a") == "first"
+    source.may_answer.set()
+    await asyncio.sleep(0.01)
+    assert beliefs.get("a") == await beliefs.read("a", source) == "second"
+    assert source.asked == 2
+    now = 3.4
+    assert beliefs.get("a") is None
+    assert await beliefs.read("a", source) == "second"
+
+
+async def test_what_has_not_changed_is_the_same_object_when_it_was_read_anew():
+    now = 0.0
+    beliefs = Believed(ttl_s=2, size=10, now=lambda: now)
+
+    async def reader():
+        return ["equal"]
+
+    first = await beliefs.read("a", reader)
+    now = 1.5
+    assert await beliefs.read("a", reader) is first
+    await asyncio.sleep(0.01)
+    now = 3.0
+
+    assert await beliefs.read("a", reader) is first
+
+
+@pytest.mark.parametrize(
+    ("error", "is_believed"), [(Missing(), False), (BackendUnavailable(), True)], ids=["there is none now", "nobody can tell"]
+)
+async def test_what_cannot_be_read_anew(error, is_believed):
+    now, source = 0.0, Source()
+    beliefs = Believed(ttl_s=2, size=10, now=lambda: now)
+    source.may_answer.set()
+    await beliefs.read("a", source)
+    now, source.answer = 1.5, error
+    await beliefs.read("a", source)
+    await asyncio.sleep(0.01)
+    source.answer = "again"
+
+    assert await beliefs.read("a", source) == ("first" if is_believed else "again")
+    now = 2.1
+    assert await beliefs.read("a", source) == "again"
+
+
+@pytest.mark.parametrize("forgotten", ["drop", "clear"])
+async def test_what_was_read_before_a_change_is_not_believed_behind_it(forgotten):
+    source, beliefs = Source(), Believed(ttl_s=2, size=10, now=lambda: 0.0)
+    early = asyncio.create_task(beliefs.read("a", source))
+    await asyncio.sleep(0)
+    beliefs.drop("a") if forgotten == "drop" else beliefs.clear()
+    changed = Source()
+    changed.answer = "changed"
+    late = asyncio.create_task(beliefs.read("a", changed))
+    await asyncio.sleep(0)
+    changed.may_answer.set()
+    source.may_answer.set()
+
+    assert await asyncio.gather(early, late) == ["first", "changed"]
+    assert beliefs.get("a") == "changed"
+
+
+async def test_a_reader_goes_on_for_the_others_when_the_one_who_began_has_gone():
+    source, beliefs = Source(), Believed(ttl_s=2, size=10, now=lambda: 0.0)
+    first, second = [asyncio.create_task(beliefs.read("a", source)) for _ in range(2)]
+    await asyncio.sleep(0)
+    first.cancel()
+    source.may_answer.set()
+
+    assert await second == "first"
 
 
 def test_who_finds_no_place_goes_without_and_no_party_takes_them_all():

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from safelight.concurrency import Expiring
+from safelight.concurrency import Believed
 from safelight.domain import access
 from safelight.domain.accounts import Actor, ApiKey, DuplicatePolicy, Grammar, Role, Scope, SigningKey, Tenant, User, hash_of
 from safelight.domain.ids import KeyId, TenantId, UserId, is_id, new_id
@@ -45,7 +45,7 @@ class Accounts:
 
     catalog: Catalog
     clock: Callable[[], datetime]
-    believed: Expiring[str, tuple[Actor, ApiKey]]
+    believed: Believed[str, tuple[Actor, ApiKey]]
     bearers: Bearers
     standing: Standing
     trash_days: int
@@ -110,11 +110,7 @@ class Accounts:
             return await self.bearers.authenticate(token)
         fingerprint = hashlib.sha256(token.encode(errors="replace")).hexdigest()
         now = self.clock()
-        found = self.believed.get(fingerprint)
-        if found is None:
-            found = await self._looked_up(token, now)
-            self.believed.put(fingerprint, found)
-        actor, key = found
+        actor, key = await self.believed.read(fingerprint, lambda: self._looked_up(token, now))
         if not key.is_live(now) or not key.admits(address):
             log.info("key.refused", key=key.id, is_live=key.is_live(now))
             raise Unauthenticated

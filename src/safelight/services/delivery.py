@@ -19,7 +19,7 @@ from functools import partial
 from typing import Final
 
 from safelight import signing
-from safelight.concurrency import Expiring
+from safelight.concurrency import Believed
 from safelight.domain import access
 from safelight.domain.accounts import Actor, Grammar, SigningKey, Tenant
 from safelight.domain.ids import ImageId, TenantId, is_id
@@ -84,8 +84,8 @@ class Delivery:
     limits: DeliveryLimits
     renditions: Renditions
     renderer: Renderer
-    known: Expiring[ImageId, Known]
-    rings: Expiring[TenantId, tuple[Tenant, tuple[SigningKey, ...]]]
+    known: Believed[ImageId, Known]
+    rings: Believed[TenantId, tuple[Tenant, tuple[SigningKey, ...]]]
     presets: Mapping[str, str] = field(default_factory=dict)
     """imgproxy's, by name."""
     watermarks: Named = field(default_factory=dict)
@@ -206,22 +206,18 @@ class Delivery:
         return found if seen.image.visibility is Visibility.PRIVATE else _on(Grounds(seen.known, math.inf), found, mark)
 
     async def _look_up(self, image_id: ImageId, *, is_signed: bool, host: str = "") -> Known:
-        known = self.known.get(image_id)
-        if known is None:
-            try:
-                tenant = await self.remembered.tenant_of(image_id)
-                image = await self.remembered.image(tenant, image_id)
-                house, ring = await self.ring(tenant)
-            except Missing:
-                # With a signature that nobody can have made, the answer is the same as for an image that exists.
-                raise (BadSignature if is_signed else Missing) from None
-            known = Known(image, house, ring)
-            self.known.put(image_id, known)
         try:
+            known = await self.known.read(image_id, lambda: self._read(image_id))
             await self.standing.require_home(known.tenant, host)
-        except Misdirected:  # at another tenant's host name it is not there
+        except (Missing, Misdirected):  # at another tenant's host name it is not there
+            # With a signature that nobody can have made, the answer is the same as for an image that exists.
             raise (BadSignature if is_signed else Missing) from None
         return known
+
+    async def _read(self, image_id: ImageId) -> Known:
+        tenant = await self.remembered.tenant_of(image_id)
+        image = await self.remembered.image(tenant, image_id)
+        return Known(image, *await self.ring(tenant))
 
     async def _preset(self, image: Image, preset: str, format: Format, *, is_public: bool, max_age_s: int | None) -> Delivered:
         wanted, rendition = self._wanted_preset(image, preset, format)
@@ -430,12 +426,11 @@ class Delivery:
 
     async def ring(self, tenant: TenantId) -> tuple[Tenant, tuple[SigningKey, ...]]:
         """The tenant with its signing keys: secrets, which never go into the cache."""
-        found = self.rings.get(tenant)
-        if found is None:
-            async with self.catalog.tenant(tenant) as records:
-                found = records.tenant, tuple(await records.accounts.signing_keys())
-            self.rings.put(tenant, found)
-        return found
+        return await self.rings.read(tenant, lambda: self._ring(tenant))
+
+    async def _ring(self, tenant: TenantId) -> tuple[Tenant, tuple[SigningKey, ...]]:
+        async with self.catalog.tenant(tenant) as records:
+            return records.tenant, tuple(await records.accounts.signing_keys())
 
     async def signer(self, tenant: TenantId, *, until: datetime | None = None) -> Signer:
         """Makes the URLs of one answer with the tenant's newest live key; they end by then, if it is said."""

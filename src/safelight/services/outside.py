@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from safelight import jose
-from safelight.concurrency import Expiring
+from safelight.concurrency import Believed
 from safelight.domain import issuers
 from safelight.domain.accounts import Actor, User, scopes_of
 from safelight.domain.ids import TenantId, UserId, new_id
@@ -39,9 +39,9 @@ class Outside:
     clock: Callable[[], datetime]
     settled: Mapping[str, tuple[TrustedIssuer, ...]]
     """The settings', by `iss`."""
-    known: Expiring[str, tuple[TrustedIssuer, ...]]
+    known: Believed[str, tuple[TrustedIssuer, ...]]
     """The tenants', by `iss`; nobody's too, so that made-up issuers cost one look-up."""
-    tenants: Expiring[str, TenantId]
+    tenants: Believed[str, TenantId]
     """By name."""
 
     async def issuer(self, peek: jose.Peek) -> OutsideIssuer | None:
@@ -58,22 +58,21 @@ class Outside:
 
     async def tenant(self, name: str) -> TenantId:
         """The tenant of this name. Raises BadToken."""
-        found = self.tenants.get(name)
+        return await self.tenants.read(name, lambda: self._tenant(name))
+
+    async def _tenant(self, name: str) -> TenantId:
+        async with self.catalog.directory() as directory:
+            found = next((tenant.id for tenant in await directory.tenants() if tenant.name == name), None)
         if found is None:
-            async with self.catalog.directory() as directory:
-                found = next((tenant.id for tenant in await directory.tenants() if tenant.name == name), None)
-            if found is None:
-                raise BadToken("no such tenant")
-            self.tenants.put(name, found)
+            raise BadToken("no such tenant")
         return found
 
     async def _named(self, issuer: str) -> tuple[TrustedIssuer, ...]:
-        found = self.known.get(issuer)
-        if found is None:
-            async with self.catalog.directory() as directory:
-                found = tuple(await directory.people.trust.issuers(issuer))
-            self.known.put(issuer, found)
-        return found
+        return await self.known.read(issuer, lambda: self._issuers(issuer))
+
+    async def _issuers(self, issuer: str) -> tuple[TrustedIssuer, ...]:
+        async with self.catalog.directory() as directory:
+            return tuple(await directory.people.trust.issuers(issuer))
 
 
 @dataclass(frozen=True, slots=True)

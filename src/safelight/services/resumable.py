@@ -106,7 +106,8 @@ class Resumable:
             source = _Source(body, room, checksum, lambda taken: left.require(upload.offset_bytes + taken), copy)
             upload = await (self._checked(upload, source) if checksum else self._streamed(upload, source))
             if copy is not None and not await copy.holds(upload.offset_bytes):
-                copy = self.copies.end(copy)
+                self.copies.end(copy)
+                copy = None
         except BaseException:
             self.copies.end(copy)
             raise

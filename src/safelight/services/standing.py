@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from safelight.concurrency import Expiring
+from safelight.concurrency import Believed
 from safelight.domain.accounts import Tenant
 from safelight.domain.ids import TenantId
 from safelight.domain.tenants import Quotas, Room
@@ -23,55 +23,31 @@ class Standing:
 
     catalog: Catalog
     defaults: Quotas
-    known: Expiring[TenantId, Tenant]
-    pages: Expiring[str, Mapping[str, frozenset[TenantId]]]
-    hosts: Expiring[str, Mapping[str, TenantId]]
-    lists: Expiring[str, tuple[TenantId, ...]]
+    known: Believed[TenantId, Tenant]
+    pages: Believed[str, Mapping[str, frozenset[TenantId]]]
+    hosts: Believed[str, Mapping[str, TenantId]]
+    lists: Believed[str, tuple[TenantId, ...]]
     own_host: str = ""
     """Everybody's; without one, no tenant has a name of its own."""
 
     async def of(self, tenant_id: TenantId) -> Tenant:
         """The tenant as it was a moment ago. Raises Missing."""
-        tenant = self.known.get(tenant_id)
-        if tenant is None:
-            tenant = await self._read(tenant_id)
-            self.known.put(tenant_id, tenant)
-        return tenant
+        return await self.known.read(tenant_id, lambda: self._read(tenant_id))
 
     async def origins(self) -> Mapping[str, frozenset[TenantId]]:
         """Whose pages these are, by origin; as of a few seconds ago, since a preflight does not say for whom it asks."""
-        found = self.pages.get("")
-        if found is None:
-            async with self.catalog.directory() as directory:
-                tenants = await directory.tenants()
-            named = {origin for tenant in tenants for origin in tenant.origins}
-            found = {origin: frozenset(one.id for one in tenants if origin in one.origins) for origin in named}
-            self.pages.put("", found)
-        return found
+        return await self.pages.read("", self._origins)
 
     async def with_sources(self) -> tuple[TenantId, ...]:
         """Tenants that deliver pictures from elsewhere, oldest first; as of a few seconds ago."""
-        found = self.lists.get("")
-        if found is None:
-            async with self.catalog.directory() as directory:
-                tenants = await directory.tenants()
-            found = tuple(tenant.id for tenant in tenants if tenant.sources)
-            self.lists.put("", found)
-        return found
+        return await self.lists.read("", self._with_sources)
 
     async def require_home(self, tenant: Tenant, host: str) -> None:
         """Raises Misdirected for a host name of another tenant. Everybody's, and names that nobody has, are anybody's."""
         host = host.partition(":")[0].lower()
         if not self.own_host or host == self.own_host or host in tenant.domains:
             return
-        found = self.hosts.get("")
-        if found is None:
-            async with self.catalog.directory() as directory:
-                tenants = await directory.tenants()
-            # Newest first, so that of two who were given one name at the same moment the older one has it.
-            found = {domain: one.id for one in reversed(tenants) for domain in one.domains}
-            self.hosts.put("", found)
-        if found.get(host, tenant.id) != tenant.id:
+        if (await self.hosts.read("", self._hosts)).get(host, tenant.id) != tenant.id:
             raise Misdirected
 
     def forget(self, tenant_id: TenantId) -> None:
@@ -102,6 +78,22 @@ class Standing:
         room = Room(self.quotas(tenant), tenant.stored)
         room.require(size_bytes, images=images)
         return room
+
+    async def _origins(self) -> Mapping[str, frozenset[TenantId]]:
+        tenants = await self._tenants()
+        named = {origin for tenant in tenants for origin in tenant.origins}
+        return {origin: frozenset(one.id for one in tenants if origin in one.origins) for origin in named}
+
+    async def _with_sources(self) -> tuple[TenantId, ...]:
+        return tuple(tenant.id for tenant in await self._tenants() if tenant.sources)
+
+    async def _hosts(self) -> Mapping[str, TenantId]:
+        # Newest first, so that of two who were given one name at the same moment the older one has it.
+        return {domain: one.id for one in reversed(await self._tenants()) for domain in one.domains}
+
+    async def _tenants(self) -> list[Tenant]:
+        async with self.catalog.directory() as directory:
+            return await directory.tenants()
 
     async def _read(self, tenant_id: TenantId) -> Tenant:
         async with self.catalog.tenant(tenant_id) as records:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from safelight import jose
-from safelight.concurrency import Expiring
+from safelight.concurrency import Believed
 from safelight.domain import access
 from safelight.domain.accounts import Actor, User, scopes_of
 from safelight.domain.ids import SessionId, is_id, new_id
@@ -71,7 +71,7 @@ class Bearers:
 
     issuers: Mapping[str, Issuer]
     clock: Callable[[], datetime]
-    believed: Expiring[bytes, tuple[Actor, float]]
+    believed: Believed[bytes, tuple[Actor, float]]
     """By the token's hash: whom it stands for, and its end. Cleared when sessions end or keys are retired."""
     outside: Callable[[jose.Peek], Awaitable[Issuer | None]] | None = None
     """Finds whose it is when it is none of `issuers`."""
@@ -79,25 +79,24 @@ class Bearers:
     async def authenticate(self, token: str) -> Actor:
         """Whose token it is. Raises Unauthenticated, and never says why; Unavailable while an issuer's keys cannot be had."""
         fingerprint = hashlib.sha256(token.encode(errors="replace")).digest()
-        found = self.believed.get(fingerprint)
         try:
-            if found is None:
-                peek = jose.peek(token)
-                issuer = self.issuers.get(peek.issuer)
-                if issuer is None and self.outside is not None:
-                    issuer = await self.outside(peek)
-                if issuer is None:
-                    raise BadToken("nobody's issuer")
-                claims = await issuer.verified(token, peek)
-                found = await issuer.actor(claims), float(claims["exp"]) + issuer.leeway_s
-                self.believed.put(fingerprint, found)
-            actor, expires_at = found
+            actor, expires_at = await self.believed.read(fingerprint, lambda: self._verified(token))
             if self.clock().timestamp() >= expires_at:
                 raise BadToken("expired")
         except BadToken as error:
             log.info("token.refused", why=str(error))
             raise Unauthenticated from None
         return actor
+
+    async def _verified(self, token: str) -> tuple[Actor, float]:
+        peek = jose.peek(token)
+        issuer = self.issuers.get(peek.issuer)
+        if issuer is None and self.outside is not None:
+            issuer = await self.outside(peek)
+        if issuer is None:
+            raise BadToken("nobody's issuer")
+        claims = await issuer.verified(token, peek)
+        return await issuer.actor(claims), float(claims["exp"]) + issuer.leeway_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class Tokens:
     audience: str
     algorithm: Algorithm
     life: timedelta
-    rings: Expiring[str, list[TokenKey]]
+    rings: Believed[str, list[TokenKey]]
     forget: Callable[[], None]
 
     @property
@@ -251,9 +250,8 @@ class Tokens:
         return key
 
     async def _ring(self) -> list[TokenKey]:
-        ring = self.rings.get("ring")
-        if ring is None:
-            async with self.catalog.directory() as directory:
-                ring = await directory.people.trust.token_keys()
-            self.rings.put("ring", ring)
-        return ring
+        return await self.rings.read("ring", self._kept)
+
+    async def _kept(self) -> list[TokenKey]:
+        async with self.catalog.directory() as directory:
+            return await directory.people.trust.token_keys()

@@ -11,7 +11,7 @@ from typing import Any, Final, Unpack
 import structlog
 
 from safelight import flows
-from safelight.concurrency import ByteLru, Expiring, Pace, Places
+from safelight.concurrency import Believed, ByteLru, Pace, Places
 from safelight.domain.ids import TenantId
 from safelight.domain.usage import Prices
 from safelight.imaging.transform import Fonts, Watermark
@@ -433,7 +433,7 @@ def _delivery(
             keeping.buckets.originals, darkroom.pyramids, darkroom.sandbox, instruments, settings.delivery.render_s
         ),
         known=darkroom.known,
-        rings=Expiring(ttl_s=2.0, size=1_000, now=time.monotonic),
+        rings=Believed(ttl_s=2.0, size=1_000, now=time.monotonic),
         presets=read_presets(settings.imgproxy.presets, settings.watermarks),
         watermarks=settings.watermarks,
         fonts=Fonts(settings.font_files),

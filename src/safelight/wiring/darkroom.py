@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from safelight.concurrency import AtHand, Bell, ByteLru, Expiring, Gate
+from safelight.concurrency import AtHand, Believed, Bell, ByteLru, Gate
 from safelight.domain.ids import ImageId, TenantId
 from safelight.imaging import Sandbox
 from safelight.imaging.transform import Watermark
@@ -35,7 +35,7 @@ class Darkroom:
     pyramids: Pyramids
     development: Development
     at_hand: AtHand[str]
-    known: Expiring[ImageId, Known]
+    known: Believed[ImageId, Known]
     """What delivery knows of an image for a moment."""
     bell: Bell[ImageId]
     """Rung when an image has changed."""
@@ -45,7 +45,7 @@ class Darkroom:
 def make_darkroom(settings: Settings, keeping: Keeping, clock: Clock, instruments: Instruments, ink: Ink) -> Darkroom:
     """By the settings of developing and delivering; the sandbox forks when it is opened."""
     sandbox = Sandbox(slots=settings.develop.slots, limits=decode_limits(settings))
-    known: Expiring[ImageId, Known] = Expiring(ttl_s=2.0, size=10_000, now=time.monotonic)
+    known: Believed[ImageId, Known] = Believed(ttl_s=2.0, size=10_000, now=time.monotonic)
     bell: Bell[ImageId] = Bell(also=known.drop)
     at_hand: AtHand[str] = AtHand()
     gate = Gate(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from safelight.concurrency import Expiring
+from safelight.concurrency import Believed
 from safelight.domain.accounts import Actor, ApiKey
 from safelight.domain.people import Patience
 from safelight.passkeys import RelyingParty
@@ -66,8 +66,8 @@ def make_people(
 ) -> People:
     """By the settings of signing in. Raises BadField for an issuer of the settings that cannot be trusted."""
     catalog, secrets_of = keeping.catalog, partial(derived, catalog_keys(settings))
-    believed: Expiring[bytes, tuple[Actor, float]] = Expiring(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
-    keys_believed: Expiring[str, tuple[Actor, ApiKey]] = Expiring(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
+    believed: Believed[bytes, tuple[Actor, float]] = Believed(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
+    keys_believed: Believed[str, tuple[Actor, ApiKey]] = Believed(ttl_s=BELIEVED_S, size=10_000, now=time.monotonic)
     tokens = Tokens(
         catalog,
         clock,
@@ -75,7 +75,7 @@ def make_people(
         settings.auth.audience,
         settings.auth.algorithm,
         timedelta(seconds=settings.auth.access_s),
-        rings=Expiring(ttl_s=BELIEVED_S, size=1, now=time.monotonic),
+        rings=Believed(ttl_s=BELIEVED_S, size=1, now=time.monotonic),
         forget=believed.clear,
     )
     settled = settled_terms(settings)
@@ -85,8 +85,8 @@ def make_people(
         key_sets,
         clock,
         settled={one.issuer: tuple(each for each in settled if each.issuer == one.issuer) for one in settled},
-        known=Expiring(ttl_s=BELIEVED_S, size=1_000, now=time.monotonic),
-        tenants=Expiring(ttl_s=BELIEVED_S, size=1_000, now=time.monotonic),
+        known=Believed(ttl_s=BELIEVED_S, size=1_000, now=time.monotonic),
+        tenants=Believed(ttl_s=BELIEVED_S, size=1_000, now=time.monotonic),
     )
 
     def forget_issuers() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-from safelight.concurrency import Expiring, Gate
+from safelight.concurrency import Believed, Gate
 from safelight.domain.addresses import Reach, network
 from safelight.domain.ids import IssuerId
 from safelight.domain.issuers import TrustedIssuer, require_sound
@@ -244,9 +244,9 @@ def make_standing(settings: Settings, catalog: Catalog) -> Standing:
     return Standing(
         catalog,
         Quotas(**settings.quotas.model_dump()),
-        Expiring(ttl_s=2.0, size=10_000, now=time.monotonic),
-        Expiring(ttl_s=10.0, size=1, now=time.monotonic),
-        Expiring(ttl_s=10.0, size=1, now=time.monotonic),
-        Expiring(ttl_s=10.0, size=1, now=time.monotonic),
+        Believed(ttl_s=2.0, size=10_000, now=time.monotonic),
+        Believed(ttl_s=10.0, size=1, now=time.monotonic),
+        Believed(ttl_s=10.0, size=1, now=time.monotonic),
+        Believed(ttl_s=10.0, size=1, now=time.monotonic),
         urlsplit(settings.server.public_url).hostname or "",
     )
