@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,6 +17,7 @@ from safelight.domain.images import Status
 from safelight.domain.queries import ImageQuery
 from safelight.services.development import document
 from safelight.services.reconciler import ALL, GRACE, SAFE, Drift
+from safelight.testing.factories import make_image, make_tenant, make_user
 
 NONE: frozenset[Drift] = frozenset()
 WAIT_S = 60.0
@@ -132,6 +135,33 @@ async def test_an_image_whose_original_is_missing_says_so_keeps_what_there_is_an
     await originals.put(image.original_key, body)
     assert Drift.ORIGINAL not in await reconciled(app)
     assert (await app.client.get(f"/images/{image.id}")).json()["problem"] is None
+
+
+async def test_a_record_that_cannot_be_read_is_told_and_holds_up_nobody_else(app):
+    damaged, sound = await upload(app, title="Harbour"), await upload(app, title="Quay")
+    other = make_tenant()
+    async with app.safelight.catalog.directory(writes=True) as directory:
+        await directory.add_tenant(other)
+    async with app.safelight.catalog.tenant(other.id, writes=True) as records:
+        await records.accounts.add_user(user := make_user(other.id))
+        await records.images.add(lost := make_image(other.id, owner=user.id))
+    with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db", timeout=WAIT_S)) as rows, rows:
+        rows.execute("update images set metadata = '{' where id = ?", [damaged.id])
+    buckets = app.safelight.development.buckets
+    await buckets.renditions.purge(sound.prefix)
+
+    report = await app.safelight.reconciler.run(mends=ALL, grace=timedelta(0))
+
+    assert {kind: report.findings[kind].first for kind in (Drift.RECORD, Drift.RENDITION, Drift.ORIGINAL)} == {
+        Drift.RECORD: [damaged.id],
+        Drift.RENDITION: [sound.id],
+        Drift.ORIGINAL: [lost.id],
+    }
+    assert (report.images, report.findings[Drift.ORPHAN].count, report.findings[Drift.STRAY].count) == (3, 0, 0)
+    assert len(await buckets.originals.get(damaged.original_key)) == damaged.size_bytes
+    assert await indexed(app, damaged)
+    gauge = app.safelight.instruments.registry.get_sample_value
+    assert gauge("safelight_reconcile_found", {"kind": "record_damaged"}) == 1
 
 
 async def test_work_that_nobody_does_is_begun_again_and_work_that_somebody_does_is_not(app):

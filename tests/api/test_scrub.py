@@ -7,6 +7,7 @@ import hashlib
 import io
 import sqlite3
 import zipfile
+from contextlib import closing
 from datetime import timedelta
 
 import orjson
@@ -105,6 +106,21 @@ async def test_a_damaged_rendition_and_master_are_made_again(app):
 
     assert again.problem is None
     assert await scrubbed(app) == {}
+
+
+async def test_a_record_that_cannot_be_read_is_told_and_holds_up_nobody_else(app):
+    damaged, sound = await upload(app), await upload(app, seed=2)
+    with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db", timeout=WAIT_S)) as rows, rows:
+        rows.execute("update images set metadata = '{' where id = ?", [damaged.id])
+    flip(app, sound.renditions[0].object_key)
+
+    report = await app.safelight.scrub.run("test", FAST)
+
+    assert report.is_whole
+    assert (report.images, report.findings[Flaw.RECORD].first) == (2, [damaged.id])
+    assert report.findings[Flaw.RENDITION].count == 1
+    value = app.safelight.instruments.registry.get_sample_value
+    assert value("safelight_scrub_found_total", {"kind": "record_damaged"}) == 1
 
 
 async def test_a_damaged_transform_and_damaged_tiles_are_made_again_when_somebody_asks(app):

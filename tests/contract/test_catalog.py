@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ from safelight.domain.events import ImageAccepted
 from safelight.domain.ids import AlbumId, ImageId, UploadId, UserId, new_id
 from safelight.domain.images import Status
 from safelight.domain.queries import Cursor, ImageQuery, Sort
-from safelight.errors import BackendUnavailable, BadField, Missing, SafelightError, WrongState
+from safelight.errors import BackendUnavailable, BadField, DamagedRecord, Missing, SafelightError, WrongState
 from safelight.testing.contracts.catalog import CatalogContract, album_in, images_in, tenant_in
 from safelight.testing.contracts.trail import make_entry
 from safelight.testing.factories import (
@@ -518,6 +519,25 @@ class TestFailing:
             with pytest.raises(BackendUnavailable):
                 await records.images.get(image.id)
             other.close()
+
+    @pytest.mark.parametrize("damage", ["status = 'nonsense'", "metadata = '{'", "renditions = '[1]'"])
+    async def test_a_page_that_skips_damaged_rows_names_them_and_goes_on_behind_them(self, catalog, url, damage):
+        tenant = await tenant_in(catalog)
+        images = [make_image(tenant.id, created_at=NOON + timedelta(seconds=n)) for n in range(5)]
+        await images_in(catalog, *images)
+        broken = [images[1].id, images[4].id]
+        with contextlib.closing(sqlite3.connect(make_url(url).database, isolation_level=None)) as other:
+            other.execute(f"UPDATE images SET {damage} WHERE id IN (?, ?)", broken)
+        query = ImageQuery(sort=Sort.CREATED, limit=2, skips_damaged=True)
+        async with catalog.tenant(tenant.id) as records:
+            pages = [await records.images.page(query)]
+            while pages[-1].next:
+                pages.append(await records.images.page(replace(query, cursor=pages[-1].next)))
+            with pytest.raises(DamagedRecord):
+                await records.images.page(replace(query, skips_damaged=False))
+
+        assert [image.id for page in pages for image in page.images] == [images[n].id for n in (0, 2, 3)]
+        assert [page.damaged for page in pages] == [(images[1].id,), (), (images[4].id,)]
 
     async def test_an_open_file_that_is_no_database_is_unavailable(self, tmp_path):
         (tmp_path / "catalog.db").write_bytes(b"not a database at all" * 500)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 
 import botocore.exceptions
 import pytest
@@ -27,6 +28,7 @@ from safelight.errors import (
     BackendUnavailable,
     BadField,
     Busy,
+    DamagedRecord,
     Missing,
     SafelightError,
     Stale,
@@ -449,6 +451,30 @@ class TestIndexes:
             for asking in (directory.key("x" * 5000), directory.tenant_of("é" * 2000), directory.people.session("y" * 9000)):
                 with pytest.raises(Missing):
                     await asking
+
+
+class TestDamage:
+    async def test_a_page_that_skips_damaged_items_names_them_and_goes_on_behind_them(self, catalog, tenant):
+        images = [make_image(tenant.id, created_at=NOON + timedelta(seconds=n)) for n in range(3)]
+        await images_in(catalog, *images)
+        (pk, sk), broken = items.image_key(images[0].id), {":broken": {"S": "{"}}
+        await catalog._connection.call(
+            "update_item",
+            TableName=catalog._connection.options.table,
+            Key={"PK": {"S": pk}, "SK": {"S": sk}},
+            UpdateExpression="SET metadata = :broken",
+            ExpressionAttributeValues=broken,
+        )
+        query = ImageQuery(sort=Sort.CREATED, limit=1, skips_damaged=True)
+        async with catalog.tenant(tenant.id) as records:
+            first = await records.images.page(query)
+            second = await records.images.page(replace(query, limit=5, cursor=first.next))
+            with pytest.raises(DamagedRecord):
+                await records.images.page(replace(query, skips_damaged=False))
+
+        assert (first.images, first.damaged) == ((), (images[0].id,))
+        assert [image.id for image in second.images] == [images[1].id, images[2].id]
+        assert (second.damaged, second.next) == ((), None)
 
 
 class TestSigningIn:

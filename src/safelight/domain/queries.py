@@ -99,6 +99,8 @@ class ImageQuery:
     sort: Sort = Sort.CREATED_DESC
     limit: int = 50
     cursor: Cursor | None = None
+    skips_damaged: bool = False
+    """Records that cannot be read are named by the page; else they are an error, so that nobody takes a part for the whole."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MAX_LIMIT:
@@ -113,6 +115,8 @@ class Page:
 
     images: tuple[Image, ...]
     next: Cursor | None = None
+    damaged: tuple[ImageId, ...] = ()
+    """Whose records cannot be read, where the question was to skip those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,7 @@ class ImageRecords(Protocol):
         ...
 
     async def page(self, query: ImageQuery) -> Page:
-        """At most query.limit images in order, and the cursor behind them."""
+        """At most query.limit images in order, and the cursor behind them. Raises DamagedRecord unless the query skips those."""
         ...
 
     async def by_sha256(self, sha256: str, owner: UserId) -> Image | None:

@@ -21,13 +21,13 @@ from safelight.concurrency import for_each
 from safelight.domain.events import ImageAccepted, ImageEdited, ImageFailed
 from safelight.domain.ids import ImageId, TenantId
 from safelight.domain.images import Image, Problem, Status
-from safelight.domain.queries import ImageQuery, Sort
-from safelight.errors import BackendUnavailable, Missing, SearchUnavailable
+from safelight.domain.queries import ImageQuery, Page, Sort
+from safelight.errors import BackendUnavailable, DamagedRecord, Missing, SearchUnavailable
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive, Pile
 from safelight.ports.workflows import RunState, Workflows
 from safelight.services.development import Development, document, is_findable
-from safelight.services.upkeep import Upkeep
+from safelight.services.upkeep import Upkeep, known_of
 from safelight.services.uploads import Uploads
 
 log = structlog.get_logger()
@@ -42,6 +42,8 @@ LOST: Final = "original_missing"
 class Drift(StrEnum):
     """What does not agree with what."""
 
+    RECORD = "record_damaged"
+    """A record that cannot be read. Nothing of it is judged or touched; a backup has it as it was."""
     ORIGINAL = "original_missing"
     """A record whose original, of any version, is not in the store. The image is told of; its record and renditions stay."""
     MASTER = "master_missing"
@@ -152,7 +154,7 @@ class Reconciler:
             self.instruments.drift.labels(kind.value).set(finding.count)
             self.instruments.mended.labels(kind.value).inc(finding.mended)
             if finding.count:
-                level = log.error if kind is Drift.ORIGINAL else log.warning
+                level = log.error if kind in (Drift.ORIGINAL, Drift.RECORD) else log.warning
                 level("reconcile.found", drift=kind.value, count=finding.count, mended=finding.mended, first=finding.first)
         self.instruments.reconciled_at.set(self.development.clock().timestamp())
         log.info("reconcile.done", images=report.images, is_clean=report.is_clean)
@@ -171,12 +173,20 @@ class Reconciler:
             digest = held.pop(image.id, None)
             report.images += 1
             if image.updated_at < before:
-                await self._look(image, digest, report, mends, before)
+                try:
+                    await self._look(image, digest, report, mends, before)
+                except DamagedRecord:  # damaged since, or of those that belong to it
+                    report.note(Drift.RECORD, image.id, is_mended=False)
             told(1)
 
         for is_trashed in (False, True):
-            async for images in self._pages(tenant, is_trashed=is_trashed):
-                await for_each(images, look, self.at_once)
+            async for page in self._pages(tenant, is_trashed=is_trashed):
+                await for_each(page.images, look, self.at_once)
+                for image_id in page.damaged:
+                    held.pop(image_id, None)
+                    report.note(Drift.RECORD, image_id, is_mended=False)
+                    told(1)
+                report.images += len(page.damaged)
         await self._strays(tenant, held, report, mends, before)
 
     async def _held(self, tenant: TenantId) -> dict[ImageId, str]:
@@ -280,11 +290,14 @@ class Reconciler:
         still = held.keys() & (await self._held(tenant)).keys()
         ids = sorted(still)
         for at in range(0, len(ids), 200):
-            async with self.development.catalog.tenant(tenant) as records:
-                known = {image.id: image for image in await records.images.get_many(ids[at : at + 200])}
+            try:
+                async with self.development.catalog.tenant(tenant) as records:
+                    known = await known_of(records, ids[at : at + 200])
+            except Missing:
+                return  # the tenant is gone, and what it had in the search is taken out by its erasure
             for id in ids[at : at + 200]:
                 image = known.get(id)
-                if image is not None and (is_findable(image) or image.updated_at >= before):
+                if id in known and (image is None or is_findable(image) or image.updated_at >= before):
                     continue
                 if is_mended := Drift.STRAY in mends:
                     await self.development.search.remove(tenant, [id])
@@ -296,12 +309,15 @@ class Reconciler:
                 return await records.images.get(image.id)
         return None
 
-    async def _pages(self, tenant: TenantId, *, is_trashed: bool) -> AsyncIterator[tuple[Image, ...]]:
-        query = ImageQuery(is_trashed=is_trashed, sort=Sort.CREATED, limit=200)
+    async def _pages(self, tenant: TenantId, *, is_trashed: bool) -> AsyncIterator[Page]:
+        query = ImageQuery(is_trashed=is_trashed, sort=Sort.CREATED, limit=200, skips_damaged=True)
         while True:
-            async with self.development.catalog.tenant(tenant) as records:
-                page = await records.images.page(query)
-            yield page.images
+            try:
+                async with self.development.catalog.tenant(tenant) as records:
+                    page = await records.images.page(query)
+            except Missing:
+                return  # the tenant is gone
+            yield page
             if page.next is None:
                 return
             query = replace(query, cursor=page.next)

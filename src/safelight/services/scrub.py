@@ -26,8 +26,8 @@ from safelight.concurrency import Pace, for_each
 from safelight.domain.events import ImageAccepted, ImageDamaged, ImageEdited
 from safelight.domain.ids import TenantId
 from safelight.domain.images import DAMAGED, Image, Status
-from safelight.domain.queries import Cursor, ImageQuery, Sort
-from safelight.errors import BackendUnavailable, BadCursor, DamagedObject, Missing
+from safelight.domain.queries import Cursor, ImageQuery, Page, Sort
+from safelight.errors import BackendUnavailable, BadCursor, DamagedObject, DamagedRecord, Missing
 from safelight.imaging.spec import LESSER_SIDES
 from safelight.observability import Instruments
 from safelight.ports.archive import Archive, Pile
@@ -52,6 +52,8 @@ _UNREAD_IN_A_ROW: Final = 5
 class Flaw(StrEnum):
     """What is wrong with an object."""
 
+    RECORD = "record_damaged"
+    """The record of an image cannot be read, so that nobody knows what its objects should be. They are left alone."""
     ORIGINAL = "original_damaged"
     """The bytes of an original are not those that came in. It is marked, and given out no more."""
     MASTER = "master_damaged"
@@ -190,14 +192,20 @@ class Scrub:
         unread = _Unread()
 
         async def look(image: Image) -> None:
-            await self._look(image, report, pace, unread, mends=mends)
+            try:
+                await self._look(image, report, pace, unread, mends=mends)
+            except DamagedRecord:  # since the page was read
+                self._note(report, Flaw.RECORD, image.id, is_mended=False)
             report.images += 1
             told(report)
 
         if is_enough(report):
             return report
-        async for images, place in self._pages(start):
-            await for_each(images, look, self.at_once)
+        async for page, place in self._pages(start):
+            await for_each(page.images, look, self.at_once)
+            for image_id in page.damaged:
+                self._note(report, Flaw.RECORD, image_id, is_mended=False)
+            report.images += len(page.damaged)
             await self.rounds.write(name, _noted(report, place, ended_at))
             if is_enough(report):
                 return report
@@ -206,7 +214,7 @@ class Scrub:
         log.info("scrub.done", images=report.images, objects=report.objects, bytes=report.bytes, is_clean=report.is_clean)
         return report
 
-    async def _pages(self, place: _Place) -> AsyncIterator[tuple[tuple[Image, ...], _Place]]:
+    async def _pages(self, place: _Place) -> AsyncIterator[tuple[Page, _Place]]:
         """From behind the place, each with the place behind it."""
         async with self.development.catalog.directory() as directory:
             tenants = sorted(tenant.id for tenant in await directory.tenants())
@@ -217,21 +225,21 @@ class Scrub:
                 at = place.cursor if (tenant, is_trashed) == (place.tenant, place.is_trashed) else ""
                 if at == _END:
                     continue
-                async for images, cursor in self._of_tenant(tenant, at, is_trashed=is_trashed):
-                    yield images, _Place(tenant, is_trashed, cursor)
+                async for page, cursor in self._of_tenant(tenant, at, is_trashed=is_trashed):
+                    yield page, _Place(tenant, is_trashed, cursor)
 
-    async def _of_tenant(self, tenant: TenantId, at: str, *, is_trashed: bool) -> AsyncIterator[tuple[tuple[Image, ...], str]]:
+    async def _of_tenant(self, tenant: TenantId, at: str, *, is_trashed: bool) -> AsyncIterator[tuple[Page, str]]:
         cursor: Cursor | None = None
         with contextlib.suppress(BadCursor):
             cursor = Cursor.decode(at, Sort.CREATED) if at else None
         while True:
-            query = ImageQuery(is_trashed=is_trashed, sort=Sort.CREATED, limit=_PAGE, cursor=cursor)
+            query = ImageQuery(is_trashed=is_trashed, sort=Sort.CREATED, limit=_PAGE, cursor=cursor, skips_damaged=True)
             try:
                 async with self.development.catalog.tenant(tenant) as records:
                     page = await records.images.page(query)
             except Missing:
                 return  # the tenant is gone
-            yield page.images, _END if page.next is None else page.next.encode()
+            yield page, _END if page.next is None else page.next.encode()
             if page.next is None:
                 return
             cursor = page.next

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -11,8 +12,10 @@ from itertools import pairwise
 import structlog
 
 from safelight.domain.ids import ImageId, TenantId, is_id
+from safelight.domain.images import Image
+from safelight.errors import DamagedRecord, Missing
 from safelight.ports.archive import Archive, Layer, Pile
-from safelight.ports.catalog import Catalog
+from safelight.ports.catalog import Catalog, Records
 from safelight.services.development import Buckets
 
 log = structlog.get_logger()
@@ -45,9 +48,12 @@ class Upkeep:
         for tenant in tenants:
             for bucket in (self.buckets.originals, self.buckets.renditions):
                 async for image_ids in _images(bucket, tenant.id, before):
-                    async with self.catalog.tenant(tenant.id) as records:
-                        known = {image.id for image in await records.images.get_many(image_ids)}
-                    for orphan in sorted(set(image_ids) - known):
+                    try:
+                        async with self.catalog.tenant(tenant.id) as records:
+                            known = await known_of(records, image_ids)
+                    except Missing:
+                        break  # the tenant is gone meanwhile: whoever erases it removes its bytes
+                    for orphan in sorted(set(image_ids) - known.keys()):
                         yield bucket, tenant.id, orphan
 
     async def expire_noncurrent(self, *, before: datetime) -> int:
@@ -70,6 +76,21 @@ class Upkeep:
         if expired:
             log.info("storage.noncurrent_expired", versions=expired)
         return expired
+
+
+async def known_of(records: Records, image_ids: Sequence[ImageId]) -> dict[ImageId, Image | None]:
+    """The images that have a row, None for a row that cannot be read: it knows its objects all the same."""
+    try:
+        return {image.id: image for image in await records.images.get_many(image_ids)}
+    except DamagedRecord:
+        known: dict[ImageId, Image | None] = {}
+        for image_id in image_ids:
+            with contextlib.suppress(Missing):
+                try:
+                    known[image_id] = await records.images.get(image_id)
+                except DamagedRecord:
+                    known[image_id] = None
+        return known
 
 
 def noncurrent(pile: Pile, before: datetime) -> list[Layer]:

@@ -12,12 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
-from safelight.adapters.catalog.rows import dump_json
+from safelight.adapters.catalog.rows import dump_json, load_json
 from safelight.errors import BackendUnavailable, BadField
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ class Sqlite:
             self._url,
             poolclass=poolclass,
             json_serializer=dump_json,
-            json_deserializer=orjson.loads,
+            json_deserializer=load_json,
             connect_args={"check_same_thread": False, "timeout": wait_s},
             **pool,
         )
@@ -331,5 +330,5 @@ class Postgres:
             begin=begin,
             patience=patience or self._patience,
             json_serializer=dump_json,
-            json_deserializer=orjson.loads,
+            json_deserializer=load_json,
         )

@@ -110,6 +110,14 @@ def dump_json(value: Any) -> str:
         raise BadField("A custom or metadata value cannot be written as JSON.") from error
 
 
+def load_json(text: str | bytes) -> Any:
+    """What the text says. Raises DamagedRecord for text that is no JSON: nobody else writes it."""
+    try:
+        return orjson.loads(text)
+    except ValueError as error:
+        raise DamagedRecord("A row of the catalog cannot be read.") from error
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)

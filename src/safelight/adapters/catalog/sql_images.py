@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -190,16 +190,35 @@ class SqlImages:
         """One more row than asked tells whether there is a next page."""
         if query.cursor is not None and query.cursor.sort is not query.sort:
             raise BadCursor
+        try:
+            rows = self._rows(query)
+            shown = tuple(_read(row[:-1]) for row in rows[: query.limit])
+        except DamagedRecord:
+            if not query.skips_damaged:
+                raise
+            return self._sound_ones(query)
+        return Page(shown, _behind(rows, query))
+
+    def _rows(self, query: ImageQuery, *, is_bare: bool = False) -> list[tuple[Any, ...]]:
+        """Each ends with what it is sorted by; bare ones have nothing else but the id."""
         rows: list[tuple[Any, ...]] = []
-        for part in _parts(query):
-            statement, values = part
+        for statement, values in _parts(query, is_bare=is_bare):
             rows += [tuple(row) for row in self.transaction.connection.execute(statement, values | {"tenant": self.tenant})]
-        # Every row ends with what it is sorted by; one part comes in order, two are merged.
-        rows.sort(key=lambda row: (row[-1], row[0]), reverse=query.sort.is_descending)
-        shown = [_read(row[:-1]) for row in rows[: query.limit]]
-        if len(rows) <= query.limit:
-            return Page(tuple(shown))
-        return Page(tuple(shown), Cursor(query.sort, rows[query.limit - 1][-1], shown[-1].id))
+        rows.sort(key=lambda row: (row[-1], row[0]), reverse=query.sort.is_descending)  # two parts are merged by that
+        return rows
+
+    def _sound_ones(self, query: ImageQuery) -> Page:
+        """Row by row, since JSON that is none ends a statement at its row."""
+        rows = self._rows(query, is_bare=True)
+        sound: list[Image] = []
+        damaged: list[ImageId] = []
+        for image_id, _ in rows[: query.limit]:
+            try:
+                row = self.transaction.connection.execute(_GET, {"id": image_id, "tenant": self.tenant}).first()
+                sound += [] if row is None else [_read(row)]
+            except DamagedRecord:
+                damaged.append(image_id)
+        return Page(tuple(sound), _behind(rows, query), tuple(damaged))
 
     @reading
     def by_sha256(self, sha256: str, owner: UserId) -> Image | None:
@@ -259,30 +278,36 @@ def _read(row: Sequence[Any]) -> Image:
         raise DamagedRecord("A row of the catalog cannot be read.") from error
 
 
-def _parts(query: ImageQuery) -> list[tuple[Select[Any], dict[str, Any]]]:
+def _behind(rows: Sequence[Sequence[Any]], query: ImageQuery) -> Cursor | None:
+    if len(rows) <= query.limit:
+        return None
+    last = rows[query.limit - 1]
+    return Cursor(query.sort, last[-1], last[0])
+
+
+def _parts(query: ImageQuery, *, is_bare: bool) -> list[tuple[Select[Any], dict[str, Any]]]:
     """The statements that together find the page: one, or two for 'own or public' in the order of arrival.
 
     Own and public images each have an index in that order, so that neither is searched among all of the tenant's.
     """
+    part = partial(_part, is_bare=is_bare)
     if query.visible_to is None:
-        return [_part(query)]
+        return [part(query)]
     if query.is_trashed:  # nobody sees what another has thrown away, see domain.access
         return (
-            []
-            if query.owner not in (None, query.visible_to)
-            else [_part(replace(query, owner=query.visible_to, visible_to=None))]
+            [] if query.owner not in (None, query.visible_to) else [part(replace(query, owner=query.visible_to, visible_to=None))]
         )
     if query.owner == query.visible_to or query.visibility is Visibility.PUBLIC:
-        return [_part(replace(query, visible_to=None))]
+        return [part(replace(query, visible_to=None))]
     is_split = query.owner is None and query.visibility is None and not query.tags and query.album is None
     if not is_split or query.sort.column != "created_at":
-        return [_part(query)]
+        return [part(query)]
     own = replace(query, owner=query.visible_to, visible_to=None)
     public = replace(query, visibility=Visibility.PUBLIC, visible_to=None)
-    return [_part(own), _part(public, not_owner=query.visible_to)]
+    return [part(own), part(public, not_owner=query.visible_to)]
 
 
-def _part(query: ImageQuery, *, not_owner: UserId | None = None) -> tuple[Select[Any], dict[str, Any]]:
+def _part(query: ImageQuery, *, is_bare: bool, not_owner: UserId | None = None) -> tuple[Select[Any], dict[str, Any]]:
     values: dict[str, Any] = {name: value for name in _PLAIN if (value := getattr(query, name)) is not None}
     filters = frozenset(values)
     for name in filters & _TIMES:
@@ -294,7 +319,12 @@ def _part(query: ImageQuery, *, not_owner: UserId | None = None) -> tuple[Select
         filters = filters - {"visible_to"} | {"lent_to"}
     tags = tuple(dict.fromkeys(query.tags))
     statement = page_statement(
-        query.sort, filters, tags=len(tags), is_in_album=query.album is not None, is_behind=query.cursor is not None
+        query.sort,
+        filters,
+        tags=len(tags),
+        is_in_album=query.album is not None,
+        is_behind=query.cursor is not None,
+        is_bare=is_bare,
     )
     values |= {"trashed": query.is_trashed, "limit": query.limit + 1, "album": query.album}
     values |= {f"tag_{n}": tag for n, tag in enumerate(tags)}
@@ -304,8 +334,11 @@ def _part(query: ImageQuery, *, not_owner: UserId | None = None) -> tuple[Select
 
 
 @lru_cache(maxsize=512)
-def page_statement(sort: Sort, filters: frozenset[str], *, tags: int, is_in_album: bool, is_behind: bool) -> Select[Any]:
+def page_statement(
+    sort: Sort, filters: frozenset[str], *, tags: int, is_in_album: bool, is_behind: bool, is_bare: bool = False
+) -> Select[Any]:
     """The statement for questions of this shape: it walks the index of whatever narrows most and is sorted alike."""
+    wanted = [images.c.id] if is_bare else _image
     by_arrival = sort.column == "created_at"
     trashed = bindparam("trashed", type_=Boolean)
     by: ColumnElement[Any]
@@ -315,19 +348,19 @@ def page_statement(sort: Sort, filters: frozenset[str], *, tags: int, is_in_albu
     if is_in_album and (by_arrival or sort is Sort.POSITION):
         by, by_id = (album_images.c.created_at if by_arrival else album_images.c.position), album_images.c.image
         statement = (
-            select(*_image, by).join_from(album_images, images, images.c.id == album_images.c.image).where(in_album, _here)
+            select(*wanted, by).join_from(album_images, images, images.c.id == album_images.c.image).where(in_album, _here)
         )
     elif tags and by_arrival:
         by, by_id, first_tag = image_tags.c.created_at, image_tags.c.image, 1
         statement = (
-            select(*_image, by)
+            select(*wanted, by)
             .join_from(image_tags, images, images.c.id == image_tags.c.image)
             .where(image_tags.c.tenant == bindparam("tenant"), image_tags.c.is_trashed == trashed)
             .where(image_tags.c.tag == bindparam("tag_0"))
         )
     else:
         by = _SORT_COLUMNS[sort.column]
-        statement = select(*_image, by).where(_here, images.c.is_trashed == trashed)
+        statement = select(*wanted, by).where(_here, images.c.is_trashed == trashed)
     if is_in_album and by.table is not album_images:
         statement = statement.where(images.c.id.in_(select(album_images.c.image).where(in_album)))
     for n in range(first_tag, tags):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ from safelight.domain.ids import ImageId, TenantId, UserId
 from safelight.domain.images import Image, Visibility
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.tenants import NOTHING, UNLIMITED, Quotas, Room, Stored, exceeded
-from safelight.errors import AlreadyExists, BadCursor, Busy, Missing, SafelightError, Stale, TooBroad
+from safelight.errors import AlreadyExists, BadCursor, Busy, DamagedRecord, Missing, SafelightError, Stale, TooBroad
 
 _FETCHED: Final = 100
 """Images fetched at a time, at most."""
@@ -137,11 +137,11 @@ class DynamoImages:
         self.transaction.require_open()
         if not self.transaction.writes and query in self.transaction.memo:
             found: Page = self.transaction.memo[query]
-            return Page(tuple(map(handed_out, found.images)), found.next)
+            return replace(found, images=tuple(map(handed_out, found.images)))
         page = await self._page(query)
         if not self.transaction.writes:
             self.transaction.memo[query] = page
-            return Page(tuple(map(handed_out, page.images)), page.next)
+            return replace(page, images=tuple(map(handed_out, page.images)))
         return page
 
     async def by_sha256(self, sha256: str, owner: UserId) -> Image | None:
@@ -165,7 +165,7 @@ class DynamoImages:
         return sorted(found.items(), key=lambda one: (-one[1], one[0]))[:limit]
 
     async def _page(self, query: ImageQuery) -> Page:
-        found: list[tuple[str, Image]] = []
+        found: list[tuple[str, ImageId, Image | None]] = []
         seen: set[ImageId] = set()
         batch: list[Item] = []
         order = "position_key" if query.sort is Sort.POSITION else items.ORDER[query.sort.column]
@@ -181,10 +181,15 @@ class DynamoImages:
             for image_id, entry in zip(ids, batch, strict=True):
                 if image_id not in images or image_id in seen:
                     continue
-                image = items.image_of(images[image_id])
-                if matches(image, query, is_lent=image_id in lent):
+                image: Image | None = None
+                try:
+                    image = items.image_of(images[image_id])
+                except DamagedRecord:
+                    if not query.skips_damaged:
+                        raise
+                if image is None or matches(image, query, is_lent=image_id in lent):
                     seen.add(image_id)
-                    found.append((entry[order], image))
+                    found.append((entry[order], image_id, image))
             batch.clear()
 
         async for entry in self._entries(query, order):
@@ -196,10 +201,13 @@ class DynamoImages:
                 if len(found) > query.limit:
                     break
         await fetch()
-        shown = tuple(image for _, image in found[: query.limit])
+        shown = found[: query.limit]
+        sound = tuple(image for _, _, image in shown if image is not None)
+        damaged = tuple(image_id for _, image_id, image in shown if image is None)
         if len(found) <= query.limit:
-            return Page(shown)
-        return Page(shown, Cursor(query.sort, items.order_value(found[query.limit - 1][0], query.sort), shown[-1].id))
+            return Page(sound, damaged=damaged)
+        value, last, _ = shown[-1]
+        return Page(sound, Cursor(query.sort, items.order_value(value, query.sort), last), damaged)
 
     async def _entries(self, query: ImageQuery, order: str) -> AsyncIterator[Item]:
         """What may match, in the order asked and behind the cursor."""
