@@ -47,7 +47,7 @@ class Embedded(IncomingContract):
 
     async def test_an_older_secret_is_still_believed_but_no_other(self, incoming, send):
         upload = announced(Method.PUT)
-        older, other = (EmbeddedIncoming(MemoryStorage(), MemoryStorage(), secrets=[key]) for key in (b"2" * 32, b"3" * 32))
+        older, other = (EmbeddedIncoming(MemoryStorage(), secrets=[key]) for key in (b"2" * 32, b"3" * 32))
 
         assert await send(await older.offer(upload, max_bytes=10**6), PICTURE)
         assert not await send(await other.offer(upload, max_bytes=10**6), PICTURE)
@@ -60,7 +60,7 @@ class TestMemory(Embedded):
 
     @pytest.fixture
     def incoming(self, originals):
-        return EmbeddedIncoming(MemoryStorage(), originals, secrets=[b"1" * 32, b"2" * 32])
+        return EmbeddedIncoming(MemoryStorage(), secrets=[b"1" * 32, b"2" * 32])
 
 
 class TestLocal(Embedded):
@@ -75,7 +75,7 @@ class TestLocal(Embedded):
 
     @pytest.fixture
     def incoming(self, store, originals):
-        return EmbeddedIncoming(store.bucket("incoming"), originals, secrets=[b"1" * 32, b"2" * 32])
+        return EmbeddedIncoming(store.bucket("incoming"), secrets=[b"1" * 32, b"2" * 32])
 
 
 @pytest.fixture(scope="module")

@@ -61,10 +61,10 @@ class Incoming(Protocol):
         """
         ...
 
-    async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
-        """Copy that version to a key of the originals, as Storage.put would have written it. Raises Missing when it is gone.
+    async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> bool:
+        """Whether the store has copied that version to a key of the originals by itself, as Storage.put would have written it.
 
-        Not for Method.TUS, whose pieces no store makes one object of.
+        False where it cannot, and nothing is done: who asks has the bytes in hand. Raises Missing when the version is gone.
         """
         ...
 

@@ -107,12 +107,12 @@ class Ingest:
         owner: UserId,
         arrival: Arrival,
         *,
-        keep: Callable[[Image], Awaitable[None]] | None = None,
+        keep: Callable[[Image], Awaitable[bool]] | None = None,
         beside: Callable[[Records, Accepted], Awaitable[None]] | None = None,
     ) -> Accepted:
         """The same for a file whose owner has been asked before: every way in ends here.
 
-        `keep` puts the bytes where the image says, other than from here; `beside` writes in the transaction that records it, and undoes it by raising.
+        `keep` has the bytes put where the image says, or says that they have to be put from here; `beside` writes in the transaction that records it, and undoes it by raising.
         """
         words = checked({"title": arrival.title, "description": arrival.description, "tags": arrival.tags})
         header = await self.sandbox.probe(arrival.fd)
@@ -132,9 +132,7 @@ class Ingest:
 
         # Asked again with the row; asked here so that bytes which cannot stay are not stored at all.
         self.standing.room_of(house, arrival.size_bytes)
-        if keep is not None:
-            await keep(image)
-        else:
+        if keep is None or not await keep(image):
             await self.originals.put(image.original_key, arrival.chunks(), media_type=image.media_type, if_absent=True)
         try:
             accepted = await _overtaken_once(lambda: self._record(accepted, arrival, policy, quotas, beside))

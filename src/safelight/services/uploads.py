@@ -400,18 +400,18 @@ class Uploads:
         stored = source.stored
         async with spooled(source.chunks, self.limits.spool_path, max_bytes=most) as spool:
 
-            async def promote(image: Image) -> None:
-                await self.incoming.promote(upload, stored, image.original_key, media_type=image.media_type, sha256=spool.sha256)
+            async def promote(image: Image) -> bool:
+                kept = {"media_type": image.media_type, "sha256": spool.sha256}
+                return await self.incoming.promote(upload, stored, image.original_key, **kept)
 
-            # Pieces have to go through here anyway to become one object.
-            return await self.admit(upload, spool, keep=None if upload.method is Method.TUS else promote, is_urgent=is_urgent)
+            return await self.admit(upload, spool, keep=promote, is_urgent=is_urgent)
 
     async def admit(
         self,
         upload: Upload,
         spool: Spooled,
         *,
-        keep: Callable[[Image], Awaitable[None]] | None = None,
+        keep: Callable[[Image], Awaitable[bool]] | None = None,
         is_urgent: bool = True,
     ) -> Upload:
         """Make an image of what has arrived, and end the row, in one transaction; `keep` as of Ingest.admit.

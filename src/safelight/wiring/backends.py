@@ -154,13 +154,13 @@ def make_shelf(settings: Settings) -> Shelf | None:
     return DiskShelf(delivery.disk_path, capacity_bytes=delivery.disk_bytes, key=key)
 
 
-def make_incoming(settings: Settings, bucket: Storage, originals: Storage) -> EmbeddedIncoming:
+def make_incoming(settings: Settings, bucket: Storage) -> EmbeddedIncoming:
     """What takes uploads where no store does."""
     from safelight.adapters.storage.incoming import EmbeddedIncoming
 
     # Derived, so that what seals URLs is not what encrypts the catalog's secrets.
     secrets = [hmac.digest(key, b"safelight-incoming-v1", hashlib.sha256) for key in catalog_keys(settings)]
-    return EmbeddedIncoming(bucket, originals, secrets=secrets)
+    return EmbeddedIncoming(bucket, secrets=secrets)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def make_kept(settings: Settings, *, is_read_only: bool = False) -> Kept:
 
     store = LocalStore(settings.objects_path, key_file=settings.key_file if settings.storage.is_encrypted else None)
     buckets = Buckets(store.bucket("originals"), store.bucket("renditions"))
-    incoming = make_incoming(settings, store.bucket("incoming"), buckets.originals)
+    incoming = make_incoming(settings, store.bucket("incoming"))
     part = Part("storage", store.open, store.close, lambda: buckets.originals.scan("", limit=1))
     return Kept(buckets, incoming, incoming, part, store.sweep)
 

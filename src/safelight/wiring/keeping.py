@@ -117,6 +117,6 @@ def make_keeping(settings: Settings, overrides: Overrides, clock: Clock, instrum
 def _kept(settings: Settings, overrides: Overrides) -> Kept:
     if "originals" in overrides and "renditions" in overrides:
         buckets = Buckets(overrides["originals"], overrides["renditions"])
-        incoming = make_incoming(settings, overrides.get("incoming") or buckets.originals, buckets.originals)
+        incoming = make_incoming(settings, overrides.get("incoming") or buckets.originals)
         return Kept(buckets, incoming, incoming, Part("storage", nothing, nothing, None))
     return make_kept(settings)

@@ -23,9 +23,8 @@ PATH: Final = "/incoming/"
 class EmbeddedIncoming:
     """Keeps Incoming and Reception. The first secret seals, all of them are believed."""
 
-    def __init__(self, bucket: Storage, originals: Storage, *, secrets: Sequence[bytes]) -> None:
+    def __init__(self, bucket: Storage, *, secrets: Sequence[bytes]) -> None:
         self._bucket = bucket
-        self._originals = originals
         self._secrets = tuple(secrets)
 
     async def offer(self, upload: Upload, *, max_bytes: int) -> Offer:
@@ -65,10 +64,9 @@ class EmbeddedIncoming:
             return await _pieces.opened(self._bucket, upload)
         return await self._bucket.open(upload.key, version=upload.source_version or None)
 
-    async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
-        """See Incoming.promote."""
-        opened = await self._bucket.open(upload.key, version=stored.version)
-        await self._originals.put(key, opened.chunks, media_type=media_type, if_absent=True)
+    async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> bool:
+        """See Incoming.promote. Reading it once more would cost what writing it from the spool does not."""
+        return False
 
     async def discard(self, upload: Upload) -> None:
         """See Incoming.discard."""

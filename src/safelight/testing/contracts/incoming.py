@@ -6,6 +6,7 @@ would: whether the file was taken.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -158,12 +159,15 @@ class IncomingContract:
         await send(offer, PICTURE[::-1])
         sha256, key = hashlib.sha256(PICTURE).hexdigest(), f"{upload.tenant}/{new_id()}/1/original"
 
-        await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256=sha256)
+        if await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256=sha256):
+            stored = await originals.stat(key)
+            assert (stored.etag, stored.media_type, stored.size_bytes) == (sha256, "image/png", len(PICTURE))
+            assert await originals.get(key) == PICTURE
+        else:
+            with pytest.raises(Missing):
+                await originals.stat(key)
 
         assert b"".join([chunk async for chunk in opened.chunks]) == PICTURE
-        assert await originals.get(key) == PICTURE
-        stored = await originals.stat(key)
-        assert (stored.etag, stored.media_type, stored.size_bytes) == (sha256, "image/png", len(PICTURE))
         assert await content(incoming, upload) == PICTURE[::-1]
 
     async def test_what_is_gone_cannot_be_promoted(self, incoming: Incoming, originals: Storage, send: Send) -> None:
@@ -173,8 +177,16 @@ class IncomingContract:
         await incoming.discard(upload)
         key = f"{upload.tenant}/{new_id()}/1/original"
 
+        with contextlib.suppress(Missing):
+            assert not await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256="5a" * 32)
         with pytest.raises(Missing):
-            await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256="5a" * 32)
+            await originals.stat(key)
+
+    async def test_pieces_are_not_promoted(self, incoming: Incoming, originals: Storage) -> None:
+        upload = await appended(incoming, announced(Method.TUS), PICTURE[:300], PICTURE[300:])
+        opened, key = await incoming.open(upload), f"{upload.tenant}/{new_id()}/1/original"
+
+        assert not await incoming.promote(upload, opened.stored, key, media_type="image/png", sha256="5a" * 32)
         with pytest.raises(Missing):
             await originals.stat(key)
 

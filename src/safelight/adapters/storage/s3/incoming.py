@@ -70,8 +70,10 @@ class S3Incoming:
             return await _pieces.opened(self._bucket, upload)
         return await self._bucket.open(upload.key, version=upload.source_version or None)
 
-    async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> None:
-        """See Incoming.promote. The bytes do not leave the store."""
+    async def promote(self, upload: Upload, stored: Stored, key: str, *, media_type: str, sha256: str) -> bool:
+        """See Incoming.promote. The bytes do not leave the store; pieces it would not make one object of."""
+        if upload.method is Method.TUS:
+            return False
         connection = self._store.connection
         label = names.Label(sha256, datetime.now(UTC), secrets.token_hex(8), {})
         name = self._name_of(key)
@@ -93,6 +95,7 @@ class S3Incoming:
             return str(copied.get("VersionId") or "null")
 
         await settled(copy(), lambda version: self._bucket.delete(key, version=version))
+        return True
 
     async def discard(self, upload: Upload) -> None:
         """See Incoming.discard."""
