@@ -615,6 +615,18 @@ async def test_a_long_body_counts_while_it_is_still_coming(run):
         assert await objects(app) == []
 
 
+async def test_pieces_are_as_large_as_a_store_takes_at_once_however_a_body_is_cut(run):
+    mebi = 2**20
+    async with run() as app:
+        actor, url = await actor_of(app), await create(app, 21 * mebi)
+        chunks = [b"a" * (5 * mebi), b"", b"b" * (11 * mebi), b"c" * (4 * mebi)]
+        upload = await app.safelight.resumable.append(actor, id_of(url), body(*chunks), offset_bytes=0)
+
+        assert [piece.size_bytes for piece in upload.pieces] == [PIECE_BYTES, PIECE_BYTES, 4 * mebi]
+        opened = await app.safelight.uploads.incoming.open(upload)
+        assert b"".join([chunk async for chunk in opened.chunks]) == b"".join(chunks)
+
+
 async def test_a_server_that_dies_behind_the_last_answer_has_the_clock_take_it_in(run, monkeypatch):
     clock = {"now": utc_now()}
     async with run(clock=lambda: clock["now"]) as app:

@@ -275,16 +275,20 @@ class _Source:
         return self._next is not None
 
     async def portion(self) -> AsyncIterator[bytes]:
-        """About PIECE_BYTES, or what there is. Raises TooManyBytes, and then nothing of it may be kept."""
-        size = 0
-        while size < PIECE_BYTES and self._next is not None:
-            chunk = self._next
-            size += len(chunk)
+        """PIECE_BYTES, which S3 takes in one request and more not, or what there is.
+
+        Raises TooManyBytes, and then nothing of it may be kept.
+        """
+        room = PIECE_BYTES
+        while room and self._next is not None:
+            chunk, self._next = self._next[:room], self._next[room:]
+            room -= len(chunk)
             if chunk:
                 yield chunk
                 if self._copy is not None:
                     await self._copy.add(chunk)
-            await self._read()
+            if room and not self._next:
+                await self._read()
 
     def check(self) -> None:
         """Raises ChunkMismatch for other bytes than the checksum is of, and whatever broke them off."""
