@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager, closing
 
 from safelight.errors import BackendUnavailable, Stale, TooBroad
 
@@ -90,3 +92,13 @@ def _seen_by_tenants(catalog, altered):
             yield altered(records)
 
     return Altered(catalog, tenant=tenant)
+
+
+async def spoil(app, table, column, id):
+    """Its row has JSON that ends too early, as if the disk had lost the rest."""
+
+    def cut():
+        with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db", timeout=60)) as rows, rows:
+            assert rows.execute(f"UPDATE {table} SET {column} = '{{' WHERE id = ?", [id]).rowcount == 1
+
+    await asyncio.to_thread(cut)  # who has the database locked goes on in this loop

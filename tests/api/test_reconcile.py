@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from tests.faulty import spoil
 from tests.pictures import jpeg
 
 from safelight.adapters.storage.memory import MemoryStorage
@@ -145,8 +144,7 @@ async def test_a_record_that_cannot_be_read_is_told_and_holds_up_nobody_else(app
     async with app.safelight.catalog.tenant(other.id, writes=True) as records:
         await records.accounts.add_user(user := make_user(other.id))
         await records.images.add(lost := make_image(other.id, owner=user.id))
-    with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db", timeout=WAIT_S)) as rows, rows:
-        rows.execute("update images set metadata = '{' where id = ?", [damaged.id])
+    await spoil(app, "images", "metadata", damaged.id)
     buckets = app.safelight.development.buckets
     await buckets.renditions.purge(sound.prefix)
 

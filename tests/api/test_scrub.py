@@ -7,11 +7,11 @@ import hashlib
 import io
 import sqlite3
 import zipfile
-from contextlib import closing
 from datetime import timedelta
 
 import orjson
 import pytest
+from tests.faulty import spoil
 from tests.pictures import jpeg, png
 
 from safelight.concurrency import Pace
@@ -110,8 +110,7 @@ async def test_a_damaged_rendition_and_master_are_made_again(app):
 
 async def test_a_record_that_cannot_be_read_is_told_and_holds_up_nobody_else(app):
     damaged, sound = await upload(app), await upload(app, seed=2)
-    with closing(sqlite3.connect(app.safelight.settings.data_dir / "catalog.db", timeout=WAIT_S)) as rows, rows:
-        rows.execute("update images set metadata = '{' where id = ?", [damaged.id])
+    await spoil(app, "images", "metadata", damaged.id)
     flip(app, sound.renditions[0].object_key)
 
     report = await app.safelight.scrub.run("test", FAST)

@@ -21,6 +21,7 @@ from safelight.errors import DamagedObject, Missing, Stale, WrongState
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.search import Search
 from safelight.ports.storage import Opened, Storage
+from safelight.services.apart import apart
 from safelight.services.development import document, is_findable
 from safelight.services.lending import lent_image
 from safelight.services.relay import Relay
@@ -167,15 +168,15 @@ class Library:
             tenants = await directory.tenants()
         purged = 0
         for tenant in tenants:
-            before = self.clock() - timedelta(days=tenant.trash_days)
-            while True:
-                async with self.catalog.tenant(tenant.id, writes=True) as records:
-                    expired = await records.images.trashed_before(before, limit=100)
-                    for image in expired:
-                        await _purge(records, image)
-                purged += len(expired)
-                if len(expired) < 100:
-                    break
+            before, count = self.clock() - timedelta(days=tenant.trash_days), 100
+            with apart("purge_trash", tenant.id):
+                while count == 100:
+                    async with self.catalog.tenant(tenant.id, writes=True) as records:
+                        expired = await records.images.trashed_before(before, limit=100)
+                        for image in expired:
+                            await _purge(records, image)
+                    count = len(expired)
+                    purged += count
         if purged:
             self.relay.nudge()
             log.info("trash.purged", count=purged)
@@ -225,20 +226,23 @@ class Library:
         async with self.catalog.directory() as directory:
             tenants = await directory.tenants()
         for tenant in tenants:
-            async for images in self._walk(tenant.id):
-                documents = [document(image) for image in images if is_findable(image)]
-                await self.search_index.put(tenant.id, documents, generation=generation)
-                count += len(documents)
-                told(count)
+            with apart("reindex", tenant.id):
+                async for images in self._walk(tenant.id):
+                    documents = [document(image) for image in images if is_findable(image)]
+                    await self.search_index.put(tenant.id, documents, generation=generation)
+                    count += len(documents)
+                    told(count)
         await self.search_index.publish(generation)
         log.info("search.reindexed", documents=count)
         return count
 
     async def _walk(self, tenant: TenantId) -> AsyncIterator[Sequence[Image]]:
-        query = ImageQuery(sort=Sort.CREATED, limit=200)
+        query = ImageQuery(sort=Sort.CREATED, limit=200, skips_damaged=True)
         while True:
             async with self.catalog.tenant(tenant) as records:
                 page = await records.images.page(query)
+            if page.damaged:
+                log.error("search.not_indexed", tenant=tenant, images=page.damaged)
             yield page.images
             if page.next is None:
                 return

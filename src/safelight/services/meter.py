@@ -22,6 +22,7 @@ from safelight.domain.tenants import exceeded
 from safelight.domain.usage import Counts, Line, Prices, Usage, checked_month, estimate, hour_of, month_of, share_of
 from safelight.errors import SafelightError, Stale
 from safelight.ports.catalog import Catalog
+from safelight.services.apart import apart
 from safelight.services.standing import Standing
 
 log = structlog.get_logger()
@@ -123,7 +124,7 @@ class Meter:
         async with self.catalog.directory() as directory:
             tenants = [tenant for tenant in await directory.tenants() if tenant.erased_at is None]
         for tenant in tenants:
-            with contextlib.suppress(Stale):
+            with contextlib.suppress(Stale), apart("sample_usage", tenant.id):
                 async with self.catalog.ledger(writes=True) as ledger:
                     await ledger.sample(tenant.id, month_of(now), hour_of(now), tenant.stored)
 

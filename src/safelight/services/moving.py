@@ -334,6 +334,7 @@ async def settle(catalog: Catalog, buckets: Buckets) -> int:
 
 
 async def _pages(catalog: Catalog, tenant: Any, query: ImageQuery) -> AsyncIterator[tuple[Any, ...]]:
+    query = replace(query, skips_damaged=True)  # they were moved as they are; `reconcile` tells of them
     while True:
         async with catalog.tenant(tenant) as records:
             page = await records.images.page(query)

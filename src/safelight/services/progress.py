@@ -29,6 +29,7 @@ from safelight.domain.journal import Entry, Numbered, StepNote
 from safelight.errors import Busy, Missing, SafelightError, TooManyStreams
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
+from safelight.services.apart import apart
 
 log = structlog.get_logger()
 
@@ -200,12 +201,12 @@ class Progress:
             tenants = await directory.tenants()
         swept = 0
         for tenant in tenants:
-            while True:
-                async with self.catalog.journal(tenant.id, writes=True) as journal:
-                    gone = await journal.sweep(self.clock() - self.limits.kept)
-                swept += gone
-                if not gone:
-                    break
+            gone = 1
+            with apart("sweep_journal", tenant.id):
+                while gone:
+                    async with self.catalog.journal(tenant.id, writes=True) as journal:
+                        gone = await journal.sweep(self.clock() - self.limits.kept)
+                    swept += gone
         if swept:
             log.info("journal.swept", entries=swept)
         return swept

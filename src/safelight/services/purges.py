@@ -27,6 +27,7 @@ from safelight.errors import Missing, SafelightError, Stale, Unavailable
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
 from safelight.ports.cdn import Cdn
+from safelight.services.apart import apart
 from safelight.services.derived import Derived
 
 log = structlog.get_logger()
@@ -170,10 +171,11 @@ class Purges:
         swept = 0
         for tenant in tenants:
             count = 500
-            while count == 500:
-                async with self.catalog.directory(writes=True) as directory:
-                    count = await directory.outbox.purges.sweep(tenant.id, self.clock() - KEPT, 500)
-                swept += count
+            with apart("sweep_purges", tenant.id):
+                while count == 500:
+                    async with self.catalog.directory(writes=True) as directory:
+                        count = await directory.outbox.purges.sweep(tenant.id, self.clock() - KEPT, 500)
+                    swept += count
         return swept
 
     async def _forget(self) -> int:

@@ -30,11 +30,13 @@ from safelight.domain.redevelopments import (
     can_be_begun,
     checked_rate,
 )
-from safelight.errors import Busy, Missing, SafelightError, Stale, Unavailable, WrongState
+from safelight.errors import Busy, DamagedRecord, Missing, SafelightError, Stale, Unavailable, WrongState
 from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog
+from safelight.services.apart import apart
 from safelight.services.recipes import held_for
 from safelight.services.relay import Relay
+from safelight.services.upkeep import known_of
 
 log = structlog.get_logger()
 
@@ -124,11 +126,12 @@ class Redevelopments:
                 begun += await self._advance(tenant, redevelopment_id)
             except (Stale, Missing):
                 log.debug("redevelopment.overtaken", redevelopment=redevelopment_id)  # another process goes on with it
-            except Unavailable:
-                raise
             except SafelightError as error:
+                if isinstance(error, Unavailable) and not isinstance(error, DamagedRecord):
+                    raise
                 # One that asks for too much keeps nobody else's waiting, and would ask for as much the next time.
-                await self._give_up(tenant, redevelopment_id, error)
+                with apart("redevelop", tenant):
+                    await self._give_up(tenant, redevelopment_id, error)
             if begun:
                 self.relay.nudge()
         return begun
@@ -140,10 +143,11 @@ class Redevelopments:
         swept = 0
         for tenant in tenants:
             count = 500
-            while count == 500:
-                async with self.catalog.tenant(tenant.id, writes=True) as records:
-                    count = await records.redevelopments.sweep(self.clock() - KEPT, 500)
-                swept += count
+            with apart("sweep_redevelopments", tenant.id):
+                while count == 500:
+                    async with self.catalog.tenant(tenant.id, writes=True) as records:
+                        count = await records.redevelopments.sweep(self.clock() - KEPT, 500)
+                    swept += count
         return swept
 
     async def _advance(self, tenant: TenantId, redevelopment_id: RedevelopmentId) -> int:
@@ -174,8 +178,9 @@ class Redevelopments:
         found, behind = 0, one.goes_on_at
         for _ in range(_PAGES):
             async with self.catalog.tenant(one.tenant) as records:
-                page = await records.images.page(one.selection.query(limit=MAX_LIMIT, cursor=behind))
-            found, behind = found + len(page.images), page.next
+                query = replace(one.selection.query(limit=MAX_LIMIT, cursor=behind), skips_damaged=True)
+                page = await records.images.page(query)
+            found, behind = found + len(page.images) + len(page.damaged), page.next
             if behind is None:
                 break
         async with self.catalog.tenant(one.tenant, writes=True) as records:
@@ -187,11 +192,12 @@ class Redevelopments:
         async with self.catalog.tenant(tenant, writes=True) as records:
             before = await records.redevelopments.get(redevelopment_id)
             now = self.clock()
-            images = await records.images.get_many([each.image for each in before.under_way])
-            one = before.settled({image.id: image for image in images}, at=now)
+            known = await known_of(records, [each.image for each in before.under_way])
+            one = before.settled({image_id: image for image_id, image in known.items() if image}, at=now)
             room, begun = one.may_begin(at=now), []
             if room > 0:
-                page = await records.images.page(one.selection.query(limit=room, cursor=one.goes_on_at))
+                query = replace(one.selection.query(limit=room, cursor=one.goes_on_at), skips_damaged=True)
+                page = await records.images.page(query)
                 for image in page.images:
                     if not can_be_begun(image):
                         continue
@@ -200,7 +206,8 @@ class Redevelopments:
                     await records.images.save(again)
                     await records.emit(replace(ImageRedeveloping.of(again), is_urgent=False))
                     begun.append(again)
-                one = one.begun(begun, len(page.images) - len(begun), page.next, at=now)
+                skipped = len(page.images) + len(page.damaged) - len(begun)
+                one = one.begun(begun, skipped, page.next, at=now)
             if one is before:
                 return 0, False
             await records.redevelopments.save(one := replace(one, revision=before.revision + 1))

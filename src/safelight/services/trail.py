@@ -38,6 +38,7 @@ from safelight.domain.ids import TenantId, UserId, new_id
 from safelight.errors import Missing, SafelightError, Stale
 from safelight.ports.catalog import Catalog
 from safelight.ports.trail import TrailRecords
+from safelight.services.apart import apart
 from safelight.services.witness import Witness
 
 log = structlog.get_logger()
@@ -165,7 +166,8 @@ class Trail:
         count = 0
         for chain in sorted(chains):
             try:
-                count += await self.seal_chain(chain)
+                with apart("seal_trail", chain):
+                    count += await self.seal_chain(chain)
             except BaseException:
                 state.written_to |= chains
                 raise
@@ -198,7 +200,7 @@ class Trail:
             return 0
         before, dropped = self.clock() - self.retention, 0
         for chain in (INSTALLATION, *await self._tenants()):
-            with contextlib.suppress(Stale, Missing):  # whoever was faster: the next time
+            with contextlib.suppress(Stale), apart("prune_trail", chain):  # whoever was faster: the next time
                 await self._prune(chain, before)
                 while count := await self._dropped(chain):
                     dropped += count
@@ -209,7 +211,7 @@ class Trail:
     async def anchor(self) -> None:
         """Write every chain's head to the log, which is kept elsewhere: what is altered later disagrees with it."""
         for chain in (INSTALLATION, *await self._tenants()):
-            with contextlib.suppress(Missing):
+            with apart("anchor_trail", chain):
                 async with self._open(chain) as trail:
                     head = await trail.head()
                 log.info("audit.anchored", chain=chain, number=head.last.number, hash=head.last.hash)

@@ -43,6 +43,7 @@ from safelight.observability import Instruments
 from safelight.ports.catalog import Catalog, Records
 from safelight.ports.incoming import Incoming, Offer
 from safelight.ports.storage import Opened
+from safelight.services.apart import apart
 from safelight.services.ingest import Accepted, Arrival, Ingest
 from safelight.services.lending import album_for, takes_from
 from safelight.services.spool import Spool, Spooled, spooled
@@ -255,12 +256,10 @@ class Uploads:
             tenants = await directory.tenants()
         swept = 0
         for tenant in tenants:
-            try:
+            due: list[Upload] = []
+            with apart("sweep_uploads", tenant.id):
                 async with self.catalog.tenant(tenant.id) as records:
                     due = await records.uploads.due(self.clock(), limit=1000)
-            except (DamagedRecord, Missing) as error:  # the others' are taken up
-                log.error("uploads.not_swept", tenant=tenant.id, error=error.detail)
-                continue
             for upload in due:
                 try:
                     await self._look_after(upload)
@@ -290,6 +289,9 @@ class Uploads:
                     continue
                 try:
                     upload = await self.row(TenantId(parts[1]), UploadId(parts[2]))
+                except DamagedRecord as error:
+                    log.error("upload.unreadable", tenant=parts[1], upload_id=parts[2], error=error.detail)
+                    continue
                 except Missing:
                     upload = _nobodys(TenantId(parts[1]), UploadId(parts[2]), stored.modified_at)
                 if not upload.is_open:

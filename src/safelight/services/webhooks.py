@@ -28,8 +28,9 @@ from safelight.domain.webhooks import (
     Endpoint,
     message,
 )
-from safelight.errors import BadField, Busy, DamagedRecord, Missing, Stale, WrongState
+from safelight.errors import BadField, Busy, Stale, WrongState
 from safelight.ports.catalog import Catalog, Records
+from safelight.services.apart import apart
 from safelight.services.stepup import StepUp
 from safelight.signing import webhooks as signing
 
@@ -244,14 +245,11 @@ class Webhooks:
             tenants = await directory.tenants()
         swept = 0
         for tenant in tenants:
-            try:
+            with apart("sweep_webhooks", tenant.id):
                 async with self.catalog.tenant(tenant.id) as records:
                     endpoints = await records.webhooks.all()
-            except (DamagedRecord, Missing) as error:  # the others' days are over all the same
-                log.warning("webhooks.not_swept", tenant=tenant.id, error=error.detail)
-                continue
-            for endpoint in endpoints:
-                swept += await self._sweep(tenant.id, endpoint.id)
+                for endpoint in endpoints:
+                    swept += await self._sweep(tenant.id, endpoint.id)
         if swept:
             log.info("webhooks.swept", deliveries=swept)
         return swept
