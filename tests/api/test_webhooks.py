@@ -345,6 +345,28 @@ async def test_what_others_have_just_changed_is_sent_again_too_and_counted_once(
         assert (refused.status_code, refused.json()["code"]) == (503, "busy")
 
 
+async def test_an_endpoint_is_changed_on_its_newer_row_unless_a_revision_was_named(run, receiver):
+    async with run(near(receiver)) as app:
+        made = await add(app, receiver)
+        base, webhooks = f"/admin/webhooks/{made['id']}", app.safelight.webhooks
+        catalog = webhooks.catalog
+        known = (await app.client.get(base)).headers["etag"]
+
+        object.__setattr__(webhooks, "catalog", overtaken(catalog, times=3))
+        edited = await app.client.patch(base, json={"description": "new", "is_enabled": False})
+        assert (edited.status_code, edited.json()["description"], edited.json()["is_enabled"]) == (200, "new", False)
+        object.__setattr__(webhooks, "catalog", overtaken(catalog, times=3))
+        assert (await app.client.post(f"{base}/rotate")).status_code == 200
+
+        refused = await app.client.patch(base, json={"description": "newer"}, headers={"if-match": known})
+        assert (refused.status_code, refused.json()["code"]) == (412, "stale")
+        object.__setattr__(webhooks, "catalog", overtaken(catalog, times=1000))
+        crowded = await app.client.patch(base, json={"description": "newest"})
+        assert (crowded.status_code, crowded.json()["code"]) == (503, "busy")
+        object.__setattr__(webhooks, "catalog", catalog)
+        assert (await app.client.get(base)).json()["description"] == "new"
+
+
 async def _are(receiver, count):
     return len(receiver.bodies) >= count
 

@@ -109,13 +109,17 @@ class Webhooks:
         is_enabled: bool | None = None,
         if_revision: int | None = None,
     ) -> Endpoint:
-        """Another url, events or description; off, or on again. Raises Missing, Stale, BadField and, of a URL, what `add` raises."""
+        """Another url, events or description; off, or on again. Stale is of `if_revision` alone.
+
+        Raises Missing, Stale, BadField and, of a URL, what `add` raises.
+        """
         access.require(actor, "webhooks.manage")
         if "url" in changes:
             await self.step_up.require(actor)
             changes = changes | {"url": self._checked(changes["url"])}
         now = self.clock()
-        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+
+        async def edited(records: Records) -> Endpoint:
             before = await records.webhooks.get(endpoint_id)
             if if_revision is not None and before.revision != if_revision:
                 raise Stale
@@ -126,8 +130,9 @@ class Webhooks:
             if changes:
                 endpoint = endpoint.edited(at=now, **changes)
                 await records.webhooks.save(endpoint)
-        self.written()
-        return endpoint
+            return endpoint
+
+        return await (self._again if if_revision is None else self._once)(actor.tenant, edited)
 
     async def rotate(self, actor: Actor, endpoint_id: EndpointId, *, grace: timedelta) -> Endpoint:
         """A new secret, which signs from now on; the one before signs beside it until the grace is over.
@@ -138,10 +143,14 @@ class Webhooks:
         await self.step_up.require(actor)
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise BadField(f"The grace has 0 to {int(MAX_GRACE.total_seconds())} seconds.", field="grace_s")
-        async with self.catalog.tenant(actor.tenant, writes=True) as records:
+
+        async def rotated(records: Records) -> Endpoint:
             before = await records.webhooks.get(endpoint_id)
             endpoint = before.rotated(signing.new_secret(), at=self.clock(), grace=grace)
             await records.webhooks.save(endpoint)
+            return endpoint
+
+        endpoint = await self._again(actor.tenant, rotated)
         log.info("webhook.rotated", endpoint_id=endpoint_id)
         return endpoint
 
@@ -230,14 +239,17 @@ class Webhooks:
             before = page[-1].id
 
     async def _again(self, tenant: TenantId, work: Callable[[Records], Awaitable[T]]) -> T:
-        """Make deliveries due again in a transaction, anew when others have changed them. Raises Busy when they always have."""
+        """Change rows in a transaction, anew when others have changed them meanwhile. Raises Busy when they always have."""
         for _ in range(_RACES):
-            with contextlib.suppress(Stale):  # one of them was sent, or made due, by another request
-                async with self.catalog.tenant(tenant, writes=True) as records:
-                    done = await work(records)
-                self.written()
-                return done
+            with contextlib.suppress(Stale):  # a courier has noted an attempt, or another request was faster
+                return await self._once(tenant, work)
         raise Busy
+
+    async def _once(self, tenant: TenantId, work: Callable[[Records], Awaitable[T]]) -> T:
+        async with self.catalog.tenant(tenant, writes=True) as records:
+            done = await work(records)
+        self.written()
+        return done
 
     async def sweep(self) -> int:
         """Forget deliveries whose days are over; how many."""
