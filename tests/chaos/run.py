@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ SEARCHED = 200
 ALONE = "SAFELIGHT_CHAOS_ALONE"
 
 
-def main() -> int:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--profile", choices=["embedded", "servers"], default="embedded")
     parser.add_argument("--minutes", type=float, default=2.0, help="of load and faults; healing and the audit come on top")
@@ -44,10 +45,21 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, help="folder for ledger, logs and report; default: a new one below the temporary folder"
     )
-    asked = parser.parse_args()
+    return parser
+
+
+def command(profile: str, minutes: float, seed: str, clients: int, kinds: Collection[str]) -> str:
+    """What replays the plan: all that it is drawn from."""
+    words = ["--profile", profile, "--minutes", f"{minutes:.15g}", "--seed", seed, "--clients", str(clients)]
+    words += ["--faults", ",".join(sorted(kinds))] if kinds else []
+    return f'make chaos ARGS="{shlex.join(words)}"'
+
+
+def main() -> int:
+    asked = parser().parse_args()
     kinds = {kind.strip() for kind in asked.faults.split(",") if kind}
     if unknown := kinds - LASTS_S.keys():
-        parser.error(f"--faults: {', '.join(sorted(unknown))}; there are {', '.join(LASTS_S)}")
+        parser().error(f"--faults: {', '.join(sorted(unknown))}; there are {', '.join(LASTS_S)}")
     _alone()
     out = asked.out or Path(tempfile.mkdtemp(prefix="safelight-chaos-"))
     out.mkdir(parents=True, exist_ok=True)
@@ -106,7 +118,7 @@ def run(profile: str, minutes: float, seed: str, clients: int, out: Path, kinds:
         skipped = all_of_it.skipped
     gallery.shutdown()
     gallery.server_close()
-    return told(profile, minutes, seed, kinds, loaded_s, book, found, broken, skipped)
+    return told(command(profile, minutes, seed, clients, kinds), loaded_s, book, found, broken, skipped)
 
 
 def until_true(condition: Callable[[], Any], within_s: float, otherwise: str) -> None:
@@ -235,15 +247,14 @@ class Finder:
             path = f"/albums?limit=200&cursor={page['next']}" if page["next"] else None
 
 
-def told(profile, minutes, seed, kinds, loaded_s, book: Book, found: audit.Found, broken, skipped) -> dict[str, Any]:
+def told(command: str, loaded_s: float, book: Book, found: audit.Found, broken, skipped) -> dict[str, Any]:
     """The report."""
-    only = f" --faults {','.join(sorted(kinds))}" if kinds else ""
     faults = Counter(f"{note['fault']} {note['target']}" for note in book.notes if note["is"] == "fault ended")
     kinds = Counter(one.kind for one in broken)
     reads = {"read", "get", "stream", "tus head"}
     writes = [op for op in book.ops if op.op not in reads]
     return {
-        "command": f'make chaos ARGS="--profile {profile} --minutes {minutes:g} --seed {seed}{only}"',
+        "command": command,
         "loaded_s": round(loaded_s, 1),
         "faults": dict(sorted(faults.items())),
         "skipped": skipped,

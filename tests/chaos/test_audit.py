@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from tests.chaos.audit import DAMAGED, Found, judge
 from tests.chaos.ledger import Book, Ledger
+from tests.chaos.run import command, parser
 
 SHA = "a" * 64
 TENANT = {"tenant": "t", "to": "http://127.0.0.1:1/images"}
@@ -159,3 +161,14 @@ def test_an_answer_that_comes_late_is_noticed_unless_its_server_stood_still(tmp_
     assert [broken.kind for broken in judge(Book.read(path), Found())] == ["slow"]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, *frozen]))
     assert judge(Book.read(path), Found()) == []
+
+
+@pytest.mark.parametrize("kinds", ({"full", "corrupt"}, set()))
+def test_the_command_in_the_report_says_all_that_the_plan_is_drawn_from(kinds):
+    said = command("servers", 1 / 3, "seven of nine", 5, kinds)
+
+    begins, words, _ = said.split('"')
+    asked = parser().parse_args(shlex.split(words))
+    assert begins == "make chaos ARGS="
+    assert (asked.profile, asked.minutes, asked.seed, asked.clients) == ("servers", pytest.approx(1 / 3), "seven of nine", 5)
+    assert asked.faults == ",".join(sorted(kinds))
