@@ -43,8 +43,15 @@ def judged(client: httpx.Client, file: Malformed) -> tuple[str, str | None]:
     """(what came of it, what is wrong with that)."""
     began = time.monotonic()
     answer = settled(client, client.post("/images", files={"file": ("picture", file.data)}))
-    if time.monotonic() - began > DEADLINE_S:
-        return "late", f"took {time.monotonic() - began:.1f} s"
+    took_s = time.monotonic() - began
+    end, finding = outcome(client, answer)
+    if finding is None and took_s > DEADLINE_S:
+        return "late", f"took {took_s:.1f} s"
+    return end, finding
+
+
+def outcome(client: httpx.Client, answer: httpx.Response) -> tuple[str, str | None]:
+    """The same, however long it took; what was accepted is looked at and goes again."""
     if 400 <= answer.status_code < 500:
         if answer.headers.get("content-type") != "application/problem+json" or "code" not in answer.json():
             return "odd", f"{answer.status_code} without a problem document: {answer.text[:200]}"
@@ -120,18 +127,26 @@ def test_no_malformed_file_costs_more_than_its_refusal(server):
         return (file, *judged(client, file))
 
     ends: Counter[str] = Counter()
-    findings = []
+    findings: list[str] = []
+    late: list[Malformed] = []
     early_bytes = 0
     with server.client() as client, ThreadPoolExecutor(CLIENTS) as pool:
         for tried, (file, end, finding) in enumerate(pool.map(one, range(SEED, SEED + COUNT)), 1):
             ends[end] += 1
             if finding:
-                findings.append(f"{file}: {finding}")
-                print(findings[-1], flush=True)
+                print(f"{file}: {finding}", flush=True)
+                late.append(file) if end == "late" else findings.append(f"{file}: {finding}")
             if tried == COUNT // 20:
                 early_bytes = resident_bytes(at_first)
             if tried % 1000 == 0:
-                print(f"{tried} of {COUNT}, {len(findings)} findings, {resident_bytes(at_first) >> 20} MB", flush=True)
+                print(
+                    f"{tried} of {COUNT}, {len(findings)} findings, {len(late)} late, {resident_bytes(at_first) >> 20} MB",
+                    flush=True,
+                )
+        # What takes a file's own time takes it again; what another process has taken, it does not.
+        for file in late:
+            _, finding = judged(client, file)
+            findings += [f"{file}: {finding}, alone"] if finding else []
     print(f"{COUNT} files: " + ", ".join(f"{count} {end}" for end, count in ends.most_common()))
 
     assert ends["accepted"] and ends["corrupt_image"] and ends["unsupported_format"], "every kind of end is met"
