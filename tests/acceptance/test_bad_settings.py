@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from tests.acceptance.conftest import free_port
+from tests.servers.valkey import new_valkey  # noqa: F401
 
 UNKNOWN_KEY = "arn:aws:kms:us-east-1:123456789012:key/no-such-key"
 
@@ -76,6 +77,14 @@ def test_a_database_that_will_not_do_is_named(fresh, tmp_path):
     gone = f"postgresql://postgres:hush@127.0.0.1:{free_port()}/d"
     code, line = run("serve", fresh | {"SAFELIGHT_CATALOG__URL": gone}, tmp_path / "data")
     assert (code, "SAFELIGHT_CATALOG__URL" in line, "hush" in line) == (3, True, False), line
+
+
+def test_a_cache_that_refuses_us_is_named(fresh, tmp_path, new_valkey):
+    new_valkey.client().config_set("requirepass", "another")
+    url = new_valkey.url.replace("://", "://:hush@")
+    code, said = run("serve", fresh | {"SAFELIGHT_CACHE__URL": url}, tmp_path / "data")
+
+    assert (code, "SAFELIGHT_CACHE__URL" in said, "hush" in said) == (1, True, False), said
 
 
 def test_another_schema_is_refused_with_what_to_run(fresh, tmp_path):

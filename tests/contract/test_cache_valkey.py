@@ -382,6 +382,12 @@ class TestStarting:
             wrong = valkey_cluster.url.replace(valkey_cluster.PASSWORD, "wrong")
             await ValkeyCache(wrong, key=KEY, is_cluster=True, tls=trusting(valkey_cluster.tls), deadline_s=PATIENT_S).open()
 
+    async def test_a_look_tells_which_server_it_is(self, valkey, valkey_cluster):
+        alone = ValkeyCache(valkey.url, key=KEY, deadline_s=PATIENT_S)
+        many = ValkeyCache(valkey_cluster.url, key=KEY, is_cluster=True, tls=trusting(valkey_cluster.tls), deadline_s=PATIENT_S)
+
+        assert [(await cache.look()).split()[0] for cache in (alone, many)] == ["Valkey", "Valkey"]
+
     async def test_a_wrong_password_stops_the_start_and_names_the_setting(self, new_valkey):
         new_valkey.client().config_set("requirepass", "secret")
         for url in (new_valkey.url, new_valkey.url.replace("://", "://:wrong@")):

@@ -45,6 +45,10 @@ _RECYCLE_S: Final = 1800
 """No pooled connection lives longer: behind a fail-over or a load balancer they spread over the servers again."""
 
 
+LEAST_VERSION: Final = 140_000
+"""As libpq counts: of PostgreSQL 14, the oldest that is tried."""
+
+
 class Lock(IntEnum):
     """What our advisory locks are for: their first number, so that no two uses meet in one database."""
 
@@ -188,6 +192,27 @@ def _require_alive(connection: psycopg.Connection[Any], _record: object, _proxy:
         raise DisconnectionError
 
 
+def place_of(url: str) -> str:
+    """For messages: host and port, without user and password."""
+    named = conninfo_to_dict(url)
+    return f"{named.get('host', 'its socket')}:{named.get('port', 5432)}"
+
+
+def look_at(url: str, setting: str) -> str:
+    """Which PostgreSQL it is, and where; nothing is changed. Raises what `starting` does, and WrongState for one that is too old."""
+    with starting(checked(url), setting):
+        try:
+            connection = connect(url)
+        except psycopg.OperationalError as error:
+            raise BackendUnavailable("The database does not answer.") from error
+        with connection:
+            info = connection.info
+            found = f"PostgreSQL {info.parameter_status('server_version')} at {place_of(url)}"
+            if info.server_version < LEAST_VERSION:
+                raise WrongState(f"{found} is too old ({setting}). Upgrade it to PostgreSQL {LEAST_VERSION // 10_000} or newer.")
+            return found
+
+
 @contextmanager
 def starting(url: str, setting: str) -> Iterator[None]:
     """Round what connects at the start: a server that does not let us in, or is not there, is told with the setting that names it."""
@@ -196,7 +221,7 @@ def starting(url: str, setting: str) -> Iterator[None]:
     except BackendUnavailable as error:
         said = str(error.__cause__)
         named = conninfo_to_dict(url)
-        where = f"PostgreSQL at {named.get('host', 'its socket')}:{named.get('port', 5432)}"
+        where = f"PostgreSQL at {place_of(url)}"
         if _REFUSED.search(said):
             raise WrongState(
                 f"{where} does not let {named.get('user', 'this user')} in. Correct user or password in {setting}."

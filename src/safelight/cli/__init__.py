@@ -37,7 +37,10 @@ COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "safelight.cli.care:scrub",
             "Read every stored byte, compare it with its checksum, and make again what can be.",
         ),
-        "doctor": ("safelight.cli.doctor:doctor", "Look whether this machine and a data directory can serve. Changes nothing."),
+        "doctor": (
+            "safelight.cli.doctor:doctor",
+            "Look whether this machine and what it keeps here and elsewhere can serve. Changes nothing.",
+        ),
     },
     "Use a server": {
         "upload": ("safelight.cli.remote:upload", "Send image files, and print their records with the URLs of their renditions."),

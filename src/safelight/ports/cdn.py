@@ -26,6 +26,10 @@ class Cdn(Protocol):
         """Let go of the connection."""
         ...
 
+    async def ping(self) -> None:
+        """Whether it would listen now. Raises Busy, BackendUnavailable, WrongState when it refuses us."""
+        ...
+
     async def invalidate(self, paths: Sequence[str], *, reference: str) -> str:
         """Begin to let go of these paths, which may end in `*`; the id to ask by.
 

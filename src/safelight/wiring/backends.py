@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from safelight import flows
 from safelight.errors import BadField
 from safelight.ports.archive import Tables
-from safelight.ports.cache import Cache
 from safelight.ports.catalog import Catalog
 from safelight.ports.cdn import Cdn
 from safelight.ports.inbox import Inbox
@@ -36,6 +35,8 @@ from safelight.services.development import Buckets
 from safelight.settings import Settings, listed
 
 if TYPE_CHECKING:
+    from safelight.adapters.cache.valkey import ValkeyCache
+    from safelight.adapters.mailer.smtp import SmtpOptions
     from safelight.adapters.storage.incoming import EmbeddedIncoming
     from safelight.adapters.storage.s3 import S3ForeignBuckets, S3Options, S3Store
     from safelight.adapters.storage.s3.governance import Governance
@@ -112,7 +113,7 @@ def make_tables(settings: Settings) -> Tables:
     return SqlTables(settings.catalog_url, secrets=secret_box(settings))
 
 
-def make_cache(settings: Settings) -> Cache | None:
+def make_cache(settings: Settings) -> ValkeyCache | None:
     """None without a server: a process's own memory would answer with what another process has changed."""
     url = settings.cache.url.get_secret_value()
     if not url:
@@ -238,26 +239,30 @@ def vault_at(place: str, settings: Settings, *, key_file: Path | None, passphras
 
 def make_mailer(settings: Settings, clock: Clock) -> Mailer:
     """SMTP, or letters as files. Raises BadField for a password without TLS."""
-    mail = settings.mail
-    if not mail.host:
+    if not settings.mail.host:
         from safelight.adapters.mailer.files import FilesMailer
 
-        return FilesMailer(settings.mail_path, sender=mail.sender, clock=clock)
-    from safelight.adapters.mailer.smtp import SmtpMailer, SmtpOptions
+        return FilesMailer(settings.mail_path, sender=settings.mail.sender, clock=clock)
+    from safelight.adapters.mailer.smtp import SmtpMailer
 
+    return SmtpMailer(smtp_options(settings), clock=clock)
+
+
+def smtp_options(settings: Settings) -> SmtpOptions:
+    """How to reach the mail server, from the settings. Raises BadField for a password without TLS."""
+    from safelight.adapters.mailer.smtp import SmtpOptions
+
+    mail = settings.mail
     if mail.security == "none" and mail.password.get_secret_value():
         raise BadField("A password is not sent without TLS; set SAFELIGHT_MAIL__SECURITY.", field="SAFELIGHT_MAIL__SECURITY")
-    return SmtpMailer(
-        SmtpOptions(
-            host=mail.host,
-            port=mail.port,
-            security=mail.security,
-            username=mail.username,
-            password=mail.password.get_secret_value(),
-            sender=mail.sender,
-            timeout_s=mail.timeout_s,
-        ),
-        clock=clock,
+    return SmtpOptions(
+        host=mail.host,
+        port=mail.port,
+        security=mail.security,
+        username=mail.username,
+        password=mail.password.get_secret_value(),
+        sender=mail.sender,
+        timeout_s=mail.timeout_s,
     )
 
 

@@ -15,14 +15,12 @@ from safelight.services.moving import Holdings
 from safelight.settings import Settings
 from safelight.wiring.backends import (
     make_catalog,
-    make_cdns,
     make_kept,
-    make_search,
     make_tables,
-    prepare_workflows,
     processes_at_work,
 )
 from safelight.wiring.build import build
+from safelight.wiring.elsewhere import backends
 from safelight.wiring.keys import lasting_keys
 from safelight.wiring.parts import Part, Safelight
 
@@ -32,18 +30,9 @@ async def rehearse(settings: Settings) -> None:
 
     In a process of its own: the drivers' threads do not survive the fork of the workers. Raises what opening raises.
     """
-    kept = make_kept(settings)
-    await kept.part.open()
-    await kept.part.close()
-    if not settings.is_embedded:
-        await make_catalog(settings).plan()
-    search = make_search(settings)
-    await search.open()
-    await search.close()
-    for cdn in (*make_cdns(settings, "front_distributions"), *make_cdns(settings, "bucket_distributions")):
-        await cdn.open()
-        await cdn.close()
-    await prepare_workflows(settings)
+    for backend in backends(settings):
+        if backend.rehearse is not None:
+            await backend.rehearse()
 
 
 @dataclass(frozen=True)

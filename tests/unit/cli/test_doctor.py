@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from safelight.cli import doctor
-from safelight.cli.doctor import Check, examined
+from safelight.cli.doctor import Check, examined, here
 from safelight.cli.specimens import SPECIMENS
 from safelight.imaging import Format, sniff
 from safelight.settings import Settings
@@ -179,16 +179,33 @@ def test_data_from_the_future_says_that_the_clock_is_wrong(data_dir: Path) -> No
 
 
 def test_a_full_disk_has_failed(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
-    monkeypatch.setattr(doctor, "LEAST_FREE_BYTES", 2**62)
+    monkeypatch.setattr(here, "LEAST_FREE_BYTES", 2**62)
 
     assert found(examined(data_dir, only="data directory"), "disk").state == "failed"
+
+
+def test_a_spool_without_room_for_the_largest_upload_has_failed(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
+    monkeypatch.setenv("SAFELIGHT_INGEST__SPOOL_PATH", "/proc")  # where nothing is free
+    check = found(examined(data_dir, only="spool"), "spool")
+
+    assert (check.state, "SAFELIGHT_INGEST__SPOOL_PATH" in check.mend) == ("failed", True)
+
+
+def test_a_spool_that_does_not_exist_yet_is_not_made(data_dir: Path) -> None:
+    assert found(examined(data_dir, only="spool"), "spool").state == "ok"
+    assert not (data_dir / "spool").exists()
+
+
+def test_a_file_system_without_unnamed_files_says_why(tmp_path: Path) -> None:
+    assert here._without_unnamed(Path("/proc"))
+    assert here._without_unnamed(tmp_path) is None
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
     def broken(_: Path) -> Check:
         raise RuntimeError("no such disk")
 
-    monkeypatch.setattr(doctor, "_disk", broken)
+    monkeypatch.setattr(here, "_disk", broken)
     checks = list(examined(data_dir, only="data directory"))
 
     assert Check("data directory", "failed", "could not be examined: RuntimeError: no such disk") in checks

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,22 @@ class Script:
         self.sha: Final = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """`version` as `Valkey 8.1.4`; empty where the server does not let us ask."""
+
+    is_cluster: bool
+    version: str = ""
+
+    @classmethod
+    def told(cls, info: Mapping[str, Any]) -> About:
+        """By INFO. Redis has a version of its own; Valkey tells one of Redis's too, for who expects that."""
+        name, version = (
+            ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info.get("redis_version", ""))
+        )
+        return cls(bool(info.get("cluster_enabled")), f"{name} {version}".strip())
+
+
 class Servers(Protocol):
     """Every method raises what the driver raises."""
 
@@ -56,8 +72,8 @@ class Servers(Protocol):
         """Ask whoever keeps keys."""
         ...
 
-    async def is_cluster(self) -> bool:
-        """Whether what answers is a part of a cluster."""
+    async def about(self) -> About:
+        """What answers, by its own words."""
         ...
 
     async def values(self, names: Sequence[str]) -> list[bytes | None]:
@@ -119,11 +135,11 @@ class OneServer:
         """It."""
         await self._client.ping()
 
-    async def is_cluster(self) -> bool:
-        """As it says; one that does not let us ask is taken for none."""
+    async def about(self) -> About:
+        """As it says; one that does not let us ask is taken for no cluster."""
         with contextlib.suppress(ResponseError):
-            return bool((await self._client.info("cluster")).get("cluster_enabled"))
-        return False
+            return About.told(await self._client.info())
+        return About(is_cluster=False)
 
     async def values(self, names: Sequence[str]) -> list[bytes | None]:
         """MGET."""
@@ -178,9 +194,11 @@ class Cluster:
         """Every machine that keeps keys: with one away, some keys cannot be asked for."""
         await self._client.ping(target_nodes=ValkeyCluster.PRIMARIES)
 
-    async def is_cluster(self) -> bool:
-        """The driver refuses any other."""
-        return True
+    async def about(self) -> About:
+        """By any of its machines; the driver refuses what is no cluster."""
+        with contextlib.suppress(ResponseError):
+            return About.told(await self._client.info(target_nodes=ValkeyCluster.RANDOM))
+        return About(is_cluster=True)
 
     async def values(self, names: Sequence[str]) -> list[bytes | None]:
         """A GET each."""

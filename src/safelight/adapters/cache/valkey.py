@@ -29,7 +29,7 @@ from valkey.exceptions import AuthenticationError, NoPermissionError, OutOfMemor
 
 from safelight.adapters.cache.memory import MemoryCache
 from safelight.adapters.cache.sealing import Sealing
-from safelight.adapters.cache.servers import Cluster, OneServer, Script, Servers, Tls
+from safelight.adapters.cache.servers import About, Cluster, OneServer, Script, Servers, Tls
 from safelight.domain.rates import Grant, Rate
 from safelight.errors import BackendUnavailable, WrongState
 from safelight.ports.cache import Found
@@ -122,20 +122,24 @@ class ValkeyCache:
         if self._watch is not None:
             return
         try:
-            async with asyncio.timeout(max(FOUND_WITHIN_S, self._deadline_s)):
-                await self._servers.ping()
-                is_cluster = await self._servers.is_cluster()
+            await self._met()
+        except WrongState:
+            await self._servers.close()
+            raise
         except _FAILURES as error:
-            if (refusal := _refusal(error)) is not None:
-                await self._servers.close()
-                raise WrongState(refusal) from error
             self._lost(error)
         else:
-            if is_cluster and not self._is_cluster:
-                await self._servers.close()
-                raise WrongState("SAFELIGHT_CACHE__URL is a cluster's: set SAFELIGHT_CACHE__IS_CLUSTER to true.")
             self._is_back.set()
         self._watch = asyncio.create_task(self._watched(), name="cache")
+
+    async def look(self) -> str:
+        """Which server it is; of a closed cache, which stays closed. Raises WrongState for one that refuses us, BackendUnavailable."""
+        try:
+            return (await self._met()).version or "A cache that does not tell its version"
+        except _FAILURES as error:
+            raise BackendUnavailable("The cache does not answer (SAFELIGHT_CACHE__URL).") from error
+        finally:
+            await self._servers.close()
 
     async def close(self) -> None:
         """The task first."""
@@ -215,6 +219,20 @@ class ValkeyCache:
         """Wherever it is."""
         await self._local.release(name, holder)
         await self._asked(lambda: self._servers.run(_RELEASE, self._named("l", name), [holder]), None)
+
+    async def _met(self) -> About:
+        """The server, asked for the first time. Raises WrongState for one that refuses us, and what the driver raises."""
+        try:
+            async with asyncio.timeout(max(FOUND_WITHIN_S, self._deadline_s)):
+                await self._servers.ping()
+                about = await self._servers.about()
+        except _FAILURES as error:
+            if (refusal := _refusal(error)) is not None:
+                raise WrongState(refusal) from error
+            raise
+        if about.is_cluster and not self._is_cluster:
+            raise WrongState("SAFELIGHT_CACHE__URL is a cluster's: set SAFELIGHT_CACHE__IS_CLUSTER to true.")
+        return about
 
     def _named(self, kind: str, name: str) -> str:
         return f"{self._space}:{kind}:{name}"

@@ -73,9 +73,7 @@ class CloudFrontCdn:
             )
             closing.callback(setattr, self, "_client", None)
             try:
-                await self._call(
-                    lambda client: client.get_invalidation(DistributionId=self.name, Id=_NOBODY), expected="NoSuchInvalidation"
-                )
+                await self.ping()
             except Unavailable as error:
                 # Delivery goes on without; what is to be purged waits.
                 log.warning("cdn.away", distribution=self.name, error=error.detail)
@@ -86,6 +84,12 @@ class CloudFrontCdn:
         closing, self._closing = self._closing, None
         if closing is not None:
             await closing.aclose()
+
+    async def ping(self) -> None:
+        """Ask for an invalidation that is not there."""
+        await self._call(
+            lambda client: client.get_invalidation(DistributionId=self.name, Id=_NOBODY), expected="NoSuchInvalidation"
+        )
 
     async def invalidate(self, paths: Sequence[str], *, reference: str) -> str:
         """CloudFront itself sees to it that the same reference is the same invalidation."""

@@ -28,6 +28,10 @@ class MemoryCdn:
         """Further calls raise BackendUnavailable, as those of a real one do."""
         self._is_open = False
 
+    async def ping(self) -> None:
+        """See Cdn.ping."""
+        self._ask()
+
     async def invalidate(self, paths: Sequence[str], *, reference: str) -> str:
         """The reference is the id. Raises WrongState for one that was used for other paths."""
         self._ask()

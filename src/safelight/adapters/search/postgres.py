@@ -250,6 +250,13 @@ class PostgresSearch:
         return opened
 
 
+def look_at(url: str) -> int | None:
+    """The format of the index that is there, None without one; nothing is changed. Raises BackendUnavailable."""
+    engine = postgres.engine(postgres.checked(url), size=0, begin=postgres.beginning("READ ONLY"))
+    with _told_as_ours(), engine.begin() as connection:
+        return _format(connection)
+
+
 async def _in_thread(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     def told() -> T:
         with _told_as_ours():

@@ -26,6 +26,9 @@ async def ends(cdn: Cdn, invalidation: str) -> bool:
 
 
 class CdnContract:
+    async def test_one_that_listens_answers_a_ping(self, cdn: Cdn) -> None:
+        await cdn.ping()
+
     async def test_what_it_is_told_to_let_go_of_is_done_in_the_end(self, cdn: Cdn) -> None:
         invalidation = await cdn.invalidate(PATHS, reference=new_id())
 
@@ -58,3 +61,5 @@ class CdnContract:
 
         with pytest.raises(BackendUnavailable):
             await cdn.invalidate(PATHS, reference=new_id())
+        with pytest.raises(BackendUnavailable):
+            await cdn.ping()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 BucketName = Literal["originals", "renditions"]
 
@@ -61,6 +62,14 @@ class S3Options:
     def __post_init__(self) -> None:
         if self.prefix and (not self.prefix.endswith("/") or self.prefix.startswith("/") or "//" in self.prefix):
             raise ValueError(f"A key prefix must end with '/', not start with it, nor have '//': {self.prefix!r}.")
+
+    @property
+    def where(self) -> str:
+        """For messages: without credentials, which some write into addresses."""
+        if self.endpoint_url is None:
+            return f"AWS{'' if self.region is None else ', ' + self.region}"
+        parts = urlsplit(self.endpoint_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     @property
     def is_path_style(self) -> bool:

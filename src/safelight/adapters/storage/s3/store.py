@@ -152,7 +152,7 @@ class S3Store:
         if fault is None:
             return error
         options = self.options
-        bucket, setting, where = options.bucket(name), options.setting(name), options.endpoint_url or "AWS"
+        bucket, setting, where = options.bucket(name), options.setting(name), options.where
         if fault.code in _BAD_REGION:
             return WrongState(f"The bucket {bucket} is not in this region. Set {REGION} to the bucket's ({fault.code}).")
         if fault.code == "NoSuchBucket" or (fault.is_absent and not is_probe):
