@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from safelight.adapters.catalog.memory import MemoryCatalog
 from safelight.adapters.search.memory import MemorySearch
 from safelight.adapters.storage.memory import MemoryStorage
 from safelight.adapters.workflows.memory import MemoryWorkflows
+from safelight.domain.events import MailDue
+from safelight.domain.people import CODE_LIFE, Letter
 from safelight.errors import WrongState
 from safelight.flows import Retry
+from safelight.ports.workflows import RunState
 from safelight.services.signin import Grant
 
 GOOD, BETTER = "umbrella-seventeen-kites", "quiet harbour / 41 lanterns"
@@ -594,6 +598,84 @@ class TestTheMailServer:
 
                 assert [message["to"] for message in sink.messages] == ["bob@example.org"]
                 assert (await app.client.get("/admin/failures")).json()["failures"] == []
+
+
+class TestALetterWhoseRunIsRepeated:
+    """As after a crash between the mail server's answer and the engine's note of it, or by hand, days later."""
+
+    @pytest.fixture
+    async def forgetful(self, start):
+        late = timedelta()
+        async with start(clock=lambda: datetime.now(UTC) + late) as app:
+
+            def wait(for_):
+                nonlocal late
+                late += for_
+
+            await signed_up(app)
+            async with app.safelight.catalog.directory() as directory:
+                credential, _ = await directory.people.by_email("default", ADA)
+            assert (await post(app, "/password/forgot", email=ADA)).status_code == 202
+            await letter(app, 2)
+            yield app, credential, wait
+
+    async def again(self, app, credential, code):
+        """The letters that were sent by another run of the first one's flow."""
+        for path in app.safelight.settings.mail_path.glob("*.eml"):
+            path.unlink()
+        event = MailDue(credential.tenant, credential.user, Letter.RESET.value, code.id)
+        await app.safelight.workflows.start("mail", "mail:once more", event.to_json(), party=credential.tenant)
+        async with asyncio.timeout(60):
+            while (await app.safelight.workflows.get("mail:once more")).state is not RunState.DONE:
+                await asyncio.sleep(0.02)
+        return letters(app)
+
+    async def code(self, app, credential):
+        async with app.safelight.catalog.tenant(credential.tenant) as records:
+            return await records.people.code(credential.user, Letter.RESET)
+
+    async def test_it_says_the_same_under_the_same_id_as_long_as_its_code_is_good(self, forgetful):
+        app, credential, _ = forgetful
+        first = letters(app)[-1]
+
+        (second,) = await self.again(app, credential, await self.code(app, credential))
+
+        assert (second["message-id"], text_of(second)) == (first["message-id"], text_of(first))
+        assert (await post(app, "/password/reset", token=token_of(second), password=BETTER)).status_code == 204
+
+    async def test_it_is_not_sent_again_once_its_code_was_used(self, forgetful):
+        app, credential, _ = forgetful
+        code = await self.code(app, credential)
+        used = {"token": token_of(letters(app)[-1]), "password": BETTER}
+        assert (await post(app, "/password/reset", **used)).status_code == 204
+        await letter(app, 3)  # that the password was changed
+
+        assert await self.again(app, credential, code) == []
+
+    async def test_it_is_not_sent_again_once_a_newer_one_has_taken_its_place(self, forgetful):
+        app, credential, _ = forgetful
+        code = await self.code(app, credential)
+        assert (await post(app, "/password/forgot", email=ADA)).status_code == 202
+        newer = await letter(app, 3)
+
+        assert await self.again(app, credential, code) == []
+        assert (await post(app, "/password/reset", token=token_of(newer), password=BETTER)).status_code == 204
+
+    async def test_it_is_not_sent_again_after_its_time(self, forgetful):
+        app, credential, wait = forgetful
+        code = await self.code(app, credential)
+        wait(CODE_LIFE[Letter.RESET])
+
+        assert await self.again(app, credential, code) == []
+
+    async def test_it_is_not_sent_to_somebody_who_is_gone(self, forgetful):
+        app, credential, _ = forgetful
+        code = await self.code(app, credential)
+        async with app.safelight.catalog.tenant(credential.tenant, writes=True) as records:
+            await records.accounts.remove_user(credential.user)
+
+        assert await self.again(app, credential, code) == []
+        assert app.safelight.instruments.registry.get_sample_value("safelight_mails_total", {"outcome": "dropped"}) == 1
 
 
 async def test_nobody_of_a_suspended_tenant_signs_in_or_goes_on(start):
