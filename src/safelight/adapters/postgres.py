@@ -55,6 +55,7 @@ class Lock(IntEnum):
     MIGRATION = 5117
     SLOT = 5118
     SEARCH = 5119
+    NAME = 5120
 
 
 _DEFAULTS: Final[dict[str, Any]] = {

@@ -8,7 +8,7 @@ not every issuer makes sure of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,7 +17,7 @@ from safelight import jose
 from safelight.domain import addresses
 from safelight.domain.accounts import Role, Scope
 from safelight.domain.ids import IssuerId, TenantId, UserId
-from safelight.errors import BadField
+from safelight.errors import AlreadyExists, BadField
 from safelight.jose import BadToken
 
 ISSUERS: Final = 20
@@ -113,6 +113,15 @@ class Person:
     issued_at: datetime
     proven_at: datetime | None
     """When they last showed who they are, if the issuer tells."""
+
+
+def require_alone(issuer: TrustedIssuer, others: Iterable[TrustedIssuer]) -> None:
+    """Return when its tokens lead to its tenant alone. Raises AlreadyExists.
+
+    Its users would come to one of two tenants, and nobody could say to which.
+    """
+    if any(one.tenant != issuer.tenant and one.wants(issuer.terms.audiences) for one in others):
+        raise AlreadyExists("Tokens of this issuer for that audience lead elsewhere in this installation.")
 
 
 def require_sound(issuer: TrustedIssuer, *, is_http_allowed: bool) -> None:

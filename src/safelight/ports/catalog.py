@@ -206,7 +206,11 @@ class IssuerRecords(Protocol):
     """Whose tokens one tenant believes beside ours, and which of its users those stand for."""
 
     async def add(self, issuer: TrustedIssuer) -> None:
-        """A new row. Raises AlreadyExists for its id, or an `iss` that the tenant has."""
+        """A new row. Raises AlreadyExists for its id, an `iss` that the tenant has, or one of whose audiences another tenant has one.
+
+        However many tenants add or save at once, no two have an `iss` for one audience: one comes first, and the others are
+        refused, or end with Busy. So it is with `save`.
+        """
         ...
 
     async def all(self) -> list[TrustedIssuer]:
@@ -214,7 +218,10 @@ class IssuerRecords(Protocol):
         ...
 
     async def save(self, issuer: TrustedIssuer) -> None:
-        """Replace the terms of the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row."""
+        """Replace the terms of the row whose revision is one below. Raises Stale when it is not there any more, Missing without a row.
+
+        Raises AlreadyExists where another tenant has the `iss` for one of the audiences.
+        """
         ...
 
     async def remove(self, issuer_id: IssuerId) -> None:

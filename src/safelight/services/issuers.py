@@ -13,7 +13,7 @@ from safelight.domain import access, issuers
 from safelight.domain.accounts import Actor, Role, Scope, scopes_of
 from safelight.domain.ids import IssuerId, new_id
 from safelight.domain.issuers import ISSUERS, Terms, TrustedIssuer
-from safelight.errors import AlreadyExists, BadField, Missing, Stale, WrongState
+from safelight.errors import BadField, Missing, Stale, WrongState
 from safelight.jose import BadToken, PublicKey
 from safelight.ports.catalog import Catalog
 from safelight.services.key_sets import KeySets
@@ -105,11 +105,9 @@ class TrustedIssuers:
         if issuer.issuer == self.own:
             raise BadField("That is this installation itself.", field="issuer")
         async with self.catalog.directory() as directory:
-            others = [one for one in await directory.people.trust.issuers(issuer.issuer) if one.tenant != issuer.tenant]
+            known = await directory.people.trust.issuers(issuer.issuer)
         settled = [one for one in self.settled if one.issuer == issuer.issuer]
-        if any(one.wants(issuer.terms.audiences) for one in [*settled, *others]):
-            # Its users would come to one of two tenants, and nobody could say to which.
-            raise AlreadyExists("Tokens of this issuer for that audience lead elsewhere in this installation.")
+        issuers.require_alone(issuer, [*settled, *known])
 
     async def remove(self, actor: Actor, issuer_id: IssuerId) -> None:
         """Believe its tokens no more; its users stay. Raises Missing, also for those of the settings."""

@@ -5,6 +5,7 @@ Readers and writers are apart: readers cannot write whatever they are asked, and
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import time
@@ -71,6 +72,10 @@ class Database(Protocol):
 
     def attempt(self, connection: Connection) -> AbstractContextManager[object]:
         """A context for statements that may fail without the transaction failing."""
+        ...
+
+    def keep_others_out(self, connection: Connection, name: str) -> None:
+        """Wait for the end of every other transaction that has asked for the same name."""
         ...
 
     def require_whole(self, connection: Connection) -> None:
@@ -168,8 +173,11 @@ class Sqlite:
         """Nothing to do: a statement that fails undoes itself alone."""
         return nullcontext()
 
+    def keep_others_out(self, connection: Connection, name: str) -> None:
+        """Nothing to do: one transaction writes at a time."""
+
     def require_whole(self, connection: Connection) -> None:
-        """Nothing to do, for the same reason."""
+        """Nothing to do: such a statement leaves the transaction as it was."""
 
     def names_missing_parent(self, error: IntegrityError) -> bool:
         """Whether a row points to one that is not there, rather than repeating a key."""
@@ -297,6 +305,12 @@ class Postgres:
     def attempt(self, connection: Connection) -> AbstractContextManager[object]:
         """A savepoint: without it PostgreSQL takes no further statement after one that failed."""
         return connection.begin_nested()
+
+    def keep_others_out(self, connection: Connection, name: str) -> None:
+        """A lock that ends with the transaction; two names of one hash only wait for each other."""
+        digest = hashlib.sha256(name.encode()).digest()
+        number = int.from_bytes(digest[:4], "big", signed=True)
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({self._postgres.Lock.NAME.value}, {number})")
 
     def require_whole(self, connection: Connection) -> None:
         """A COMMIT after a failed statement is answered with a quiet ROLLBACK, which must not pass for success."""

@@ -60,7 +60,7 @@ from safelight.domain.ids import (
     UserId,
 )
 from safelight.domain.images import Image, Status
-from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.issuers import Identity, TrustedIssuer, require_alone
 from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
 from safelight.domain.purges import Purge
@@ -457,6 +457,7 @@ class _Issuers:
         mine = [one for one in state.issuers.values() if one.tenant == self.tenant]
         if issuer.id in state.issuers or any(one.issuer == issuer.issuer for one in mine):
             raise AlreadyExists
+        require_alone(issuer, [one for one in state.issuers.values() if one.issuer == issuer.issuer])
         state.issuers[issuer.id] = issuer
 
     async def all(self) -> list[TrustedIssuer]:
@@ -472,7 +473,9 @@ class _Issuers:
             raise Missing
         if before.revision != issuer.revision - 1:
             raise Stale
-        state.issuers[issuer.id] = replace(before, terms=issuer.terms, revision=issuer.revision)
+        after = replace(before, terms=issuer.terms, revision=issuer.revision)
+        require_alone(after, [one for one in state.issuers.values() if one.issuer == before.issuer])
+        state.issuers[issuer.id] = after
 
     async def remove(self, issuer_id: IssuerId) -> None:
         state = self.transaction.write()

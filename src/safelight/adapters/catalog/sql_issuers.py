@@ -26,7 +26,7 @@ from safelight.adapters.catalog.tables import identities, inherited_keys, token_
 from safelight.adapters.catalog.transactions import Transaction, claiming, reading, writing
 from safelight.domain.accounts import User
 from safelight.domain.ids import IssuerId, TenantId
-from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.issuers import Identity, TrustedIssuer, require_alone
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
 from safelight.errors import Missing, Stale
@@ -79,6 +79,7 @@ class SqlIssuers:
     def add(self, issuer: TrustedIssuer) -> None:
         """A new row."""
         require_own(issuer.tenant, self.tenant)
+        self._require_alone(issuer)
         self.transaction.connection.execute(insert(trusted_issuers), issuer_columns(issuer))
 
     @reading
@@ -91,12 +92,17 @@ class SqlIssuers:
     def save(self, issuer: TrustedIssuer) -> None:
         """By its id and the revision before."""
         require_own(issuer.tenant, self.tenant)
+        self._require_alone(issuer)
         columns = issuer_columns(issuer)
         values = {"terms": columns["terms"], "revision": issuer.revision}
         key = {"old_id": issuer.id, "old_tenant": self.tenant}
         if self.transaction.connection.execute(_SAVE, key | {"old_revision": issuer.revision - 1} | values).rowcount != 1:
             rows = self.transaction.connection.execute(_ISSUERS, {"tenant": self.tenant})
             raise Stale if any(row.id == issuer.id for row in rows) else Missing
+
+    def _require_alone(self, issuer: TrustedIssuer) -> None:
+        self.transaction.keep_others_out(issuer.issuer)
+        require_alone(issuer, _named(self.transaction, issuer.issuer))
 
     @writing
     def remove(self, issuer_id: IssuerId) -> None:
@@ -128,6 +134,12 @@ class SqlIssuers:
         old = {"old_tenant": self.tenant, "old_issuer": identity.issuer, "old_subject": identity.subject}
         if self.transaction.connection.execute(_SAVE_IDENTITY, identity_columns(identity) | old).rowcount != 1:
             raise Missing
+
+
+def _named(transaction: Transaction, issuer: str) -> list[TrustedIssuer]:
+    """Whoever trusts this `iss`, of whichever tenant."""
+    rows: Any = transaction.connection.execute(_NAMED, {"issuer": issuer}).mappings()
+    return [issuer_of(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +184,7 @@ class SqlTrust:
     @reading
     def issuers(self, issuer: str) -> list[TrustedIssuer]:
         """Along ix_trusted_issuers_issuer."""
-        rows: Any = self.transaction.connection.execute(_NAMED, {"issuer": issuer}).mappings()
-        return [issuer_of(row) for row in rows]
+        return _named(self.transaction, issuer)
 
     @reading
     def inherited_keys(self) -> list[tuple[str, bytes]]:

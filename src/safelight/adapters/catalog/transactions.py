@@ -97,6 +97,10 @@ class Transaction:
         """What fails in this context undoes itself alone."""
         return self._database.attempt(self.connection)
 
+    def keep_others_out(self, name: str) -> None:
+        """Inside `run`: whoever else asks for this name, of whichever tenant, waits until this transaction has ended."""
+        self._database.keep_others_out(self.connection, name)
+
     async def run(self, work: Callable[[], T]) -> T:
         """Do this in a thread. Raises SafelightError only."""
         try:

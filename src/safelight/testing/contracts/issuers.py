@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ import pytest
 from safelight.domain.accounts import Role, Scope, Tenant
 from safelight.domain.ids import IssuerId, new_id
 from safelight.domain.issuers import Terms
-from safelight.errors import AlreadyExists, BadField, Forbidden, Missing, Stale, WrongState
+from safelight.errors import AlreadyExists, BadField, Busy, Forbidden, Missing, Stale, WrongState
 from safelight.ports.catalog import Catalog
 from safelight.testing.factories import NOON, make_identity, make_issuer, make_tenant, make_user
 
@@ -83,7 +84,7 @@ class IssuersContract:
         async with catalog.directory(writes=True) as directory:
             await directory.add_tenant(other)
         mine = make_issuer(tenant.id, created_at=NOON + HOUR)
-        theirs = make_issuer(other.id, issuer=mine.issuer)
+        theirs = make_issuer(other.id, issuer=mine.issuer, terms=Terms(audiences=("theirs",)))
         async with catalog.tenant(tenant.id, writes=True) as records:
             await records.accounts.issuers.add(mine)
             for again in (mine, make_issuer(tenant.id, issuer=mine.issuer), make_issuer(tenant.id, id=mine.id)):
@@ -101,6 +102,53 @@ class IssuersContract:
 
         async with catalog.directory() as directory:
             assert await directory.people.trust.issuers(mine.issuer) == [theirs, mine]
+
+    async def test_of_tenants_that_name_an_issuer_for_one_audience_at_once_one_has_it(self, catalog: Catalog) -> None:
+        url, tenants = f"https://{new_id()}.example.org", [make_tenant() for _ in range(4)]
+        async with catalog.directory(writes=True) as directory:
+            for each in tenants:
+                await directory.add_tenant(each)
+
+        async def name_it(each: Tenant) -> None:
+            issuer = make_issuer(each.id, issuer=url, terms=Terms(audiences=(f"of {each.id}", "everybody's")))
+            async with catalog.tenant(each.id, writes=True) as records:
+                await records.accounts.issuers.add(issuer)
+
+        outcomes = await asyncio.gather(*map(name_it, tenants), return_exceptions=True)
+
+        assert outcomes.count(None) == 1, outcomes
+        assert all(isinstance(one, AlreadyExists | Busy) for one in outcomes if one is not None), outcomes
+        async with catalog.directory() as directory:
+            assert len(await directory.people.trust.issuers(url)) == 1
+
+    async def test_of_tenants_that_widen_their_terms_to_one_audience_at_once_one_does(self, catalog: Catalog) -> None:
+        url, tenants = f"https://{new_id()}.example.org", [make_tenant() for _ in range(4)]
+        own = {each.id: make_issuer(each.id, issuer=url, terms=Terms(audiences=(f"of {each.id}",))) for each in tenants}
+        async with catalog.directory(writes=True) as directory:
+            for each in tenants:
+                await directory.add_tenant(each)
+        for each in tenants:
+            async with catalog.tenant(each.id, writes=True) as records:
+                await records.accounts.issuers.add(own[each.id])
+
+        async def widen(each: Tenant) -> None:
+            before = own[each.id]
+            wider = replace(before, terms=Terms(audiences=(*before.terms.audiences, "everybody's")), revision=2)
+            async with catalog.tenant(each.id, writes=True) as records:
+                await records.accounts.issuers.save(wider)
+
+        outcomes = await asyncio.gather(*map(widen, tenants), return_exceptions=True)
+
+        assert outcomes.count(None) == 1, outcomes
+        assert all(isinstance(one, AlreadyExists | Busy) for one in outcomes if one is not None), outcomes
+        first = tenants[outcomes.index(None)]
+        async with catalog.tenant(first.id, writes=True) as records:
+            await records.accounts.issuers.remove(own[first.id].id)
+        last = next(each for each in tenants if each is not first)
+        await widen(last)
+        async with catalog.directory() as directory:
+            trusted = await directory.people.trust.issuers(url)
+        assert [one.tenant for one in trusted if one.wants(("everybody's",))] == [last.id]
 
     async def test_a_removed_issuer_is_gone_and_can_be_added_again(self, catalog: Catalog, tenant: Tenant) -> None:
         issuer = make_issuer(tenant.id)

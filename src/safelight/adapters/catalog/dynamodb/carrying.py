@@ -62,7 +62,7 @@ _PARTITIONS: Final = {
 """The same, whatever its second key."""
 _FOLLOWING: Final = {("ALBUM", "LINK"), ("IMAGE", "ALBUM"), ("IMAGE", "PUBLIC"), ("TENANT", "EMAIL"), ("TENANT", "USERNAME")}
 _FOLLOWING_PARTITIONS: Final = {
-    "BYTES", "DELIVERIESDUE", "DUE", "GRANTS", "IDENTITIES", "ISSUER", "KEY", "LINKS", "PASSKEYS", "PURGESDUE", "REDEVELOPING",
+    "BYTES", "DELIVERIESDUE", "DUE", "GRANTS", "IDENTITIES", "ISSUER", "ISSUERTURN", "KEY", "LINKS", "PASSKEYS", "PURGESDUE", "REDEVELOPING",
     "SESSIONS", "SHA256", "TAGS", "TENANTNAME", "TENANTS", "TRAILOF", "TRASH", "WEBHOOKS",
 }  # fmt: skip
 _LISTS: Final = {("images", "tags"), ("uploads", "tags"), ("webhooks", "events")}

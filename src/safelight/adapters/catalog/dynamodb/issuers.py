@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
@@ -17,8 +17,8 @@ from safelight.adapters.catalog.own import require_own
 from safelight.adapters.catalog.secretbox import SecretBox
 from safelight.adapters.catalog.tables import inherited_keys
 from safelight.domain.accounts import User
-from safelight.domain.ids import IssuerId, TenantId
-from safelight.domain.issuers import Identity, TrustedIssuer
+from safelight.domain.ids import IssuerId, TenantId, new_id
+from safelight.domain.issuers import Identity, TrustedIssuer, require_alone
 from safelight.domain.people import TokenKey
 from safelight.domain.queries import micros
 from safelight.errors import AlreadyExists, Busy, Missing, Stale
@@ -39,6 +39,7 @@ class DynamoIssuers:
         entry = placed(items.issuer_entry(issuer.issuer, self.tenant), {"issuer_id": issuer.id})
         if await self.transaction.items([key_of(item), key_of(entry)]):
             raise AlreadyExists
+        await self._require_alone(issuer)
         self.transaction.add(item, otherwise=AlreadyExists, unit=issuer.id)
         self.transaction.add(entry, otherwise=AlreadyExists, unit=issuer.id)
 
@@ -55,9 +56,21 @@ class DynamoIssuers:
             raise Missing
         if before["revision"] != issuer.revision - 1:
             raise Stale
+        await self._require_alone(replace(issuer, issuer=before["issuer"]))
         terms = orjson.dumps(rows.issuer_columns(issuer)["terms"]).decode()
         changes = {"terms": terms, "revision": issuer.revision}
         self.transaction.change(before, changes, expected={"revision": before["revision"]}, unit=issuer.id)
+
+    async def _require_alone(self, issuer: TrustedIssuer) -> None:
+        """On condition that nobody else has had a turn since we looked, of whichever tenant."""
+        key = items.issuer_turn(issuer.issuer)
+        turn = await self.transaction.item(key)  # before the look that it stands for
+        require_alone(issuer, await _named(self.transaction, issuer.issuer))
+        taken = {"turn": new_id()}
+        if turn is None:
+            self.transaction.add(placed(key, taken), otherwise=Busy, unit=issuer.id)
+        else:
+            self.transaction.change(turn, taken, expected={"turn": turn["turn"]}, otherwise=Busy, unit=issuer.id)
 
     async def remove(self, issuer_id: IssuerId) -> None:
         """The issuer and its entry."""
@@ -149,9 +162,7 @@ class DynamoTrust:
 
     async def issuers(self, issuer: str) -> list[TrustedIssuer]:
         """By the list of those who trust it."""
-        entries = await self.transaction.collection(items.issuer_entry(issuer, "")[0])
-        found = await self.transaction.items(items.issuer_key(entry["SK"], entry["issuer_id"]) for entry in entries)
-        return sorted(map(_issuer_of, found.values()), key=lambda one: (one.created_at, one.id))
+        return await _named(self.transaction, issuer)
 
     async def inherited_keys(self) -> list[tuple[str, bytes]]:
         """Their partition, unsealed."""
@@ -160,6 +171,12 @@ class DynamoTrust:
 
     def _context(self, kid: str) -> str:
         return f"token/{kid}"
+
+
+async def _named(transaction: Transaction, issuer: str) -> list[TrustedIssuer]:
+    entries = await transaction.collection(items.issuer_entry(issuer, "")[0])
+    found = await transaction.items(items.issuer_key(entry["SK"], entry["issuer_id"]) for entry in entries)
+    return sorted(map(_issuer_of, found.values()), key=lambda one: (one.created_at, one.id))
 
 
 def _issuer_of(item: Item) -> TrustedIssuer:

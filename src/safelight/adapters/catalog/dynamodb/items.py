@@ -645,6 +645,11 @@ def issuer_entry(issuer: str, tenant: str) -> Key:
     return f"ISSUER#{digest(issuer)}", tenant
 
 
+def issuer_turn(issuer: str) -> Key:
+    """Whose turn it last was to say on what terms this `iss` is trusted, of all tenants."""
+    return f"ISSUERTURN#{digest(issuer)}", META
+
+
 def identity_key(tenant: str, issuer: str, subject: str) -> Key:
     """Who an issuer's subject is. The length goes first, so that no two pairs are one text."""
     return f"IDENTITY#{tenant}#{digest(f'{len(issuer)} {issuer}{subject}')}", META
