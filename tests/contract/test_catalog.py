@@ -46,6 +46,7 @@ from safelight.testing.factories import (
     make_image,
     make_key,
     make_link,
+    make_purge,
     make_signing_key,
     make_tenant,
     make_upload,
@@ -538,6 +539,19 @@ class TestFailing:
 
         assert [image.id for page in pages for image in page.images] == [images[n].id for n in (0, 2, 3)]
         assert [page.damaged for page in pages] == [(images[1].id,), (), (images[4].id,)]
+
+    @pytest.mark.parametrize("damage", ["state = 'waitin'", "slice = '['"])
+    async def test_a_purge_that_makes_no_sense_holds_up_no_other(self, catalog, url, damage):
+        tenant = await tenant_in(catalog)
+        broken, sound = make_purge(tenant.id), make_purge(tenant.id)
+        async with catalog.directory(writes=True) as directory:
+            for purge in (broken, sound):
+                await directory.outbox.purges.add(purge)
+        with contextlib.closing(sqlite3.connect(make_url(url).database, isolation_level=None)) as other:
+            other.execute(f"UPDATE purges SET {damage} WHERE id = ?", [broken.id])
+
+        async with catalog.directory() as directory:
+            assert await directory.outbox.purges.due(NOON, is_ours=False) == [sound]
 
     async def test_an_open_file_that_is_no_database_is_unavailable(self, tmp_path):
         (tmp_path / "catalog.db").write_bytes(b"not a database at all" * 500)

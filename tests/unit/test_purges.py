@@ -220,6 +220,22 @@ async def test_however_many_ask_our_own_caches_to_let_go_the_cdns_are_told_meanw
     assert len(began) == 20, "each in its turn, and as many pages as there are in a run"
 
 
+@pytest.mark.parametrize("state", [PurgeState.WAITING, PurgeState.FORGETTING])
+async def test_however_much_one_tenant_purges_another_one_s_turn_comes(slow, state):
+    other = make_tenant()
+    async with slow.catalog.directory(writes=True) as directory:
+        await directory.add_tenant(other)
+        for _ in range(300):
+            await directory.outbox.purges.add(make_purge(slow.tenant.id, state=state))
+        await directory.outbox.purges.add(theirs := make_purge(other.id, state=state, due_at=NOON + SETTLE))
+    slow.settle()
+
+    await slow.purges.go_on()
+
+    after = await slow.purges.get(actor_of(other.id, Role.ADMIN), theirs.id)
+    assert after.state is (PurgeState.RUNNING if state is PurgeState.WAITING else PurgeState.REMOVING)
+
+
 async def test_one_that_asks_for_too_much_keeps_no_other_one_waiting(slow):
     image, *_ = await slow.images(12, tags=("rare",))
     broad = await slow.purges.ask(slow.actor, PurgeOf.TAG, "rare")

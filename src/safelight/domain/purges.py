@@ -8,15 +8,18 @@ told slice by slice: as many images at a time as their wildcards may be under wa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from safelight.domain.ids import ImageId, PurgeId, TenantId
 from safelight.domain.queries import Cursor, Sort
 from safelight.domain.sources import encoded
+
+T = TypeVar("T")
 
 SETTLE: Final = timedelta(seconds=3)
 """Before the CDN is told, and before what is outdated is removed: every process believes a record for two seconds, and would fill
@@ -227,6 +230,16 @@ def paths_of(purges: Iterable[Purge], ground: Ground) -> Paths:
             front |= {f"{prefix}{image}/*" for image in purge.slice for prefix in ground.front}
             buckets |= {f"{prefix}{purge.tenant}/{image}/*" for image in purge.slice for prefix in ground.buckets}
     return Paths(tuple(sorted(front)), tuple(sorted(buckets)))
+
+
+def by_turns(waiting: Iterable[T], tenant: Callable[[T], str]) -> list[T]:
+    """Of every tenant the first of these, in their order, then of every tenant the second, and so on."""
+    met: Counter[str] = Counter()
+    placed = []
+    for one in waiting:
+        placed.append((met[tenant(one)], one))
+        met[tenant(one)] += 1
+    return [one for _, one in sorted(placed, key=lambda place: place[0])]
 
 
 def joined(purges: Iterable[Purge], ground: Ground) -> list[Purge]:

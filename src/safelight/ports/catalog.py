@@ -561,7 +561,11 @@ class PurgeRecords(Protocol):
         ...
 
     async def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
-        """Those about our own caches, or the others, whose `due_at` is not behind that time, longest overdue first."""
+        """Those about our own caches, or the others, whose `due_at` is not behind that time: of each tenant the longest overdue first.
+
+        Tenants take turns: first the first of each, longest overdue first, then the second of each, and so on. One that cannot be
+        read is passed over: it would hold up every other.
+        """
         ...
 
     async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:

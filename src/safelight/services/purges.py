@@ -3,7 +3,7 @@
 What is to go is a row before anything is done, and the row goes on until nothing is left, in our own caches (where somebody asks)
 and at every distribution: a process that dies in between is followed by another one, which does its page again, or tells again
 under the same reference. CDNs are told of several purges together, one invalidation at a time, since a distribution takes few
-wildcards at once.
+wildcards at once, and tenants take turns in both.
 """
 
 from __future__ import annotations
@@ -179,17 +179,16 @@ class Purges:
         return swept
 
     async def _forget(self) -> int:
-        """Some pages of our own caches, whoever has waited longest first; how many purges have come to an end with these."""
-        ended = 0
-        for _ in range(_ROUNDS):
-            first = await self._due(is_ours=True, limit=1)
-            if not first:
-                break
-            try:
-                (claimed,) = await self._save([first[0].claimed(at=self.clock())])
-                ended += (await self._walked(claimed)).has_ended
-            except Stale:
-                log.debug("purges.overtaken")  # another process goes on with it
+        """Some pages of our own caches, tenants by turns; how many purges have come to an end with these."""
+        ended, left = 0, _ROUNDS
+        while left and (line := await self._due(is_ours=True, limit=left)):
+            left -= len(line)
+            for purge in line:
+                try:
+                    (claimed,) = await self._save([purge.claimed(at=self.clock())])
+                    ended += (await self._walked(claimed)).has_ended
+                except Stale:
+                    log.debug("purges.overtaken")  # another process goes on with it
         return ended
 
     async def _due(self, *, is_ours: bool, limit: int) -> list[Purge]:

@@ -63,7 +63,7 @@ from safelight.domain.images import Image, Status
 from safelight.domain.issuers import Identity, TrustedIssuer, require_alone
 from safelight.domain.journal import Entry, Numbered
 from safelight.domain.people import Credential, Failures, Letter, OneTimeCode, Session, TokenKey
-from safelight.domain.purges import Purge
+from safelight.domain.purges import Purge, by_turns
 from safelight.domain.queries import Cursor, ImageQuery, Page, Sort, micros
 from safelight.domain.redevelopments import Redevelopment
 from safelight.domain.sharing import Grant, Link, Loan
@@ -1106,7 +1106,8 @@ class _Purges:
     async def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
         some = [one for one in self.transaction.read().purges.values() if one.is_ours == is_ours]
         waiting = [(one.due_at, one.id, one) for one in some if one.due_at is not None]
-        return [purge for due_at, _, purge in sorted(waiting, key=lambda one: one[:2]) if due_at <= at][:limit]
+        due = [purge for due_at, _, purge in sorted(waiting, key=lambda one: one[:2]) if due_at <= at]
+        return by_turns(due, lambda purge: purge.tenant)[:limit]
 
     async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:
         mine = [

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+import structlog
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, insert, select, update
 
 from safelight.adapters.catalog.rows import purge_columns, purge_of
 from safelight.adapters.catalog.tables import purges
@@ -16,13 +17,23 @@ from safelight.domain.purges import OURS, Purge
 from safelight.domain.queries import micros
 from safelight.errors import DamagedRecord, Missing, Stale
 
+log = structlog.get_logger()
+
 _this: Final = (purges.c.id == bindparam("old_id")) & (purges.c.tenant == bindparam("old_tenant"))
 _GET: Final = select(purges).where(_this)
 _SAVE: Final = update(purges).where(_this, purges.c.revision == bindparam("old_revision"))
-_DUE: Final = (
-    select(purges).where(purges.c.due_at <= bindparam("at")).order_by(purges.c.due_at, purges.c.id).limit(bindparam("limit"))
-)
 _is_ours: Final = purges.c.state.in_(sorted(OURS))
+_turn: Final = func.row_number().over(partition_by=purges.c.tenant, order_by=[purges.c.due_at, purges.c.id])
+
+
+def _due(which: ColumnElement[bool]) -> Select[Any]:
+    waiting = select(purges.c.id, _turn.label("turn")).where(purges.c.due_at <= bindparam("at"), which).subquery()
+    found = select(purges.c.id).join(waiting, waiting.c.id == purges.c.id)
+    return found.order_by(waiting.c.turn, purges.c.due_at, purges.c.id).limit(bindparam("limit"))
+
+
+_DUE: Final = {True: _due(_is_ours), False: _due(~_is_ours)}
+_SOME: Final = select(purges).where(purges.c.id.in_(bindparam("ids", expanding=True)))
 _PAGE: Final = (
     select(purges).where(purges.c.tenant == bindparam("old_tenant")).order_by(purges.c.id.desc()).limit(bindparam("limit"))
 )
@@ -62,8 +73,14 @@ class SqlPurges:
 
     @reading
     def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
-        """Along ix_purges_due_at."""
-        return self._all(_DUE.where(_is_ours if is_ours else ~_is_ours), at=micros(at), limit=limit)
+        """What waits, along ix_purges_due_at; then those whose turn it is."""
+        ids = list(self.transaction.connection.execute(_DUE[is_ours], {"at": micros(at), "limit": limit}).scalars())
+        try:
+            found = self._all(_SOME, ids=ids)
+        except DamagedRecord:
+            found = [purge for purge_id in ids for purge in self._if_readable(purge_id)]
+        place = {purge_id: n for n, purge_id in enumerate(ids)}
+        return sorted(found, key=lambda purge: place[purge.id])
 
     @reading
     def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:
@@ -76,6 +93,13 @@ class SqlPurges:
         """Along ix_purges_tenant."""
         values = {"old_tenant": tenant, "at": micros(before), "limit": limit}
         return self.transaction.connection.execute(_SWEEP, values).rowcount
+
+    def _if_readable(self, purge_id: str) -> list[Purge]:
+        try:
+            return self._all(_SOME, ids=[purge_id])
+        except DamagedRecord:
+            log.error("purge.unreadable", purge=purge_id)
+            return []
 
     def _found(self, tenant: TenantId, purge_id: PurgeId) -> Purge:
         found = self._all(_GET, old_id=purge_id, old_tenant=tenant)

@@ -109,6 +109,20 @@ class PurgesContract:
         async with catalog.directory() as directory:
             assert len(await directory.outbox.purges.due(NOON + HOUR, is_ours=False, limit=1)) == 1
 
+    async def test_tenants_take_turns_however_many_purges_one_of_them_has(self, catalog: Catalog, tenant: Tenant) -> None:
+        other = make_tenant()
+        async with catalog.directory(writes=True) as directory:
+            await directory.add_tenant(other)
+        many = [make_purge(tenant.id, due_at=NOON + timedelta(seconds=n)) for n in range(4)]
+        late = [make_purge(other.id, due_at=NOON + HOUR + timedelta(seconds=n)) for n in range(2)]
+        await purges_in(catalog, *reversed(many), *late)
+
+        async with catalog.directory() as directory:
+            due = await directory.outbox.purges.due(NOON + 2 * HOUR, is_ours=False, limit=10_000)
+
+        mine = [one.id for one in due if one.tenant in (tenant.id, other.id)]
+        assert mine == [one.id for one in (many[0], late[0], many[1], late[1], many[2], many[3])]
+
     async def test_purges_of_our_own_caches_and_of_cdns_wait_in_lines_of_their_own(
         self, catalog: Catalog, tenant: Tenant
     ) -> None:

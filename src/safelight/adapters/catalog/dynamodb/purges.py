@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+import structlog
 
 from safelight.adapters.catalog.dynamodb import items
 from safelight.adapters.catalog.dynamodb.items import Item
 from safelight.adapters.catalog.dynamodb.transaction import Transaction
 from safelight.domain.ids import PurgeId, TenantId
-from safelight.domain.purges import OURS, Purge
+from safelight.domain.purges import OURS, Purge, by_turns
 from safelight.domain.queries import micros
-from safelight.errors import AlreadyExists, Missing, Stale
+from safelight.errors import AlreadyExists, DamagedRecord, Missing, Stale
+
+log = structlog.get_logger()
+
+_IN_LINE: Final = 5000
+"""Of what is due, which is a hundred bytes each; who comes behind them waits until there are fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +55,19 @@ class DynamoPurges:
             self._wait_for(after)
 
     async def due(self, at: datetime, *, is_ours: bool, limit: int = 100) -> list[Purge]:
-        """Along the partition of what is due."""
+        """Along the partition of what is due, of which so many take turns."""
         high = items.number_key(micros(at)) + "\U0010ffff"
-        due = await self.transaction.collection(items.purges_due(is_ours=is_ours), high=high, limit=limit)
+        waiting = await self.transaction.collection(items.purges_due(is_ours=is_ours), high=high, limit=max(_IN_LINE, limit))
+        due = by_turns(waiting, lambda one: str(one["tenant"]))[:limit]
         keys = [(items.purges(one["tenant"]), one["purge"]) for one in due]
         found = await self.transaction.items(keys)
-        return [items.purge_of(found[key]) for key in keys if key in found]
+        readable: list[Purge] = []
+        for key in keys:
+            try:
+                readable += [items.purge_of(found[key])] if key in found else []
+            except DamagedRecord:
+                log.error("purge.unreadable", purge=key[1])
+        return readable
 
     async def page(self, tenant: TenantId, *, before: str = "", limit: int = 50) -> list[Purge]:
         """Along the tenant's partition, backwards."""
