@@ -1,7 +1,8 @@
 """Delivery: a ready rendition of about 30 KB by signed URL, from memory, beside nginx and caddy serving the same file from disk.
 
 Server on one core, generator on another, the same for all. The service checks a signature and the peers check nothing: against
-nginx, the ratio is what the service's whole way costs against the least that any server can cost.
+nginx, the ratio is what the service's whole way costs against the least that any server can cost. The service's own server with an
+application that does nothing but send the bytes (`bare.py`) is what the way from the socket to Python and back takes of it.
 """
 
 from __future__ import annotations
@@ -82,6 +83,15 @@ def caddy(folder: Path, content: bytes, name: str, cores: str) -> Iterator[tuple
 
 
 @contextmanager
+def bare(folder: Path, content: bytes, name: str, cores: str) -> Iterator[tuple[int, str]]:
+    """The same: what serves the service, and nothing behind it."""
+    command = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--no-ws", "--log-level", "error"]
+    command += ["--working-dir", str(HERE), "--port", "{port}", "bare:app"]
+    with _serving(command, "", folder, content, name, cores) as found:
+        yield found
+
+
+@contextmanager
 def _serving(
     command: Sequence[str], configuration: str, folder: Path, content: bytes, name: str, cores: str, **words: str
 ) -> Iterator[tuple[int, str]]:
@@ -91,6 +101,8 @@ def _serving(
     (folder / "configuration").write_text(configuration.format(folder=folder, port=port, **words))
     log = folder / "error.log"
     environment = os.environ | {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    environment["BARE_FILE"] = str(folder / "www" / name)
+    command = [word.format(port=port) for word in command]
     with log.open("ab") as sink:
         process = subprocess.Popen(["taskset", "-c", cores, *command], stdout=sink, stderr=sink, env=environment)
     try:
@@ -145,6 +157,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
             urls["caddy"] = opened.enter_context(caddy(folder / "caddy", content, f"file.{kind}", ours))
             version = subprocess.run(["caddy", "version"], capture_output=True, text=True, check=True).stdout
             peers["caddy"] = version.split()[0]
+        urls["granian"] = opened.enter_context(bare(folder / "granian", content, f"file.{kind}", ours))
         for name in sorted(TARGETS.keys() - peers):
             print(f"  {name} is not installed: left out", file=sys.stderr)
         return measured(urls, ways, rounds, seconds, generator) | {"size_bytes": len(content), "peers": peers}

@@ -28,7 +28,9 @@ COLOURS = {
     "sharp per size": "#9db4cd",
     "nginx": "#7f8c8d",
     "caddy": "#5d7fa3",
+    "granian": "#b2babb",
 }
+_PEERS = {"service": "Safelight", "granian": "granian, an empty application"}
 
 
 def machine() -> dict[str, Any]:
@@ -276,7 +278,7 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"A ready rendition of {result['size_bytes']:,} bytes, {result['connections']} connections, server (logging warnings only) pinned to one core and the generator to another."
     yield "Safelight answers from memory, and decides a signed URL anew every two seconds: in between it looks whether what it was decided by still holds."
-    yield f"{' and '.join(f'{peer} {version}' for peer, version in result['peers'].items())} send the same file from disk and check nothing."
+    yield f"{' and '.join(f'{peer} {version}' for peer, version in result['peers'].items())} send the same file from disk and check nothing; granian is the server that Safelight runs in, with an application that does nothing but send the bytes."
     yield "Half load is half of what the round before had reached, at a steady rate."
     yield ""
     yield _row("by", "CPU us each", "requests/s", "p50 ms", "p99 ms", "p99 ms at half load")
@@ -284,7 +286,7 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
     for name, cell in result["cells"].items():
         half = result["half"].get(name)
         yield _row(
-            "Safelight" if name == "service" else name,
+            _PEERS.get(name, name),
             _range(cell["cpu_us"], 1),
             _range(cell["requests_per_s"], 0),
             _range(cell["p50_ms"]),
@@ -302,7 +304,7 @@ def delivery(result: dict[str, Any]) -> Iterator[str]:
         )
     for peer, ratios in result["ratios"].items():
         yield ""
-        yield f"Against {peer}: requests per second {_range(ratios['requests_per_s'])} x, CPU of a delivery {_range(ratios['cpu_us'])} x."
+        yield f"Against {_PEERS.get(peer, peer)}: requests per second {_range(ratios['requests_per_s'])} x, CPU of a delivery {_range(ratios['cpu_us'])} x."
 
 
 def memory(result: dict[str, Any]) -> Iterator[str]:
@@ -379,7 +381,12 @@ def plot_develop(result: dict[str, Any], path: Path) -> None:
 def plot_delivery(result: dict[str, Any], path: Path) -> None:
     names = list(result["cells"])
     figure, axes = _axes(7.5, 0.7 + 0.5 * len(names))
-    labels = ["Safelight, signed, from memory" if name == "service" else f"{name}, unsigned, from disk" for name in names]
+    labels = [
+        {"service": "Safelight, signed, from memory", "granian": "granian, an empty application"}.get(
+            name, f"{name}, unsigned, from disk"
+        )
+        for name in names
+    ]
     _bars(
         axes,
         labels,
