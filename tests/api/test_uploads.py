@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from tests.faulty import spoil
 from tests.pictures import jpeg
 
 from safelight.domain.ids import UploadId, new_id
@@ -446,6 +447,10 @@ async def test_what_was_sent_again_after_the_end_is_swept(run):
 
         later = replace(app.safelight.uploads, clock=lambda: utc_now() + timedelta(hours=25))
 
+        unreadable = await announce(app)
+        await keep(app.safelight.reception, unreadable)
+        await spoil(app, "uploads", "custom", unreadable["id"])
+
         assert await app.safelight.uploads.sweep_objects() == 0
         assert await later.sweep_objects() == 1
-        assert [one.key.split("/")[2] for one in await later.incoming.scan()] == [open_one["id"]]
+        assert [one.key.split("/")[2] for one in await later.incoming.scan()] == [open_one["id"], unreadable["id"]]

@@ -122,7 +122,7 @@ class Redevelopment:
     done: int = 0
     failed: int = 0
     skipped: int = 0
-    """Were just being developed, had never been accepted, or went to the trash."""
+    """Were just being developed, had never been accepted, went to the trash, or have a record that cannot be read."""
     under_way: tuple[UnderWay, ...] = ()
     cause: str = ""
     """Why it has failed, the error's code first."""

@@ -65,7 +65,9 @@ class RedevelopmentOut(Out):
     under_way: int
     done: int
     failed: int
-    skipped: int = Field(description="Were just being developed, had been rejected, or went away.")
+    skipped: int = Field(
+        description="Were just being developed, had been rejected, went away, or have a record that cannot be read."
+    )
     cause: str = Field(description="Why it has failed: an error code, and what it says. Empty for one that has not.")
     created_at: datetime
     updated_at: datetime
