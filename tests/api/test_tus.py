@@ -13,11 +13,12 @@ import pytest
 from tests.faulty import silent
 from tests.pictures import jpeg
 
+from safelight.adapters.storage.incoming import EmbeddedIncoming
 from safelight.domain.ids import UploadId, new_id
 from safelight.domain.tus import read_checksum
 from safelight.domain.uploads import LATE, PIECE_BYTES, UploadState
-from safelight.errors import BackendUnavailable, BadRequest, TakenOver
-from safelight.services.copies import Copies
+from safelight.errors import BackendUnavailable, BadRequest, TakenOver, Unavailable
+from safelight.services.copies import Copies, Copy
 from safelight.services.resumable import Resumable
 from safelight.services.standing import Standing
 from safelight.wiring import utc_now
@@ -607,6 +608,9 @@ async def test_a_long_body_counts_while_it_is_still_coming(run):
 
         sending = asyncio.create_task(patch(app, url, long()))
         await has_begun.wait()
+        async with asyncio.timeout(60):
+            while await offset_of(app, url) < PIECE_BYTES:
+                await asyncio.sleep(0.02)
         assert await offset_of(app, url) == PIECE_BYTES
         may_end.set()
 
@@ -625,6 +629,55 @@ async def test_pieces_are_as_large_as_a_store_takes_at_once_however_a_body_is_cu
         assert [piece.size_bytes for piece in upload.pieces] == [PIECE_BYTES, PIECE_BYTES, 4 * mebi]
         opened = await app.safelight.uploads.incoming.open(upload)
         assert b"".join([chunk async for chunk in opened.chunks]) == b"".join(chunks)
+
+
+async def test_what_comes_slowly_waits_on_the_disk_and_not_in_memory(run, monkeypatch):
+    copies, appended, may_end = [], [], asyncio.Event()
+    begin, append = Copies.begin, EmbeddedIncoming.append
+
+    def noted(self, upload):
+        copies.append(begin(self, upload))
+        return copies[-1]
+
+    async def counted(self, upload, data):
+        appended.append(len(data))
+        return await append(self, upload, data)
+
+    async def slow():
+        yield b"x" * 3_000_000
+        yield b"x" * 2_000_000
+        await may_end.wait()
+
+    monkeypatch.setattr(Copies, "begin", noted)
+    monkeypatch.setattr(EmbeddedIncoming, "append", counted)
+    async with run() as app:
+        url = await create(app, 5_000_000)
+        sending = asyncio.create_task(patch(app, url, slow()))
+        async with asyncio.timeout(60):
+            while not copies or copies[0].spool.size_bytes < 5_000_000:
+                await asyncio.sleep(0.02)
+        assert appended == []
+        may_end.set()
+
+        assert (await sending).status_code == 204
+        assert appended == [5_000_000]
+
+
+async def test_a_full_disk_refuses_more_and_keeps_what_has_come(run, monkeypatch):
+    async with run() as app:
+        url = await create(app)
+        assert (await patch(app, url, PICTURE[:700])).status_code == 204
+
+        async def no_room(self, chunk):
+            raise Unavailable("There is no room for the upload at the moment.")
+
+        with monkeypatch.context() as full:
+            full.setattr(Copy, "add", no_room)
+            answer = await patch(app, url, PICTURE[700:], 700)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert await offset_of(app, url) == 700
+        assert (await patch(app, url, PICTURE[700:], 700)).status_code == 204
+        assert (await ended(app, url))["state"] == "accepted"
 
 
 async def test_a_server_that_dies_behind_the_last_answer_has_the_clock_take_it_in(run, monkeypatch):

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from safelight.domain.tickets import Ticket
 from safelight.domain.uploads import Piece, Upload
-from safelight.ports.storage import Opened, Stored
+from safelight.ports.storage import Body, Opened, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Incoming(Protocol):
         """
         ...
 
-    async def append(self, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+    async def append(self, upload: Upload, body: Body) -> Piece:
         """Store the body beside what has come; it is safe on disk when this returns, and counts once the record names it.
 
         A body that raises leaves nothing behind.

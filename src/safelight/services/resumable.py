@@ -8,7 +8,8 @@ never count. Bytes lie in the store before the row tells of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ import structlog
 from safelight.domain import access
 from safelight.domain.accounts import Actor
 from safelight.domain.ids import UploadId
+from safelight.domain.tenants import Room
 from safelight.domain.tus import Checksum
 from safelight.domain.uploads import PIECE_BYTES, Method, Piece, Upload, UploadState, checked_size, kept_apart
 from safelight.errors import (
@@ -34,7 +36,7 @@ from safelight.errors import (
     WrongOffset,
     WrongState,
 )
-from safelight.services.copies import Copies, Copy
+from safelight.services.copies import MOST, Copies, Copy
 from safelight.services.uploads import Announced, Uploads
 
 log = structlog.get_logger()
@@ -103,17 +105,15 @@ class Resumable:
         copy = self.copies.begin(upload)
         try:
             upload = await self._save(upload, upload.claimed(at=self._now(), expires_at=self._now() + self._ttl, size_bytes=size))
-            source = _Source(body, room, checksum, lambda taken: left.require(upload.offset_bytes + taken), copy)
-            upload = await (self._checked(upload, source) if checksum else self._streamed(upload, source))
-            if copy is not None and not await copy.holds(upload.offset_bytes):
-                self.copies.end(copy)
-                copy = None
+            source = _Source(body, copy, upload.offset_bytes, room, left, checksum)
+            async with aclosing(source.pieces()) as pieces:
+                upload = await (self._checked(upload, source, pieces) if checksum else self._streamed(upload, pieces))
         except BaseException:
-            self.copies.end(copy)
+            copy.spool.close()
             raise
         if upload.state is UploadState.ARRIVED:
             self._take_in(upload, copy)
-        elif copy is not None:
+        else:
             self.copies.leave(copy, upload)
         if source.error is not None:
             raise source.error
@@ -172,25 +172,25 @@ class Resumable:
             raise BadField("Upload-Length is said once, and not below what has come.", field="Upload-Length")
         return checked_size(said, Method.TUS, max_bytes=self.uploads.limits.max_bytes)
 
-    async def _streamed(self, upload: Upload, source: _Source) -> Upload:
+    async def _streamed(self, upload: Upload, pieces: AsyncIterator[bytes]) -> Upload:
         """Piece after piece counts as soon as it is stored."""
-        while await source.has_more():
-            piece = await self.uploads.incoming.append(upload, source.portion())
-            upload = await self._grown(upload, [piece])
+        async for data in pieces:
+            upload = await self._grown(upload, [await self.uploads.incoming.append(upload, data)])
         # The last byte may have come before anybody said that it was the last.
         return await self._grown(upload, []) if upload.is_whole and upload.state is UploadState.PENDING else upload
 
-    async def _checked(self, upload: Upload, source: _Source) -> Upload:
+    async def _checked(self, upload: Upload, source: _Source, pieces: AsyncIterator[bytes]) -> Upload:
         """Everything counts, or nothing."""
-        pieces: list[Piece] = []
+        stored: list[Piece] = []
         try:
-            while await source.has_more():
-                pieces.append(await self.uploads.incoming.append(upload, source.portion()))
+            async for data in pieces:
+                piece = await self.uploads.incoming.append(upload, data)
+                stored.append(piece)
             source.check()
         except SafelightError:
-            await self.uploads.incoming.drop(pieces)
+            await self.uploads.incoming.drop(stored)
             raise
-        return await self._grown(upload, pieces)
+        return await self._grown(upload, stored)
 
     async def _grown(self, upload: Upload, new: list[Piece]) -> Upload:
         incoming = self.uploads.incoming
@@ -238,6 +238,9 @@ class Resumable:
 
     def _take_in(self, upload: Upload, copy: Copy | None = None) -> None:
         """Without anybody waiting; should we die of it, the clock finds the row marked."""
+        if copy is not None and (len(self._taking) >= MOST or not copy.is_of(upload)):
+            copy.spool.close()
+            copy = None
 
         async def take() -> None:
             try:
@@ -245,7 +248,8 @@ class Resumable:
             except SafelightError as error:
                 log.warning("upload.not_taken_yet", upload_id=upload.id, code=error.code)
             finally:
-                self.copies.end(copy)
+                if copy is not None:
+                    copy.spool.close()
 
         task = asyncio.create_task(take())
         self._taking.add(task)
@@ -253,42 +257,50 @@ class Resumable:
 
 
 class _Source:
-    """A body, cut into portions. One that breaks off ends there; `error` says why, for whoever has stored what came before."""
+    """A body, on its way to the disk, from where pieces of it go to the store while more of it comes.
+
+    One that breaks off ends there; `error` says why, for whoever has stored what came before.
+    """
 
     def __init__(
-        self, body: AsyncIterable[bytes], room: int, checksum: Checksum | None, fits: Callable[[int], None], copy: Copy | None
+        self, body: AsyncIterable[bytes], copy: Copy, start: int, room: int, quota: Room, checksum: Checksum | None
     ) -> None:
-        self._fits = fits
-        self._copy = copy
-        self._taken = 0
+        """`room` is what the upload may still have, `quota` what its tenant may, of the whole upload."""
         self.error: SafelightError | None = None
         self._chunks = aiter(body)
+        self._copy = copy
+        self._start = start
         self._room = room
+        self._quota = quota
         self._checksum = checksum
         self._hash = checksum.start() if checksum else None
-        self._next: bytes | None = b""
+        self._come = self._taken = 0
+        self._is_over = False
+        self._more, self._less = asyncio.Event(), asyncio.Event()
 
-    async def has_more(self) -> bool:
-        """Whether another portion has at least a byte. Raises TooManyBytes."""
-        while self._next is not None and not self._next:
-            await self._read()
-        return self._next is not None
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Of PIECE_BYTES, which S3 takes in one request and more not; the last one of what there is.
 
-    async def portion(self) -> AsyncIterator[bytes]:
-        """PIECE_BYTES, which S3 takes in one request and more not, or what there is.
-
-        Raises TooManyBytes, and then nothing of it may be kept.
+        Raises TooManyBytes, QuotaExceeded and Unavailable (the disk) as soon as that is known: nothing of what is left may be kept then.
         """
-        room = PIECE_BYTES
-        while room and self._next is not None:
-            chunk, self._next = self._next[:room], self._next[room:]
-            room -= len(chunk)
-            if chunk:
-                yield chunk
-                if self._copy is not None:
-                    await self._copy.add(chunk)
-            if room and not self._next:
-                await self._read()
+        reading = asyncio.ensure_future(self._read())
+        try:
+            while True:
+                while self._come - self._taken < PIECE_BYTES and not self._is_over:
+                    self._more.clear()
+                    await self._more.wait()
+                if self._is_over:
+                    await reading
+                size = min(PIECE_BYTES, self._come - self._taken)
+                if not size:
+                    return
+                yield await self._copy.read(self._start + self._taken, size)
+                self._taken += size
+                self._less.set()
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+            _ = reading.cancelled() or reading.exception()  # whoever leaves early has an error of its own
 
     def check(self) -> None:
         """Raises ChunkMismatch for other bytes than the checksum is of, and whatever broke them off."""
@@ -298,15 +310,28 @@ class _Source:
             raise ChunkMismatch
 
     async def _read(self) -> None:
+        """One piece ahead of the one that is being stored."""
         try:
-            self._next = await anext(self._chunks, None)
+            while (chunk := await self._chunk()) is not None:
+                if len(chunk) > self._room:
+                    raise TooManyBytes("The body has more bytes than the upload has left.", limit=self._room)
+                self._room -= len(chunk)
+                self._quota.require(self._start + self._come + len(chunk))
+                if self._hash is not None:
+                    self._hash.update(chunk)
+                await self._copy.add(chunk)
+                self._come += len(chunk)
+                self._more.set()
+                while self._come - self._taken >= 2 * PIECE_BYTES:
+                    self._less.clear()
+                    await self._less.wait()
+        finally:
+            self._is_over = True
+            self._more.set()
+
+    async def _chunk(self) -> bytes | None:
+        try:
+            return await anext(self._chunks, None)
         except SafelightError as error:
-            self.error, self._next = error, None
-        if self._next:
-            self._room -= len(self._next)
-            self._taken += len(self._next)
-            self._fits(self._taken)
-            if self._room < 0:
-                raise TooManyBytes("The body has more bytes than the upload has left.", limit=self._room + len(self._next))
-            if self._hash is not None:
-                self._hash.update(self._next)
+            self.error = error
+            return None

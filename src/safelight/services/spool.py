@@ -33,11 +33,16 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         """Raises Unavailable when the folder takes no file."""
-        self._fd = nameless(folder)
+        self.fd: Final = nameless(folder)
         self._digest = hashlib.sha256()
         self._writing: asyncio.Future[None] | None = None
-        self._closed = weakref.finalize(self, os.close, self._fd)
+        self._closed = weakref.finalize(self, os.close, self.fd)
         self.size_bytes = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is there."""
+        return self._closed.alive
 
     async def write(self, data: bytes) -> None:
         """These come next. Raises Unavailable when the disk is full: then it is of no use any more."""
@@ -47,7 +52,7 @@ class Spool:
 
     def written(self) -> Spooled:
         """What there is; its descriptor is the spool's."""
-        return Spooled(self._fd, self.size_bytes, self._digest.hexdigest())
+        return Spooled(self.fd, self.size_bytes, self._digest.hexdigest())
 
     def close(self) -> None:
         """Let go of the file. A thread that still writes for somebody who has gone away ends first: its number may be another's then."""
@@ -58,7 +63,7 @@ class Spool:
 
     def _write(self, data: bytes) -> None:
         self._digest.update(data)
-        write_all(self._fd, data)
+        write_all(self.fd, data)
 
 
 @contextmanager

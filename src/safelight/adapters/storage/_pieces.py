@@ -7,14 +7,14 @@ below the upload's key, where discarding the upload finds it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from safelight.domain.uploads import Piece, Upload
 from safelight.errors import Missing
-from safelight.ports.storage import Opened, Storage, Stored
+from safelight.ports.storage import Body, Opened, Storage, Stored
 
 
-async def appended(bucket: Storage, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+async def appended(bucket: Storage, upload: Upload, body: Body) -> Piece:
     """See Incoming.append."""
     name = f"{upload.key}.{secrets.token_hex(8)}"
     stored = await bucket.put(name, body, media_type="application/octet-stream")

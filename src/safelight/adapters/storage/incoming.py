@@ -15,7 +15,7 @@ from safelight.domain.tickets import Ticket, sealed, unsealed
 from safelight.domain.uploads import Method, Piece, Upload
 from safelight.errors import BadRequest, BadSignature, TooManyBytes
 from safelight.ports.incoming import Offer
-from safelight.ports.storage import Opened, Storage, Stored
+from safelight.ports.storage import Body, Opened, Storage, Stored
 
 PATH: Final = "/incoming/"
 
@@ -50,7 +50,7 @@ class EmbeddedIncoming:
             expires_at=upload.expires_at,
         )
 
-    async def append(self, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+    async def append(self, upload: Upload, body: Body) -> Piece:
         """See Incoming.append."""
         return await _pieces.appended(self._bucket, upload, body)
 

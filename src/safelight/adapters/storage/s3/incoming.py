@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +20,7 @@ from safelight.adapters.storage.s3.connection import settled
 from safelight.domain.uploads import Method, Piece, Upload
 from safelight.errors import BadField
 from safelight.ports.incoming import Offer
-from safelight.ports.storage import Opened, Stored
+from safelight.ports.storage import Body, Opened, Stored
 
 if TYPE_CHECKING:
     from safelight.adapters.storage.s3.store import S3Store
@@ -56,7 +56,7 @@ class S3Incoming:
         ttl_s = max(1, int((upload.expires_at - datetime.now(UTC)).total_seconds()))
         return await (self._form(upload, ttl_s, max_bytes) if upload.method is Method.POST else self._put(upload, ttl_s))
 
-    async def append(self, upload: Upload, body: AsyncIterable[bytes]) -> Piece:
+    async def append(self, upload: Upload, body: Body) -> Piece:
         """See Incoming.append. An object, not a part: S3 would not take a part below 5 MiB, nor read one back."""
         return await _pieces.appended(self._bucket, upload, body)
 
