@@ -88,17 +88,17 @@ class SqlIssuers:
         rows: Any = self.transaction.connection.execute(_ISSUERS, {"tenant": self.tenant}).mappings()
         return [issuer_of(row) for row in rows]
 
-    @writing
+    @claiming
     def save(self, issuer: TrustedIssuer) -> None:
         """By its id and the revision before."""
         require_own(issuer.tenant, self.tenant)
-        self._require_alone(issuer)
         columns = issuer_columns(issuer)
         values = {"terms": columns["terms"], "revision": issuer.revision}
         key = {"old_id": issuer.id, "old_tenant": self.tenant}
         if self.transaction.connection.execute(_SAVE, key | {"old_revision": issuer.revision - 1} | values).rowcount != 1:
             rows = self.transaction.connection.execute(_ISSUERS, {"tenant": self.tenant})
             raise Stale if any(row.id == issuer.id for row in rows) else Missing
+        self._require_alone(issuer)
 
     def _require_alone(self, issuer: TrustedIssuer) -> None:
         self.transaction.keep_others_out(issuer.issuer)
