@@ -70,7 +70,7 @@ class TrustedIssuers:
         made = TrustedIssuer(
             id=IssuerId(new_id(now.timestamp())), tenant=actor.tenant, issuer=issuer, created_at=now, terms=terms
         )
-        await self._require_ours(made)
+        self._require_ours(made)
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             if len(await records.accounts.issuers.all()) >= ISSUERS:
                 raise WrongState(f"A tenant trusts at most {ISSUERS} issuers; remove one first.")
@@ -92,22 +92,22 @@ class TrustedIssuers:
         if if_revision is not None and before.revision != if_revision:
             raise Stale
         after = replace(before, terms=change(before.terms), revision=before.revision + 1)
-        await self._require_ours(after)
+        self._require_ours(after)
         async with self.catalog.tenant(actor.tenant, writes=True) as records:
             await records.accounts.issuers.save(after)
         self.forget()
         log.info("issuer.changed", tenant=actor.tenant, id=issuer_id)
         return after
 
-    async def _require_ours(self, issuer: TrustedIssuer) -> None:
-        """Raises BadField for terms that are not sound, AlreadyExists where its tokens lead elsewhere."""
+    def _require_ours(self, issuer: TrustedIssuer) -> None:
+        """Raises BadField for terms that are not sound, AlreadyExists where the settings lead its tokens elsewhere.
+
+        Other tenants are asked by the catalog, in the transaction that writes.
+        """
         issuers.require_sound(issuer, is_http_allowed=self.is_http_allowed)
         if issuer.issuer == self.own:
             raise BadField("That is this installation itself.", field="issuer")
-        async with self.catalog.directory() as directory:
-            known = await directory.people.trust.issuers(issuer.issuer)
-        settled = [one for one in self.settled if one.issuer == issuer.issuer]
-        issuers.require_alone(issuer, [*settled, *known])
+        issuers.require_alone(issuer, [one for one in self.settled if one.issuer == issuer.issuer])
 
     async def remove(self, actor: Actor, issuer_id: IssuerId) -> None:
         """Believe its tokens no more; its users stay. Raises Missing, also for those of the settings."""
